@@ -1,5 +1,3 @@
-"""Rules on windows without drift: false alarms are no more frequent than the rule's description states."""
-
 import dataclasses
 import re
 from collections.abc import Iterator

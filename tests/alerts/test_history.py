@@ -1,5 +1,3 @@
-"""Rules over recorded history: when they must and must not fire, and the effect of a changed rule."""
-
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -113,9 +111,6 @@ def hours_fired(replay: Replay, key: str = "") -> list[tuple[int, int | None]]:
     ]
 
 
-# ------------------------------------------------------------------------------------------------ inputs
-
-
 Segment = tuple[range, Verdict, Verdict, dict[str, Any]]
 """Hours, the verdicts on the long and on the short window, and other columns of the short window's or of both rows."""
 
@@ -179,9 +174,6 @@ def test_the_courses_of_fields_page_and_clear_at_their_hours(client: Client) -> 
     assert hours_fired(replay, "a large shift pages on one window") == []
 
 
-# ------------------------------------------------------------------------------------------------ volume
-
-
 def test_a_gap_in_traffic_is_silence_and_clears_no_alert(client: Client) -> None:
     insert_rows(client, "volume", [*volumes(range(300)), *volumes(range(300, 360), n=0), *volumes(range(360, 500))])
     insert_rows(client, "drift", [*both("temp", range(250), STABLE), *both("temp", range(250, 300), MAJOR)])
@@ -207,9 +199,6 @@ def test_failures_page_beyond_the_objective_and_lost_events_create_a_ticket(clie
     assert hours_fired(of(done, "completeness")) == [(100, 124)]
 
 
-# ------------------------------------------------------------------------------------------------ labels
-
-
 def scored(day: int, value: float, *, mature: bool, revised_h: int, revision: int) -> dict[str, Any]:
     known = {"model": "m", "version": "1", "slice": "all", "metric": "auc", "window": "1d", "level": "stable"}
     observed = {"value": value, "low": value - 0.02, "high": value + 0.02, "n": 500, "predictions": 900}
@@ -228,9 +217,6 @@ def test_performance_below_its_objective_fires_when_labels_are_mature(client: Cl
     assert (start, end) == ((8 + 3) * 24, (9 + 3) * 24)
 
 
-# ------------------------------------------------------------------------------------------------ what was known
-
-
 def test_verdicts_and_revisions_take_effect_at_their_time_or_at_the_end_of_their_window(client: Client) -> None:
     late = {"delay_s": 4 * HOUR_S}
     insert_rows(client, "drift", [*both("temp", range(100), STABLE), *both("temp", range(100, 150), MAJOR, **late)])
@@ -241,9 +227,6 @@ def test_verdicts_and_revisions_take_effect_at_their_time_or_at_the_end_of_their
     for known, first_hours in begun.items():
         replay = of(run(client, "psi-major", known=known), "psi-major", "page")
         assert [start for start, _ in hours_fired(replay, "temp")] == first_hours, known
-
-
-# ------------------------------------------------------------------------------------------------ backtest
 
 
 def test_a_backtest_reports_the_effect_of_a_change(client: Client) -> None:
@@ -285,9 +268,6 @@ def test_changes_override_the_alerts_of_the_contract() -> None:
     contract = parse_contract(dump_contract(CONTRACT) + "alerts: {rules: {psi-major: {for: 10m, threshold: 0.4}}}\n")
     rule = changed(contract, "psi-major", {"threshold": "0.3", "short": "7d"}).alerts.rule("psi-major")
     assert (rule.for_s, rule.threshold, rule.short_s, rule.long_s) == (600, 0.3, 7 * DAY_S, None)
-
-
-# ------------------------------------------------------------------------------------------------ commands
 
 
 def connect_commands(address: Address, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,26 +15,11 @@ from barograph_server.alerts.wall_clock import LiveAlerts
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.comparison.paired_items import paired_difference
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.evaluation.eval_runs import (
-    EvalItem,
-    EvalRun,
-    accepted_runs,
-    read_means,
-    read_runs,
-    store_acceptances,
-    store_run,
-)
+from barograph_server.warehouse.evaluation import eval_runs
 from barograph_server.warehouse.operations.serving_facts import ServingFact, insert_serving_facts
-from barograph_server.warehouse.signals import EventTimeRange, Signal, point_sql, series_sql
+from barograph_server.warehouse.signals import EventTimeRange, Signal, evaluations, point_sql, series_sql
 from barograph_server.warehouse.signals.costs import budget_use, cache_hit_fall, token_coverage_fall
 from barograph_server.warehouse.signals.drills import drills_overdue
-from barograph_server.warehouse.signals.evaluations import (
-    missing_labels,
-    rate_above_promise,
-    reviewer_agreement,
-    suite_regression,
-    unevaluated_calls,
-)
 from barograph_server.warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
 from barograph_server.warehouse.signals.verdicts import PaneTiming
 from barograph_server.warehouse.tables import insert_columns, insert_rows
@@ -206,7 +191,7 @@ def version_of(client: Client, signal: Signal) -> str:
 
 
 def test_a_rate_fires_with_its_whole_interval_above_the_promise(client: Client) -> None:
-    signal = rate_above_promise(ODD, "faithful", 0.05)
+    signal = evaluations.rate_above_promise(ODD, "faithful", 0.05)
     assert numbers(client, signal) == {"faithful": 0.05}, "no rate: neither fires nor clears"
     plant_rate(client, hours_ago=2, rate=0.09, low=0.04, high=0.12)
     assert numbers(client, signal) == {"faithful": 0.05}, "the interval includes the promise"
@@ -226,8 +211,8 @@ def test_insufficient_rates_and_versions_that_were_replaced_do_not_count(client:
     plant_rate(client, reason="little gold", rate=0.9, low=0.8, high=1.0)
     plant_rate(client, prompt="a@1", reason="no gold", rate=math.nan, low=math.nan, high=math.nan)
     plant_rate(client, prompt="a@2", reason="little gold", rate=0.0, low=0.0, high=0.1)
-    assert numbers(client, rate_above_promise(ODD, "faithful", 0.05)) == {"faithful": 0.05}
-    signal = rate_above_promise(ODD, "other", 0.05)
+    assert numbers(client, evaluations.rate_above_promise(ODD, "faithful", 0.05)) == {"faithful": 0.05}
+    signal = evaluations.rate_above_promise(ODD, "other", 0.05)
     plant_rate(client, evaluator="other", newest_hours_ago=25)
     plant_rate(client, evaluator="other", evaluator_version="bbb", rate=0.01, low=0.0, high=0.02)
     assert numbers(client, signal) == {"other": 0.01}
@@ -243,7 +228,7 @@ def test_the_labels_that_an_evaluator_lacks(client: Client) -> None:
         "e": ({"labels": 60, "reason": "wide interval"}, (0, 60, 60), ""),
         "f": ({"labels": 3, "judged": 49, "reason": "little gold"}, (0, 3, 3), ""),
     }
-    signal = missing_labels(ODD, [*cases, "cited"])
+    signal = evaluations.missing_labels(ODD, [*cases, "cited"])
     for evaluator, (values, _, _) in cases.items():
         plant_rate(client, evaluator=evaluator, **values)
         none: dict[str, Any] = {"evaluator": evaluator, "labels": 0, "reason": "no gold"}
@@ -257,7 +242,7 @@ def test_the_labels_that_an_evaluator_lacks(client: Client) -> None:
 
 
 def test_reviewers_disagree_if_the_whole_interval_is_below_the_threshold(client: Client) -> None:
-    signal = reviewer_agreement(ODD, ["faithful"], 0.667)
+    signal = evaluations.reviewer_agreement(ODD, ["faithful"], 0.667)
     plant_rate(client, hours_ago=3, alpha=0.1)
     assert numbers(client, signal) == {"faithful": 0.667}, "an alpha without an interval does not count"
     plant_rate(client, hours_ago=2, alpha=0.5, alpha_low=0.3, alpha_high=0.7)
@@ -282,20 +267,20 @@ def plant_run(
     client: Client, run_id: str, prompt: str, scores: list[float], *, hours_ago: float = 5, **changes: Any
 ) -> None:
     at_ms = round(NOW_S - hours_ago * HOUR_S) * 1000
-    answers = tuple(EvalItem(f"q{i}", 1, score, score >= 0.5, {}) for i, score in enumerate(scores))
+    answers = tuple(eval_runs.EvalItem(f"q{i}", 1, score, score >= 0.5, {}) for i, score in enumerate(scores))
     usual = {"suite": "answers", "suite_version": "1", "version": "openai/gpt-4", "format": "inspect-ai"}
     own: dict[str, Any] = {"model": ODD, "run_id": run_id, "prompt": prompt, "started_at_ms": at_ms, "answers": answers}
-    run = EvalRun(**{**usual, **own, "scorer": "match", "unscored": 0, **changes})
-    assert store_run(client, run, at_ms)
+    run = eval_runs.EvalRun(**{**usual, **own, "scorer": "match", "unscored": 0, **changes})
+    assert eval_runs.store_run(client, run, at_ms)
 
 
 def accept(client: Client, run_id: str, at_ms: int = NOW_S * 1000 - 10 * HOUR_S * 1000) -> None:
-    (run,) = (each for each in read_runs(client, ODD) if each.run_id == run_id)
-    store_acceptances(client, [(run, "")], "ana", at_ms)
+    (run,) = (each for each in eval_runs.read_runs(client, ODD) if each.run_id == run_id)
+    eval_runs.store_acceptances(client, [(run, "")], "ana", at_ms)
 
 
 def test_each_version_without_a_run_has_its_own_number(client: Client) -> None:
-    signal = unevaluated_calls(ODD, 100.0)
+    signal = evaluations.unevaluated_calls(ODD, 100.0)
     for prompt, n in {"answer@7": 150, "answer@8": 120, "answer@9": 90, "": 130}.items():
         plant_answers(client, prompt, n)
     plant_answers(client, "answer@8", 30, hours_ago=20)
@@ -344,7 +329,7 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
 
 
 def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> None:
-    signal = suite_regression(ODD)
+    signal = evaluations.suite_regression(ODD)
     rng = random.Random(3)
     old = [float(rng.random() < 0.8) for _ in range(40)]
     new = [score * (rng.random() < 0.6) for score in old]
@@ -357,7 +342,10 @@ def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> No
     plant_run(client, "r9", "answer@9", new)
     plant_run(client, "scored", "answer@8", new, scorer="other", suite="facts")
     accept(client, "r7")
-    before, after = read_means(client, accepted_runs(client, ODD)["answers"]), read_means(client, "r8")
+    before, after = (
+        eval_runs.read_means(client, eval_runs.accepted_runs(client, ODD)["answers"]),
+        eval_runs.read_means(client, "r8"),
+    )
     expected = paired_difference(list(before.values()), [after[item] for item in before])
     result = numbers(client, signal, "tuple(value, low, high)")
     assert result == {"": (0.0, pytest.approx(math.nan, nan_ok=True), pytest.approx(math.nan, nan_ok=True))} | {
@@ -373,7 +361,7 @@ def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> No
 
 
 def test_runs_of_another_kind_and_versions_with_few_answers_are_not_compared(client: Client) -> None:
-    signal = suite_regression(ODD)
+    signal = evaluations.suite_regression(ODD)
     plant_answers(client, "answer@8", 99)
     plant_run(client, "r7", "answer@7", [1.0] * 30, hours_ago=12)
     plant_run(client, "r8", "answer@8", [0.0] * 30)

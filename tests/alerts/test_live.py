@@ -1,5 +1,3 @@
-"""Rules in live mode: states from the engine, messages to servers that accept, reject or hang."""
-
 import dataclasses
 import threading
 import time
@@ -152,9 +150,6 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
     assert recovered[0].summary == "m: inputs drift (page) can be evaluated again"
 
 
-# ------------------------------------------------------------------------------------------------ sending
-
-
 PAGE = "https://g.example/d/x"
 
 
@@ -260,9 +255,6 @@ def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(hook: Webhoo
         sends.send(*message("hook"))
     assert sum("was dropped" in line for line in reports) == 2
     sends.close()
-
-
-# ------------------------------------------------------------------------------------------------ the command
 
 
 def test_the_command_follows_contracts_and_sends_until_it_is_stopped(

@@ -1,5 +1,3 @@
-"""Panels and queries of rules: the same value and threshold, on the real engine and in the form of Grafana's plugin."""
-
 import math
 import re
 import time
@@ -74,26 +72,21 @@ def number(client: Client, rule: Rule, key: str) -> float:
     return float({label[0] if label else "": value for *label, value in rows}[key])
 
 
-@pytest.mark.parametrize(
-    ("name", "part", "key", "window", "series", "line"),
-    [
+def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(client: Client) -> None:
+    for name, part, key, window, series, line in (
         ("psi-major", "", "amount", "1h", "psi", "major threshold"),
         ("output-shift", "", "score", "1h", "psi", "major threshold"),
         ("null-rate", "", "amount", "1h", "rate", "major threshold"),
         ("performance", "auc", "", "1d", "auc value", "auc SLO SLO"),
-    ],
-)
-def test_a_panel_shows_the_value_and_the_threshold_of_its_rule(
-    client: Client, name: str, part: str, key: str, window: str, series: str, line: str
-) -> None:
-    (rule,) = (
-        rule
-        for rule in RULES
-        if (rule.name, rule.part, rule.model) == (name, part, ODD) and (not key or key in rule.signal.keys)
-    )
-    result = shown(client, rule, window, key)
-    assert [value for value in result[line] if math.isfinite(value)] == [rule.threshold]
-    assert result[series] == [pytest.approx(number(client, rule, key))]
+    ):
+        (rule,) = (
+            rule
+            for rule in RULES
+            if (rule.name, rule.part, rule.model) == (name, part, ODD) and (not key or key in rule.signal.keys)
+        )
+        result = shown(client, rule, window, key)
+        assert [value for value in result[line] if math.isfinite(value)] == [rule.threshold]
+        assert result[series] == [pytest.approx(number(client, rule, key))]
 
 
 NOW = datetime.now(UTC).replace(microsecond=0)

@@ -1,5 +1,3 @@
-"""Alertmanager routes each alert as the simulator does."""
-
 import os
 import shutil
 import subprocess

@@ -12,19 +12,9 @@ import pytest
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql
+from barograph_server.warehouse.signals import EventTimeRange, FactTime, Signal, point_sql, series_sql, verdicts
 from barograph_server.warehouse.signals.labels import expected_drop, label_age, measured_drop, performance
 from barograph_server.warehouse.signals.pipeline import processor_age
-from barograph_server.warehouse.signals.verdicts import (
-    ALONE_EVENTS,
-    HoppingWindow,
-    PaneTiming,
-    loss,
-    mean_shift,
-    psi,
-    rate,
-    verdict_age,
-)
 from barograph_server.warehouse.signals.volume import broken_share, out_of_range, silence
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.warehouse import emptied, migrated, row
@@ -32,18 +22,22 @@ from tests.support.warehouse import emptied, migrated, row
 HOUR_S, DAY_S = 3600, 86_400
 T0 = (int(time.time()) // DAY_S - 14) * DAY_S
 """Start of the history. Some tables keep rows for a month only."""
-PANE = PaneTiming(HOUR_S, 2 * HOUR_S, 600)
-HOUR, DAY, WEEK = HoppingWindow("1h", HOUR_S), HoppingWindow("1d", HOUR_S), HoppingWindow("7d", DAY_S)
+PANE = verdicts.PaneTiming(HOUR_S, 2 * HOUR_S, 600)
+HOUR, DAY, WEEK = (
+    verdicts.HoppingWindow("1h", HOUR_S),
+    verdicts.HoppingWindow("1d", HOUR_S),
+    verdicts.HoppingWindow("7d", DAY_S),
+)
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
 
 SIGNALS: dict[str, Signal] = {
-    "psi": psi(ODD, ["temp", "dewp", "never judged"], WEEK, DAY, PANE, 0.2),
-    "fast psi": psi(ODD, ["temp", "dewp"], WEEK, DAY, PANE, 0.2, fast=[HOUR], fast_threshold=0.3),
-    "psi of one window": psi(ODD, ["temp"], DAY, DAY, PANE, 0.1),
-    "mean shift": mean_shift(ODD, ["temp", "dewp"], DAY, PANE, 0.1),
-    "rate": rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05),
-    "loss": loss(ODD, DAY, PANE, 0.01),
-    "verdict age": verdict_age(ODD, DAY, 7200),
+    "psi": verdicts.psi(ODD, ["temp", "dewp", "never judged"], WEEK, DAY, PANE, 0.2),
+    "fast psi": verdicts.psi(ODD, ["temp", "dewp"], WEEK, DAY, PANE, 0.2, fast=[HOUR], fast_threshold=0.3),
+    "psi of one window": verdicts.psi(ODD, ["temp"], DAY, DAY, PANE, 0.1),
+    "mean shift": verdicts.mean_shift(ODD, ["temp", "dewp"], DAY, PANE, 0.1),
+    "rate": verdicts.rate(ODD, ["temp", "dewp"], ["below", "above"], DAY, PANE, 0.05),
+    "loss": verdicts.loss(ODD, DAY, PANE, 0.01),
+    "verdict age": verdicts.verdict_age(ODD, DAY, 7200),
     "errors": broken_share(ODD, "errors", 6 * HOUR_S, PANE, 0.05),
     "latency": broken_share(ODD, "latency", 6 * HOUR_S, PANE, 0.05),
     "out of range": out_of_range(ODD, "temp", 6 * HOUR_S, PANE, 0.05),
@@ -229,9 +223,6 @@ def test_the_value_of_a_rule_at_a_time_equals_its_series(history: Client, name: 
     assert len(distinct) > 3, "a constant signal would prove nothing"
 
 
-# ------------------------------------------------------------------------------------------ values
-
-
 def verdict(window: str, end: int, value: float, level: str = "stable", **values: Any) -> dict[str, Any]:
     length_s = {"1h": HOUR_S, "1d": DAY_S, "7d": 7 * DAY_S}[window]
     known = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all", "field": "temp", "n": 500}
@@ -314,8 +305,10 @@ def test_a_large_shift_in_one_shorter_window_with_ample_data_exceeds_the_thresho
     assert fast_psi_at(client, *calm, verdict("7d", T0, 0.9, psi_low=0.6))[0] == 0.05
     calm = [verdict(each, T0, 0.05) for each in ("1d", "7d")]
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "insufficient", psi_low=0.6))[0] == 0.05
-    assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS - 1, psi_low=0.6))[0] == 0.05
-    assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=ALONE_EVENTS, psi_low=0.6))[0] > 0.2
+    assert (
+        fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=verdicts.ALONE_EVENTS - 1, psi_low=0.6))[0] == 0.05
+    )
+    assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=verdicts.ALONE_EVENTS, psi_low=0.6))[0] > 0.2
 
 
 def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drift") -> tuple[Any, ...]:
@@ -478,5 +471,5 @@ def test_the_mean_rank_decides_where_psi_cannot(client: Client, judged: dict[str
     verdict = {"mean_rank": 0.7, "level": "insufficient", "reason": "correlated events", "n": 99} | judged
     at = {"model": ODD, "version": "1", "slice": "all", "field": "x", "window": "1d", "window_end": end}
     insert_rows(client, "drift", [row("drift", **at, **verdict, window_start=T0, judged_at=end * 1000)])
-    signal = mean_shift(ODD, ["x"], DAY, PANE, 0.1)
+    signal = verdicts.mean_shift(ODD, ["x"], DAY, PANE, 0.1)
     assert client.rows(point_sql(signal, at=str(end + 60))) == [("x", pytest.approx(value))]

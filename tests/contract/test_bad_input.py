@@ -1,5 +1,3 @@
-"""What publishers send, the table of bad input, and values of hashed fields, as the sketcher reads them."""
-
 import dataclasses
 import itertools
 import json
@@ -19,7 +17,7 @@ from barograph.contract import Field, FieldType, Slice
 from barograph.events import encode_arrow
 from barograph.publisher.pii import FieldHash
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import SliceValues
 from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.sketches.sketch.categorical import UnseenCategories
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
@@ -33,6 +31,7 @@ from barograph_server.streams.recorder.labels import decode_arrow_labels, decode
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
+from tests.support.baselines import baseline, category
 from tests.support.scripted_kafka import RecordingProducer
 
 DOCS = (Path(__file__).parents[2] / "docs" / "events.md").read_text("utf-8")
@@ -229,17 +228,10 @@ PLAIN_VALUES = (*TEXTS, 4930123456, True, ["ann"])
 SECRETS = ("ann", "4930123456", "é")
 
 
-def category(name: str, value: str) -> FieldBaseline:
-    return FieldBaseline(name=name, kind="category", categories=(value,), slices={"all": SliceCounts(cells=(1, 0, 0))})
-
-
-BASELINE = Baseline(
-    model="m",
-    version="1",
-    rows=1,
-    slice_rows={"all": 1},
+BASELINE = baseline(
+    category("email", KNOWN),
+    category("payer", PAYER("p")),
     dimensions=(SliceValues(name="payer", source="context.payer", values=(PAYER("p"),), trained=False),),
-    fields=(category("email", KNOWN), category("payer", PAYER("p"))),
 )
 HASHED = build_registry([(CONTRACT, 1)], [])
 

@@ -47,8 +47,6 @@ def test_the_decision_rarely_holds_an_arm_of_the_same_model(name: str) -> None:
     assert holds(name, looks).mean() <= at_most(ALPHA, RUNS)
 
 
-# ------------------------------------------------------------------------------------- prompts, hour by hour
-
 GOLDEN_HOURS: dict[str, list[int]] = {
     "time to first token +30 %": [4, 4, 4, 4],
     "tokens +20 %": [24, 23, 12, 7],

@@ -17,33 +17,21 @@ from barograph_server.sketches.drift.overdispersion import learn_phi
 from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 from barograph_server.sketches.performance.metric import difference
 from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS
-from tests.reference.false_alarms import (
-    KINDS,
-    SIZES,
-    TAIL,
-    TEN,
-    TRAINED,
-    ZIPF_BINS,
-    Kind,
-    at_most,
-    errors_of_numbers,
-    measured,
-    simulate,
-)
+from tests.reference import false_alarms
 from tests.reference.page_times import CHANGES, Change, predicted_hours, simulated_hours
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("kind", KINDS, ids=[kind.name for kind in KINDS])
-def test_false_alarms_are_at_most_nominal(kind: Kind) -> None:
-    for n in SIZES:
-        outcome = simulate(kind, n)
+@pytest.mark.parametrize("kind", false_alarms.KINDS, ids=[kind.name for kind in false_alarms.KINDS])
+def test_false_alarms_are_at_most_nominal(kind: false_alarms.Kind) -> None:
+    for n in false_alarms.SIZES:
+        outcome = false_alarms.simulate(kind, n)
         for alarms, nominal in ((outcome.doubt, kind.doubt), (outcome.level, kind.level)):
             if alarms is not None:
-                assert alarms.mean() <= at_most(nominal, alarms.size), f"{n:,} events: more than {nominal:.2%}"
+                assert alarms.mean() <= false_alarms.at_most(nominal, alarms.size), (
+                    f"{n:,} events: more than {nominal:.2%}"
+                )
 
-
-# ------------------------------------------------------------------------------------- windows that page alone
 
 MAJOR = 0.2
 WINDOWS = 10_000
@@ -52,7 +40,7 @@ RUNS = {"independent": (1,), "runs of 1 to 12": (1, 2, 5, 12), "runs of 5 to 30"
 AT_MOST = {"independent": 0, "runs of 1 to 12": 0, "runs of 5 to 30": 0, "runs of 50": 1}
 """Quiet windows that page alone: in the worst cell, ten runs of 50 events hold a category with a share of 0.1%."""
 SHAPES = {
-    **{"ten bins": TEN, "categories": ZIPF_BINS, "integers": TAIL},
+    **{"ten bins": false_alarms.TEN, "categories": false_alarms.ZIPF_BINS, "integers": false_alarms.TAIL},
     **{f"rate of {rate}": np.array([1 - rate, rate]) for rate in (0.5, 0.02, 0.001)},
 }
 
@@ -63,7 +51,7 @@ def alone(shape: str, runs: tuple[int, ...], n: int) -> tuple[float, int]:
     Independent events are multinomial. φ of correlated ones is learned from 100 of the windows, as `infer` does.
     """
     rng = np.random.default_rng(20_261)
-    base = rng.multinomial(TRAINED, SHAPES[shape])
+    base = rng.multinomial(false_alarms.TRAINED, SHAPES[shape])
     each = max(1, round(n / sum(runs)))
     counts = np.sum([length * rng.multinomial(each, SHAPES[shape], WINDOWS) for length in runs], axis=0)
     phi: NDArray[np.float64] = np.ones(1)
@@ -90,15 +78,13 @@ def test_quiet_windows_do_not_page_alone(shape: str, runs: str) -> None:
         assert pages <= AT_MOST[runs], n
 
 
-# ------------------------------------------------------------------------------------- performance-drop
-
 MARGIN = 0.05
 """The default of `thresholds.rates.major`."""
 
 
 def beyond_margin(metric: str, labels: int, reference_size: int, margin: float = MARGIN) -> float:
     rng = np.random.default_rng([labels, reference_size])
-    measure = errors_of_numbers if metric == "mae" else measured
+    measure = false_alarms.errors_of_numbers if metric == "mae" else false_alarms.measured
     window, reference = measure(rng, labels)[metric], measure(rng, labels * reference_size)[metric]
     change = difference(window, reference)
     if metric in ("accuracy", "auc"):
@@ -123,8 +109,6 @@ def test_quiet_weeks_are_not_beyond_the_margin(labels: int, most: float, referen
         large = beyond_margin(metric, labels, reference_size, LARGE_DROP_RATIO * MARGIN)
         assert large <= (0.001 if labels == 50 else 0), f"{metric}: a page"
 
-
-# ------------------------------------------------------------------------------------- time to detection
 
 TOLERANCE_HOURS = 1.5
 """One hop, and the error of a quantile of 400 runs."""

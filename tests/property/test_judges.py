@@ -1,5 +1,3 @@
-"""Coverage of the intervals of judges, also where people err, and how soon their drift is found."""
-
 import numpy as np
 import pytest
 

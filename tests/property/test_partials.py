@@ -1,5 +1,3 @@
-"""Partials: they decode as encoded, damage is rejected, any split covers all, and merge order does not matter."""
-
 import random
 import zlib
 from collections.abc import Sequence

@@ -10,16 +10,8 @@ from barograph_server.examples.flights.contract import SHADOW
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from barograph_server.sketches.rollout.planned_auc import least_days
+from tests.reference import shadow_decisions, shadow_limits
 from tests.reference.false_alarms import at_most
-from tests.reference.shadow_decisions import (
-    MOVES,
-    NO_DIFFERENCE,
-    day_signs,
-    decision_paths,
-    hourly_mcnemar,
-    paths_of,
-    swapped,
-)
 from tests.reference.shadow_errors import (
     ALPHA,
     AUC_RUNS,
@@ -33,16 +25,6 @@ from tests.reference.shadow_errors import (
     false_differences,
     series_errors,
 )
-from tests.reference.shadow_limits import (
-    CENTERED,
-    RARE,
-    SLICE_ALPHA,
-    SLICE_RUNS,
-    false_means,
-    promoted_at_margin,
-    promoted_with_rare_harm,
-    slice_discoveries,
-)
 
 
 def share(rule: str, draws: str) -> float:
@@ -53,16 +35,16 @@ def share(rule: str, draws: str) -> float:
 
 @pytest.mark.long
 def test_means_of_days_are_rarely_found_different() -> None:
-    assert false_means("normal", 28).mean() <= at_most(ALPHA, RUNS)
-    assert false_means("skewed, 200 pairs a day", 28).mean() <= at_most(ALPHA + 0.02, RUNS)
+    assert shadow_limits.false_means("normal", 28).mean() <= at_most(ALPHA, RUNS)
+    assert shadow_limits.false_means("skewed, 200 pairs a day", 28).mean() <= at_most(ALPHA + 0.02, RUNS)
 
 
 @pytest.mark.long
 def test_a_candidate_at_its_margin_is_rarely_promoted_after_the_least_days() -> None:
-    for (worst_day, margin), alpha in zip(RARE, (ALPHA, ALPHA + 0.03, ALPHA + 0.03), strict=True):
-        promoted = promoted_with_rare_harm(worst_day, margin, least_days(margin, worst_day))
+    for (worst_day, margin), alpha in zip(shadow_limits.RARE, (ALPHA, ALPHA + 0.03, ALPHA + 0.03), strict=True):
+        promoted = shadow_limits.promoted_with_rare_harm(worst_day, margin, least_days(margin, worst_day))
         assert promoted.mean() <= at_most(alpha, RUNS)
-    assert promoted_with_rare_harm(*RARE[0], 28).mean() > 0.4, "before the least days"
+    assert shadow_limits.promoted_with_rare_harm(*shadow_limits.RARE[0], 28).mean() > 0.4, "before the least days"
 
 
 def test_golden_variance_of_independent_rows() -> None:
@@ -125,32 +107,32 @@ def test_auc_keeps_its_error_rate_at_declared_looks() -> None:
 
 @pytest.mark.long
 def test_real_days_at_the_margin_are_rarely_promoted() -> None:
-    for draws, margin in zip(CENTERED, (0.02, 0.008), strict=True):
-        assert promoted_at_margin(draws, margin, 28).mean() <= at_most(ALPHA, RUNS)
+    for draws, margin in zip(shadow_limits.CENTERED, (0.02, 0.008), strict=True):
+        assert shadow_limits.promoted_at_margin(draws, margin, 28).mean() <= at_most(ALPHA, RUNS)
 
 
 @pytest.mark.long
 def test_harmed_slices_are_found_and_others_rarely_named() -> None:
     discovered = []
     for harm in (0.0, 0.02, 0.1):
-        false_share, of_harmed, alarm = slice_discoveries(harm)
-        assert false_share.mean() <= at_most(SLICE_ALPHA, SLICE_RUNS)
+        false_share, of_harmed, alarm = shadow_limits.slice_discoveries(harm)
+        assert false_share.mean() <= at_most(shadow_limits.SLICE_ALPHA, shadow_limits.SLICE_RUNS)
         discovered.append(of_harmed.mean())
         if not harm:
-            assert alarm.mean() <= at_most(SLICE_ALPHA, SLICE_RUNS)
+            assert alarm.mean() <= at_most(shadow_limits.SLICE_ALPHA, shadow_limits.SLICE_RUNS)
     assert discovered[0] == 0.0
     assert discovered[2] > 0.4 > discovered[1]
 
 
-# ---------------------------------------------------------------------------------------------------- whole decisions
-
-
 def test_simulated_decisions_are_those_of_the_product() -> None:
-    sign = day_signs(2, 4)
-    simulated = [swapped(sign).moved(*move) for move in ((0.0, 0.0), (-0.01, 0.0), (-0.05, -0.02), (0.04, 0.015))]
+    sign = shadow_decisions.day_signs(2, 4)
+    simulated = [
+        shadow_decisions.swapped(sign).moved(*move)
+        for move in ((0.0, 0.0), (-0.01, 0.0), (-0.05, -0.02), (0.04, 0.015))
+    ]
     outcomes = set()
     for candidates in simulated:
-        paths = decision_paths(candidates)
+        paths = shadow_decisions.decision_paths(candidates)
         for run in range(len(sign)):
             for day in (28, 29, 40, 61, 97, 153):
                 sums = candidates.sums | {"missing": np.zeros_like(candidates.pairs)}
@@ -174,12 +156,12 @@ def test_simulated_decisions_are_those_of_the_product() -> None:
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("draws", NO_DIFFERENCE)
+@pytest.mark.parametrize("draws", shadow_decisions.NO_DIFFERENCE)
 def test_equal_candidates_are_rarely_held_and_those_at_a_margin_rarely_promoted(draws: str) -> None:
-    assert paths_of(draws, "equal").holds.any(axis=1).mean() <= ALPHA
-    for move in MOVES:
+    assert shadow_decisions.paths_of(draws, "equal").holds.any(axis=1).mean() <= ALPHA
+    for move in shadow_decisions.MOVES:
         if move != "equal":
-            assert paths_of(draws, move).promotes.any(axis=1).mean() <= ALPHA, move
-    assert paths_of(draws, "twice the margins").holds.any(axis=1).mean() > 0.95
-    naive = hourly_mcnemar(draws)
+            assert shadow_decisions.paths_of(draws, move).promotes.any(axis=1).mean() <= ALPHA, move
+    assert shadow_decisions.paths_of(draws, "twice the margins").holds.any(axis=1).mean() > 0.95
+    naive = shadow_decisions.hourly_mcnemar(draws)
     assert naive is None or naive.mean() > 0.95

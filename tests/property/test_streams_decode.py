@@ -1,5 +1,3 @@
-"""Typed JSON, tolerant JSON and Arrow decoding: the same events give the same columns and summaries."""
-
 import json
 import math
 from typing import Any

@@ -1,5 +1,3 @@
-"""Judging some slices at a time equals judging all slices of a model at once, to the bit."""
-
 from collections.abc import Iterator
 from typing import Any
 

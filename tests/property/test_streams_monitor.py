@@ -1,5 +1,3 @@
-"""Random schedules of mishaps lead the monitor to the same rows, of the outputs of models too."""
-
 import random
 from collections import Counter
 from collections.abc import Callable
@@ -16,26 +14,10 @@ from barograph_server.streams.monitor.verdicts import judge
 from barograph_server.streams.monitor.verdicts.sides import compared_ends
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher import partial_messages
+from tests.support import monitor_schedule
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
-from tests.support.monitor_schedule import (
-    COLOURS,
-    CONTROL,
-    History,
-    Run,
-    expected_categories,
-    expected_days,
-    expected_distances,
-    expected_signals,
-    expected_verdicts,
-    expected_volume,
-    judged_until_s,
-    make_history,
-    pane_of,
-    verdict_events,
-    windows_of,
-)
 
-ARMS = (CONTROL, "b")
+ARMS = (monitor_schedule.CONTROL, "b")
 Pair = tuple[str, str, str, str, int, str, str]
 """Model, kind, left, right, window end, window, and the side."""
 
@@ -71,7 +53,7 @@ def _registered(entry: RegisteredBaseline) -> RegisteredBaseline:
 def _baseline(baseline: Baseline) -> Baseline:
     """Add outputs to a baseline; a second baseline of a version, whose edges are shifted, has one class less."""
     shift = baseline.fields[0].edges[0] + 0.5
-    classes = COLOURS[:2] if shift else COLOURS
+    classes = monitor_schedule.COLOURS[:2] if shift else monitor_schedule.COLOURS
     cells = (*(300,) * len(classes), baseline.rows - 300 * len(classes), 0)
     outputs = (
         FieldBaseline(
@@ -88,15 +70,15 @@ def _baseline(baseline: Baseline) -> Baseline:
     return msgspec.structs.replace(baseline, fields=(*baseline.fields, *outputs), dimensions=(*others, arms))
 
 
-def expected_pairs(history: History) -> Counter[Pair]:
+def expected_pairs(history: monitor_schedule.History) -> Counter[Pair]:
     events: Counter[tuple[str, str, str, int, str]] = Counter()
     for event in history.counted:
         contract = history.registry.contracts[event.model]
         windows = {window.name: window for window in contract.windows}
-        for name, end in windows_of(history, event.model, pane_of(history, event)):
-            judged = history.live or end <= judged_until_s(history, event.model, name)
+        for name, end in monitor_schedule.windows_of(history, event.model, monitor_schedule.pane_of(history, event)):
+            judged = history.live or end <= monitor_schedule.judged_until_s(history, event.model, name)
             if judged and compared_ends(windows[name], [end]):
-                for kind, side in (("version", event.version), ("arm", event.arm or CONTROL)):
+                for kind, side in (("version", event.version), ("arm", event.arm or monitor_schedule.CONTROL)):
                     events[event.model, kind, name, end, side] += 1
     counts: Counter[Pair] = Counter()
     for model, kind, name, end, _ in events:
@@ -147,7 +129,7 @@ def _is_same(one: Any, other: Any) -> bool:
     return bool(one == other or (one != one and other != other))
 
 
-def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
+def check_against_events(warehouse: MemoryWarehouse, run: monitor_schedule.Run) -> None:
     volume: Counter[Any] = Counter()
     on_time: Counter[Any] = Counter()
     for row in warehouse.tables["volume"].values():
@@ -156,32 +138,32 @@ def check_against_events(warehouse: MemoryWarehouse, run: Run) -> None:
         if row["slice"] == "all":
             on_time[row["model"], row["pane_start"]] += row["n"] - row["late"]
     run.history.on_time = on_time
-    assert not count_differences(volume, expected_volume(run.history)), "volume"
+    assert not count_differences(volume, monitor_schedule.expected_volume(run.history)), "volume"
     check_signals(warehouse, run.history)
-    verdicts = verdict_events(warehouse.last("rates"))
-    wrong = count_differences(verdicts, expected_verdicts(run.history))
+    verdicts = monitor_schedule.verdict_events(warehouse.last("rates"))
+    wrong = count_differences(verdicts, monitor_schedule.expected_verdicts(run.history))
     assert not wrong, f"verdicts: {wrong}"
     days: Counter[Any] = Counter()
     for row in warehouse.tables["rollups"].values():
         if row["pane_s"] == 86_400 and row["field"] == "x":
             days[row["model"], row["version"], row["slice"], row["pane_start"]] += row["n"]
-    assert not count_differences(days, expected_days(run.history)), "days"
+    assert not count_differences(days, monitor_schedule.expected_days(run.history)), "days"
     names: Counter[Any] = Counter()
     for row in warehouse.named().values():
         assert row["n_low"] == row["n_high"]
         names[row["model"], row["version"], row["category"], row["pane_start"]] += row["n_low"]
-    assert not count_differences(names, expected_categories(run.history)), "new categories"
+    assert not count_differences(names, monitor_schedule.expected_categories(run.history)), "new categories"
     described: Counter[Any] = Counter()
     for row in warehouse.last("distances").values():
         described[row["model"], row["version"], row["window"], row["window_end"]] += row["n"]
         assert row["ks_error"] == row["ks_error"], f"a sketch does not cover every number: {row}"
-    assert not count_differences(described, expected_distances(run.history)), "distances"
+    assert not count_differences(described, monitor_schedule.expected_distances(run.history)), "distances"
     lost = {key[1:] for key in warehouse.tables["losses"]}
     assert sum(end - start for _, start, end in lost) == run.history.lost
 
 
-def check_signals(warehouse: MemoryWarehouse, history: History) -> None:
-    tables, expected = warehouse.tables, expected_signals(history)
+def check_signals(warehouse: MemoryWarehouse, history: monitor_schedule.History) -> None:
+    tables, expected = warehouse.tables, monitor_schedule.expected_signals(history)
     actual: dict[str, Counter[Any]] = {name: Counter() for name in expected}
     for row in tables["volume"].values():
         key = row["model"], row["version"], row["slice"], row["pane_start"]
@@ -215,14 +197,16 @@ def count_differences(actual: Counter[Any], expected: Counter[Any]) -> list[str]
     return [f"{key}: {actual[key]}, not {expected[key]}" for key in keys if actual[key] != expected[key]]
 
 
-def make_runs(seed: int, change: Callable[[Registry], Registry] | None = None) -> tuple[Run, Run]:
+def make_runs(
+    seed: int, change: Callable[[Registry], Registry] | None = None
+) -> tuple[monitor_schedule.Run, monitor_schedule.Run]:
     """Return a run without mishaps and one with many, over the same history; `change` changes its registry."""
     rng = random.Random(seed)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(partial_messages, "_BUDGET_BYTES", rng.choice([150, 400, 400_000]))
-        history = make_history(seed, change)
-    calm = Run(history, random.Random(seed))
-    wild = Run(
+        history = monitor_schedule.make_history(seed, change)
+    calm = monitor_schedule.Run(history, random.Random(seed))
+    wild = monitor_schedule.Run(
         history,
         rng,
         crashes=rng.choice([0.02, 0.06, 0.12, 0.25]),
@@ -235,7 +219,7 @@ def make_runs(seed: int, change: Callable[[Registry], Registry] | None = None) -
     return calm, wild
 
 
-def compare(calm: Run, wild: Run) -> None:
+def compare(calm: monitor_schedule.Run, wild: monitor_schedule.Run) -> None:
     expected = calm.to_the_end()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judge, "ROWS_PER_YIELD", 2)
@@ -293,9 +277,11 @@ def test_mishaps_do_not_change_comparisons() -> None:
         rng = random.Random(seed)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(partial_messages, "_BUDGET_BYTES", rng.choice([400, 400_000]))
-            history = make_history(seed, with_outputs)
-        calm = Run(history, random.Random(seed))
-        wild = Run(history, rng, crashes=rng.choice([0.02, 0.1, 0.25]), budget_bytes=rng.choice([0, 1 << 30]))
+            history = monitor_schedule.make_history(seed, with_outputs)
+        calm = monitor_schedule.Run(history, random.Random(seed))
+        wild = monitor_schedule.Run(
+            history, rng, crashes=rng.choice([0.02, 0.1, 0.25]), budget_bytes=rng.choice([0, 1 << 30])
+        )
         expected, actual = calm.to_the_end(), wild.to_the_end()
         for run, warehouse in ((calm, expected), (wild, actual)):
             wrong = count_differences(compared_pairs(warehouse.last_sets()), expected_pairs(run.history))

@@ -1,5 +1,3 @@
-"""Counts of whole arrays equal counts event by event: cells, extremes, moments, sketches."""
-
 import math
 from bisect import bisect_right
 from collections import defaultdict

@@ -1,5 +1,3 @@
-"""Topics of real texts: a change of their mix is `major`, and other wording alone is not."""
-
 import math
 from collections import Counter
 from functools import lru_cache

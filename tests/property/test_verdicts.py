@@ -246,9 +246,6 @@ def days(size: int, seed: int) -> tuple[FloatArray, FloatArray]:
     return np.rint(np.clip(rate, -1.0, 1.0) * pairs), pairs
 
 
-# ---------------------------------------------------------------------------------------------------- days
-
-
 @UNHURRIED
 @given(SIZES, SEEDS)
 def test_swapping_the_sides_mirrors_days(size: int, seed: int) -> None:
@@ -287,9 +284,6 @@ def test_intervals_move_with_a_constant_gain(size: int, seed: int, gain: float) 
     assume(bool(before.enough))
     np.testing.assert_allclose((after.low, after.high), (before.low + gain, before.high + gain), rtol=0, atol=1e-9)
     assert float(after.kappa) == pytest.approx(float(before.kappa), abs=1e-6)
-
-
-# ---------------------------------------------------------------------------------------------------- decisions
 
 
 @UNHURRIED

@@ -144,9 +144,6 @@ def test_an_odd_name_survives_yaml_environment_templating_and_macros() -> None:
     assert any(ODD in group["name"] for group in objects("groups"))
 
 
-# ------------------------------------------------------------------------------------------------ lint
-
-
 def rule_of(content: dict[str, Any]) -> dict[str, Any]:
     rule: dict[str, Any] = content["rules-price.yaml"]["groups"][0]["rules"][0]
     return rule

@@ -1,5 +1,3 @@
-"""States of alert instances: each move that Grafana makes; and the incidents to which firing instances belong."""
-
 import dataclasses
 from collections.abc import Sequence
 from itertools import groupby
@@ -251,8 +249,6 @@ def test_every_rule_with_a_window_keeps_its_incident_open_for_the_short_one() ->
     assert [(each.onset_s, each.quiet_s) for each in (psi, nulls)] == [(7 * DAY, DAY), (DAY, DAY)]
     assert (silence.quiet_s, rule("cbpe-drop", "ticket").quiet_s) == (0, DAY)
 
-
-# ------------------------------------------------------------------------------------------------ properties
 
 _INSTANCES: list[tuple[Rule, str]] = [
     (each, key)

@@ -265,9 +265,6 @@ def test_names_unknown_to_the_installation_are_rejected() -> None:
         rules_for(wrong, installation())
 
 
-# ------------------------------------------------------------------------------------------------ settings
-
-
 def settings(**changes: Any) -> dict[str, Any]:
     return {**SETTINGS, **changes}
 
@@ -328,9 +325,6 @@ def test_settings_are_read() -> None:
     assert read.route("nulls").point("ticket") == "tickets", "a route without a ticket contact point uses the default"
     assert read.route("oncall").point("ticket") == "oncall"
     assert read.route("").point("page") == "tickets"
-
-
-# ------------------------------------------------------------------------------------------------ texts
 
 
 def test_texts_become_templates_and_words() -> None:

@@ -89,9 +89,8 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
     assert "swordfish" not in repr(settings)
 
 
-@pytest.mark.parametrize(
-    ("text", "sentence"),
-    [
+def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path) -> None:
+    for text, sentence in (
         ("bootstrap_server = 'k:1'", "the key 'bootstrap_server' is unknown; did you mean bootstrap_servers?"),
         ("[cassandra]\nhost = 'c'", "cassandra: the key 'cassandra' is unknown; write one of"),
         ("partials_partitions = 0", "'0' is out of range or not a whole number; write a whole number from 1 to 10000"),
@@ -103,15 +102,13 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
         ("[grafana]\ntoken = 'xyzzy'", "set BAROGRAPH_GRAFANA_TOKEN in the environment"),
         ("[grafana]\nurl = 'grafana:3000'", "grafana.url: 'grafana:3000' is not an address; write one such as https:"),
         ("[grafana]\nurl = 'http://g/?orgId=1'", "write one such as https://grafana.example.com"),
-    ],
-)
-def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path, text: str, sentence: str) -> None:
-    with pytest.raises(SettingsError) as error:
-        load(tmp_path, text)
-    assert sentence in str(error.value)
-    assert "barograph.toml" in str(error.value)
-    assert "swordfish" not in str(error.value)
-    assert "xyzzy" not in str(error.value)
+    ):
+        with pytest.raises(SettingsError) as error:
+            load(tmp_path, text)
+        assert sentence in str(error.value)
+        assert "barograph.toml" in str(error.value)
+        assert "swordfish" not in str(error.value)
+        assert "xyzzy" not in str(error.value)
 
 
 def test_a_yaml_file_has_the_same_keys_and_errors_name_the_line(tmp_path: Path) -> None:
@@ -337,9 +334,8 @@ def make_terminal() -> tuple[Terminal, io.StringIO]:
     return Terminal(Console(file=output, width=80, legacy_windows=False)), output
 
 
-@pytest.mark.parametrize(
-    ("text", "shown"),
-    [
+def test_control_characters_become_visible() -> None:
+    for text, shown in (
         ("plain – ünï 名 🙂", "plain – ünï 名 🙂"),
         ("\x1b]0;title\x07", "␛]0;title␇"),
         ("\x9b31m", "\\u009b31m"),
@@ -347,20 +343,18 @@ def make_terminal() -> tuple[Terminal, io.StringIO]:
         ("del\x7f", "del␡"),
         ("\u202egnp.exe", "\\u202egnp.exe"),
         ("two\nlines\tand", "two\nlines\tand"),
-    ],
-)
-def test_control_characters_become_visible(text: str, shown: str) -> None:
-    assert visible(text) == shown
-    terminal, output = make_terminal()
-    terminal.line(text)
-    terminal.line(SafeText("").append(text, "bold"))
-    assert "\x1b" not in output.getvalue()
-    if "\t" not in text:
-        assert output.getvalue().count(shown) == 2
-    table = AlignedTable("a")
-    table.row(text)
-    terminal.table(table)
-    assert "\x1b" not in output.getvalue()
+    ):
+        assert visible(text) == shown
+        terminal, output = make_terminal()
+        terminal.line(text)
+        terminal.line(SafeText("").append(text, "bold"))
+        assert "\x1b" not in output.getvalue()
+        if "\t" not in text:
+            assert output.getvalue().count(shown) == 2
+        table = AlignedTable("a")
+        table.row(text)
+        terminal.table(table)
+        assert "\x1b" not in output.getvalue()
 
 
 def test_text_is_never_markup() -> None:

@@ -422,19 +422,16 @@ def test_a_type_that_contradicts_the_contract_is_an_error(files: tuple[Path, Pat
         compare(5, table(2))
 
 
-@pytest.mark.parametrize(
-    ("label", "truth", "classes"),
-    [
+def test_forms_of_labels_and_classes() -> None:
+    for label, truth, classes in (
         (LabelSpec(type="bool", positive=True), [1, 0, 1, 0], ["yes", "no", "0", "1.0"]),
         (LabelSpec(type="bool", positive="bad", negative="good"), ["bad", "good", "bad", "good"], [1, 0, 0, 1]),
         (LabelSpec(type="category", positive="1"), ["yes", "x", "1.0", "2"], ["1", "0", "z", "true"]),
-    ],
-)
-def test_forms_of_labels_and_classes(label: LabelSpec, truth: list[object], classes: list[object]) -> None:
-    contract = Contract(model="m", label=label)
-    counts = OutcomeCounts(make_rules(contract, build_registry([(contract, 0)], [])), 1)
-    counts.add(np.zeros(4, np.int64), {"label": pa.array(truth), "class": pa.array(classes)})
-    assert counts.counts().confusion.tolist() == [[1.0, 1.0, 1.0, 1.0]]
+    ):
+        contract = Contract(model="m", label=label)
+        counts = OutcomeCounts(make_rules(contract, build_registry([(contract, 0)], [])), 1)
+        counts.add(np.zeros(4, np.int64), {"label": pa.array(truth), "class": pa.array(classes)})
+        assert counts.counts().confusion.tolist() == [[1.0, 1.0, 1.0, 1.0]]
 
 
 @pytest.mark.parametrize("kind", ["classes", "number"])

@@ -93,19 +93,16 @@ def test_a_gate_that_failed_does_not_exit_like_one_that_judged(monkeypatch: pyte
 KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
 
 
-@pytest.mark.parametrize(
-    ("error", "message"),
-    [
+def test_errors_are_described_in_sentences() -> None:
+    for error, message in (
         (CommandError("Do this."), "Do this."),
         (ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]), "a.yaml:3: wrong\na.yaml:4: al"),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), "x.csv: no such file or directory."),
         (KAFKA, "Check bootstrap_servers and that the broker runs."),
         (TypeError("a\n b"), "a bug in Barograph: TypeError: a b. Run the command again with --debug"),
-    ],
-)
-def test_errors_are_described_in_sentences(error: Exception, message: str) -> None:
-    assert message in describe_error(error)
-    assert describe_error(error).endswith((".", "also"))
+    ):
+        assert message in describe_error(error)
+        assert describe_error(error).endswith((".", "also"))
 
 
 def test_errors_go_to_standard_error_and_debug_shows_the_traceback(

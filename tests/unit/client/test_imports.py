@@ -1,5 +1,3 @@
-"""Importing the client is cheap: heavy modules are loaded at their first use."""
-
 import ast
 import json
 import subprocess

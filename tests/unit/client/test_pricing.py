@@ -1,5 +1,3 @@
-"""The cost of a call: each token is charged once, and what is not known has no cost."""
-
 from datetime import UTC, datetime, timedelta, timezone
 
 import pytest

@@ -296,6 +296,7 @@ def problems(text: str | bytes) -> list[str]:
 
 
 def test_every_key_is_read() -> None:
+    tools = {"strict": True, "seed": None, "id": 1.5}
     assert parse_content(WHOLE) == PromptContent(
         name="answer",
         description="Answers questions of customers.\n",
@@ -310,13 +311,7 @@ def test_every_key_is_read() -> None:
             "language": PromptVariable(),
             "draft": PromptVariable(type="bool", required=False),
         },
-        config={
-            "model": "small",
-            "temperature": 0.2,
-            "max_tokens": 200,
-            "stop": ["END", "3"],
-            "tools": {"strict": True, "seed": None, "id": 1.5},
-        },
+        config={"model": "small", "temperature": 0.2, "max_tokens": 200, "stop": ["END", "3"], "tools": tools},
     )
 
 
@@ -535,22 +530,19 @@ def test_shares_are_met_within_binomial_bounds() -> None:
     assert abs(same - N / 2) <= 4 * math.sqrt(N / 4), "prompts are assigned independently"
 
 
-@pytest.mark.parametrize(
-    ("before", "after"),
-    [
+def test_only_the_necessary_units_move() -> None:
+    """One share changes and the others keep their proportions."""
+    for before, after in (
         ({"7": 0.9, "8": 0.1}, {"7": 0.8, "8": 0.2}),
         ({"7": 0.9, "8": 0.1}, {"7": 1.0}),
         ({"7": 1.0}, {"7": 0.95, "8": 0.05}),
         ({"7": 0.6, "8": 0.2, "9": 0.2}, {"7": 0.45, "8": 0.15, "9": 0.4}),
-    ],
-)
-def test_only_the_necessary_units_move(before: dict[str, float], after: dict[str, float]) -> None:
-    """One share changes and the others keep their proportions."""
-    grown = {arm for arm, share in after.items() if share > before.get(arm, 0) + 1e-9}
-    necessary = sum(after[arm] - before.get(arm, 0) for arm in grown)
-    moves = [(old, new) for old, new in zip(arms(before), arms(after), strict=True) if old != new]
-    assert {new for _, new in moves} == grown
-    assert abs(len(moves) - N * necessary) <= 4 * math.sqrt(N * necessary * (1 - necessary))
+    ):
+        grown = {arm for arm, share in after.items() if share > before.get(arm, 0) + 1e-9}
+        necessary = sum(after[arm] - before.get(arm, 0) for arm in grown)
+        moves = [(old, new) for old, new in zip(arms(before), arms(after), strict=True) if old != new]
+        assert {new for _, new in moves} == grown
+        assert abs(len(moves) - N * necessary) <= 4 * math.sqrt(N * necessary * (1 - necessary))
 
 
 def test_shares_that_are_none_are_rejected() -> None:

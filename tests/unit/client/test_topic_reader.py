@@ -1,5 +1,3 @@
-"""The reader of a compacted topic: when it is current, and that no error of Kafka ends it."""
-
 from __future__ import annotations
 
 import logging

@@ -1,5 +1,3 @@
-"""Generated dashboards match the code and fit Grafana's types; macros are expanded as by frontend and backend."""
-
 import json
 from datetime import UTC, datetime
 from pathlib import Path
@@ -8,20 +6,7 @@ from typing import Any
 import pytest
 import yaml
 
-from barograph_server.dashboards import style
-from barograph_server.dashboards.macros import (
-    ALL,
-    MacroError,
-    TimeRange,
-    Value,
-    expand,
-    expand_backend,
-    expand_frontend,
-    format_interval,
-    go_duration_s,
-    interval_ms,
-    macros_of,
-)
+from barograph_server.dashboards import macros, style
 from barograph_server.dashboards.page_files import panel_ids, read_rows
 from barograph_server.dashboards.pages import FOLDER, dashboards
 from barograph_server.dashboards.panels import PANEL_TYPES
@@ -134,7 +119,7 @@ def test_grafana_is_provisioned_with_the_generated_folder() -> None:
     assert (default["text"], default["value"]) == (source["name"], source["uid"])
 
 
-RANGE = TimeRange(1_762_000_000_500, 1_762_003_600_999)
+RANGE = macros.TimeRange(1_762_000_000_500, 1_762_003_600_999)
 """2025-11-01 12:26:40.5 to 13:26:40.999 UTC."""
 
 BACKEND = [
@@ -173,31 +158,34 @@ BACKEND = [
 def test_the_backend_writes_each_macro_out() -> None:
     for macro, written in BACKEND:
         sql = f"SELECT 1 WHERE {macro} AND 2"
-        assert expand_backend(sql, RANGE, 300_000) == f"SELECT 1 WHERE {written} AND 2", macro
-    assert expand_backend("$__interval_s", RANGE, 20) == "1", "the least interval"
-    assert expand_backend("$__timeInterval(c)", RANGE, 20).endswith("INTERVAL 1 second)")
+        assert macros.expand_backend(sql, RANGE, 300_000) == f"SELECT 1 WHERE {written} AND 2", macro
+    assert macros.expand_backend("$__interval_s", RANGE, 20) == "1", "the least interval"
+    assert macros.expand_backend("$__timeInterval(c)", RANGE, 20).endswith("INTERVAL 1 second)")
 
 
 def test_arguments_are_split_outside_parentheses_only() -> None:
-    assert expand_backend("$__timeFilter(if(a, b, c))", RANGE) == (
+    assert macros.expand_backend("$__timeFilter(if(a, b, c))", RANGE) == (
         "if(a, b, c) >= toDateTime(1762000000) AND if(a, b, c) <= toDateTime(1762003600)"
     )
-    assert expand_backend("$__timeInterval(greatest(a, $__fromTime))", RANGE) == (
+    assert macros.expand_backend("$__timeInterval(greatest(a, $__fromTime))", RANGE) == (
         "toStartOfInterval(toDateTime(greatest(a, toDateTime(1762000000))), INTERVAL 60 second)"
     )
-    nested = expand_backend("$__timeInterval($__timeInterval(a))", RANGE)
+    nested = macros.expand_backend("$__timeInterval($__timeInterval(a))", RANGE)
     assert nested.count("toStartOfInterval(toDateTime(") == 2
     assert "$" not in nested
 
 
 def test_comments_are_blanked_and_quotes_are_not() -> None:
     sql = "SELECT '-- $__timeFilter(' AS a -- $__nothing\n, `b /* c` /* $x */ FROM t"
-    assert expand_backend(sql, RANGE) == (
+    assert macros.expand_backend(sql, RANGE) == (
         "SELECT '-- $__timeFilter(' AS a " + " " * len("-- $__nothing") + "\n, `b /* c` " + " " * 8 + " FROM t"
     )
     # An escaped quote does not end a text.
-    assert expand_backend(r"SELECT 'O\'-- B' , 'x''-- y', $__interval_s", RANGE) == r"SELECT 'O\'-- B' , 'x''-- y', 60"
-    assert macros_of("$__timeFilter(a) -- $__b\n'$__c' $__interval") == ["timeFilter", "interval"]
+    assert (
+        macros.expand_backend(r"SELECT 'O\'-- B' , 'x''-- y', $__interval_s", RANGE)
+        == r"SELECT 'O\'-- B' , 'x''-- y', 60"
+    )
+    assert macros.macros_of("$__timeFilter(a) -- $__b\n'$__c' $__interval") == ["timeFilter", "interval"]
 
 
 def test_macros_unknown_to_the_plugin_are_rejected() -> None:
@@ -211,13 +199,13 @@ def test_macros_unknown_to_the_plugin_are_rejected() -> None:
         ("$__timeFilter(if(a", r"the parenthesis after \$__timeFilter is not closed"),
         ("$__timeGroup(c, 1d)", r"takes a duration such as 30s, 5m or 24h, but got 1d"),
     ):
-        with pytest.raises(MacroError, match=message):
-            expand_backend(sql, RANGE)
+        with pytest.raises(macros.MacroError, match=message):
+            macros.expand_backend(sql, RANGE)
 
 
-NAMES: dict[str, Value] = {
+NAMES: dict[str, macros.Value] = {
     "model": "it's \\ a ${model} $__interval {{x}} модель",
-    "version": ALL,
+    "version": macros.ALL,
     "slice": "",
     "field": ("a'b", "c"),
 }
@@ -247,7 +235,7 @@ def test_the_frontend_writes_variables() -> None:
         ("$__conditionalAll(f IN (${field:singlequote}), $field) AND b", "f IN ('a\\'b','c') AND b"),
         ("$__conditionalAll(a OR $__conditionalAll(b, $field), $field)", "a OR b"),
     ):
-        assert expand_frontend(sql, RANGE, NAMES, 300_000) == written, sql
+        assert macros.expand_frontend(sql, RANGE, NAMES, 300_000) == written, sql
 
 
 def test_the_frontend_rejects_unknown_macros() -> None:
@@ -257,27 +245,27 @@ def test_the_frontend_rejects_unknown_macros() -> None:
         ("$__conditionalAll(a)", r"\$__conditionalAll takes a condition and a variable, but got 1"),
         ("$__conditionalAll(a, $mdoel)", r"\$mdoel is not a variable of this dashboard"),
     ):
-        with pytest.raises(MacroError, match=message):
-            expand_frontend(sql, RANGE, NAMES, 60_000)
+        with pytest.raises(macros.MacroError, match=message):
+            macros.expand_frontend(sql, RANGE, NAMES, 60_000)
 
 
 def test_both_halves_and_a_name_that_looks_like_a_macro() -> None:
-    variables: dict[str, Value] = {"model": "$__timeFilter(x) -- $y"}
-    assert expand("m = ${model:singlequote} AND $__timeFilter(t)", RANGE, variables) == (
+    variables: dict[str, macros.Value] = {"model": "$__timeFilter(x) -- $y"}
+    assert macros.expand("m = ${model:singlequote} AND $__timeFilter(t)", RANGE, variables) == (
         "m = '$__timeFilter(x) -- $y' AND t >= toDateTime(1762000000) AND t <= toDateTime(1762003600)"
     )
-    assert expand("decodeURLComponent('${model:percentencode}')", RANGE, variables) == (
+    assert macros.expand("decodeURLComponent('${model:percentencode}')", RANGE, variables) == (
         "decodeURLComponent('%24__timeFilter%28x%29%20--%20%24y')"
     )
 
 
 def test_times_intervals_and_durations_are_grafanas_and_gos() -> None:
     start, end = datetime(2025, 11, 1, tzinfo=UTC), datetime(2025, 11, 1, 0, 0, 0, 1000, tzinfo=UTC)
-    assert TimeRange.between(start, end) == TimeRange(1_761_955_200_000, 1_761_955_200_001)
+    assert macros.TimeRange.between(start, end) == macros.TimeRange(1_761_955_200_000, 1_761_955_200_001)
     written = {0: "1ms", 20: "20ms", 1500: "1s", 90_000: "1m", 300_000: "5m", 90_000_000: "1d", 31_536_000_000: "1y"}
-    assert {milliseconds: format_interval(milliseconds) for milliseconds in written} == written
+    assert {milliseconds: macros.format_interval(milliseconds) for milliseconds in written} == written
     read = {"5m": 300, "1h30m": 5400, "1.5s": 2, "500ms": 1, **dict.fromkeys(("499ms", "1d", "", "5", "5 m"))}
-    assert {text: go_duration_s(text) for text in read} == read
+    assert {text: macros.go_duration_s(text) for text in read} == read
     for hours, points, least_ms, step_ms in (
         (1, 1000, 1000, 5_000),  # 3.6 s
         (6, 1000, 1000, 20_000),  # 21.6 s
@@ -286,4 +274,4 @@ def test_times_intervals_and_durations_are_grafanas_and_gos() -> None:
         (1, 1000, 60_000, 60_000),
         (24 * 365 * 100, 100, 1, 31_536_000_000),
     ):
-        assert interval_ms(hours * 3_600_000, points, least_ms) == step_ms, hours
+        assert macros.interval_ms(hours * 3_600_000, points, least_ms) == step_ms, hours

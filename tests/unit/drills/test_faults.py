@@ -116,22 +116,19 @@ def test_other_columns_stay() -> None:
             assert by_id(after.predictions)[column].equals(by_id(events.predictions)[column]), (name, column)
 
 
-@pytest.mark.parametrize(
-    ("name", "rate", "value"),
-    [
+def test_the_rate_is_the_share_of_the_rows_in_the_period() -> None:
+    for name, rate, value in (
         ("null-rise", 0.3, None),
         ("null-sentinel", 0.25, -999.0),
         ("category-new", 0.1, "drill: new category"),
         ("error-burst", 0.5, "drill"),
-    ],
-)
-def test_the_rate_is_the_share_of_the_rows_in_the_period(name: str, rate: float, value: object) -> None:
-    events = make_events()
-    injection = plan_injection(InjectionRequest(find_fault(name), rate=rate), CONTRACT, BASELINE, PERIOD)
-    rows = injection.rows(events.predictions)
-    assert rows.sum() == round(rate * int(PERIOD.mask(events.predictions).sum()))
-    column = "error" if name == "error-burst" else injection.column
-    assert set(injection.apply(events).predictions[column].filter(pa.array(rows)).to_pylist()) == {value}
+    ):
+        events = make_events()
+        injection = plan_injection(InjectionRequest(find_fault(name), rate=rate), CONTRACT, BASELINE, PERIOD)
+        rows = injection.rows(events.predictions)
+        assert rows.sum() == round(rate * int(PERIOD.mask(events.predictions).sum()))
+        column = "error" if name == "error-burst" else injection.column
+        assert set(injection.apply(events).predictions[column].filter(pa.array(rows)).to_pylist()) == {value}
 
 
 def numbers(events: EventTables, column: str) -> NDArray[np.float64]:
@@ -235,9 +232,8 @@ def test_every_fault_states_its_incident_and_known_rules() -> None:
             assert parameter.at_least <= parameter.default <= parameter.at_most, name
 
 
-@pytest.mark.parametrize(
-    ("name", "options", "message"),
-    [
+def test_what_does_not_fit_is_rejected() -> None:
+    for name, options, message in (
         ("mean-shift", {"field": "z"}, "has no field 'z'; the fields are x, y,"),
         ("mean-shift", {"field": "colour"}, "affects fields of type float or int, and colour of shop is of type"),
         ("mean-shift", {"magnitude": 0.0}, "A magnitude of 0 changes nothing; the default of mean-shift is 2"),
@@ -248,12 +244,9 @@ def test_every_fault_states_its_incident_and_known_rules() -> None:
         ("swapped-columns", {"field": "x", "other": "x"}, "needs two fields, and both are x"),
         ("score-collapse", {"field": "x"}, "x is not an output of the model"),
         ("schema-change", {"field": "score"}, "score is a fixed member of events"),
-    ],
-    ids=lambda value: str(value) if isinstance(value, str) else None,
-)
-def test_what_does_not_fit_is_rejected(name: str, options: dict[str, Any], message: str) -> None:
-    with pytest.raises(DrillError, match=re.escape(message)):
-        plan(name, **options)
+    ):
+        with pytest.raises(DrillError, match=re.escape(message)):
+            plan(name, **options)
 
 
 def test_faults_need_what_they_affect() -> None:

@@ -12,14 +12,8 @@ import pytest
 from barograph.contract import Contract
 
 from barograph_server.errors import CommandError
+from barograph_server.evaluation.review import label_files
 from barograph_server.evaluation.review.gold_labels import GoldLabels
-from barograph_server.evaluation.review.label_files import (
-    COLUMNS,
-    read_csv,
-    read_label_studio,
-    write_csv,
-    write_label_studio,
-)
 from barograph_server.evaluation.review.labelled_answers import LabelledAnswer, plan_import
 from barograph_server.evaluation.review.server import ReviewServer, describe_citations
 from barograph_server.settings import Settings
@@ -57,25 +51,25 @@ def plain(values: list[LabelledAnswer]) -> list[LabelledAnswer]:
 
 
 def test_round_trips_are_equal() -> None:
-    text = write_csv(entries())
-    assert plain(read_csv(text, PATH)) == entries()
-    assert write_csv(read_csv(text, PATH)) == text
-    text = write_label_studio(entries())
-    result, cancelled = read_label_studio(text, PATH)
+    text = label_files.write_csv(entries())
+    assert plain(label_files.read_csv(text, PATH)) == entries()
+    assert label_files.write_csv(label_files.read_csv(text, PATH)) == text
+    text = label_files.write_label_studio(entries())
+    result, cancelled = label_files.read_label_studio(text, PATH)
     assert cancelled == 0
     # Tasks without annotations carry no texts back.
     assert plain(result) == [*entries()[:-1], replace(entries()[-1], prompt="", answer="")]
-    assert write_label_studio(result[:-1]) == write_label_studio(entries()[:-1])
+    assert label_files.write_label_studio(result[:-1]) == label_files.write_label_studio(entries()[:-1])
 
 
 def test_no_cell_is_a_formula_of_a_spreadsheet() -> None:
-    rows = list(csv.reader(io.StringIO(write_csv(entries()), newline="")))
-    assert rows[0] == list(COLUMNS)
+    rows = list(csv.reader(io.StringIO(label_files.write_csv(entries()), newline="")))
+    assert rows[0] == list(label_files.COLUMNS)
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@", "\t", "\r"))]
 
 
 def test_files_that_are_no_labels() -> None:
-    heads = ",".join(COLUMNS)
+    heads = ",".join(label_files.COLUMNS)
     for text, message in (
         ("", "labels has no column id, version, reason, probability, reviewer, label"),
         (heads + "\na,1\n", "labels, line 2: the row has more or fewer cells"),
@@ -83,7 +77,7 @@ def test_files_that_are_no_labels() -> None:
         (heads + "\na,1,random,1,ana,sound,yesterday,,,\n", "labels, line 2: 'yesterday' is not a time"),
     ):
         with pytest.raises(CommandError, match=message):
-            read_csv(text, PATH)
+            label_files.read_csv(text, PATH)
     for text, message in (
         ("{", "labels is not JSON"),
         ('[{"data": {"id": "\\ud800"}}]', "labels is not JSON.*surrogates not allowed"),
@@ -91,7 +85,7 @@ def test_files_that_are_no_labels() -> None:
         ('[{"id": 1, "label": "faulty"}]', "labels, task 1: a task has `data` and `annotations`"),
     ):
         with pytest.raises(CommandError, match=message):
-            read_label_studio(text, PATH)
+            label_files.read_label_studio(text, PATH)
 
 
 def annotation(label: Any, **members: Any) -> dict[str, Any]:
@@ -109,7 +103,9 @@ def test_annotations_that_people_made_in_label_studio() -> None:
         annotation([], completed_by=9),
         {"result": None},
     ]
-    result, cancelled = read_label_studio(json.dumps([{"id": 1, "data": data, "annotations": annotations}]), PATH)
+    result, cancelled = label_files.read_label_studio(
+        json.dumps([{"id": 1, "data": data, "annotations": annotations}]), PATH
+    )
     assert cancelled == 1
     assert [(each.reviewer, each.label) for each in result] == [
         ("label-studio-7", "faulty"),
@@ -124,9 +120,8 @@ def test_annotations_that_people_made_in_label_studio() -> None:
     assert [problem.partition(": ")[0] for problem in plan.problems] == [f"task 1, annotation {i}" for i in (3, 4, 5)]
 
 
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
+def test_entries_that_are_not_imported() -> None:
+    for changes, message in (
         ({"label": "wrong"}, "the label 'wrong' is none of faulty, sound, unsure"),
         ({"id": "unknown"}, "bot.cited has not evaluated an answer 'unknown' of version '1'"),
         ({"reviewer": ""}, "the reviewer is missing"),
@@ -135,14 +130,12 @@ def test_annotations_that_people_made_in_label_studio() -> None:
         ({"probability": math.nan}, "the probability with which"),
         ({"note": "x" * 2001}, "the note has more than 2,000 characters"),
         ({"id": OUTSIDE}, "is not in the random part of 0.1"),
-    ],
-)
-def test_entries_that_are_not_imported(changes: dict[str, Any], message: str) -> None:
-    plan = plan_import(MODEL, [replace(ENTRY, where="line 2", **changes)], KNOWN, [], NOW)
-    assert plan.reviews == []
-    (problem,) = plan.problems
-    assert problem.startswith("line 2: ")
-    assert message in problem
+    ):
+        plan = plan_import(MODEL, [replace(ENTRY, where="line 2", **changes)], KNOWN, [], NOW)
+        assert plan.reviews == []
+        (problem,) = plan.problems
+        assert problem.startswith("line 2: ")
+        assert message in problem
 
 
 def test_labels_of_one_reviewer_that_differ() -> None:

@@ -120,9 +120,8 @@ SCORE = ("samples", 0, "scores", "contains_fact", "value")
 TOTAL = ("results", "scores", 0, "metrics", "accuracy", "value")
 
 
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
+def test_damaged_logs_of_inspect(tmp_path: Path) -> None:
+    for change, text in (
         (set_in(*TOTAL, value=0.5), "the mean of the 8 scores is 0.375, but the log states 0.5"),
         (lambda log: log["samples"].pop(), "has 7 answers, but the log states 8"),
         (lambda log: log["samples"].__setitem__(1, log["samples"][0]), "epoch 1, is there twice"),
@@ -137,10 +136,8 @@ TOTAL = ("results", "scores", 0, "metrics", "accuracy", "value")
         (set_in("samples", 0, value=5), "sample 1: is not an object"),
         (set_in("samples", 0, "epoch", value=2**31 + 1), "sample 1: the epoch is 2147483649; epochs from 0"),
         (set_in("metadata", value="support-bot"), "`metadata` is str"),
-    ],
-)
-def test_damaged_logs_of_inspect(change: Change, text: str, tmp_path: Path) -> None:
-    assert text in message(changed(INSPECT, tmp_path, change))
+    ):
+        assert text in message(changed(INSPECT, tmp_path, change))
 
 
 def test_items_count_alike_if_answers_failed(tmp_path: Path) -> None:
@@ -272,17 +269,14 @@ def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
     assert "Run lm-eval with --log_samples" in message(results)
 
 
-@pytest.mark.parametrize(
-    ("change", "text"),
-    [
+def test_damaged_logs_of_promptfoo(tmp_path: Path) -> None:
+    for change, text in (
         (lambda log: log["results"]["results"].pop(), "has 11 scores, but the log states 12"),
         (set_in("results", "results", 0, "score", value=1), "the mean of the 12 scores is 0.416666667, but the log"),
         (set_in("config", "description", value=""), "names no suite: add `description`"),
         (set_in("results", "results", 0, "failureReason", value=2), "has 1 failed calls, but the log states 0"),
-    ],
-)
-def test_damaged_logs_of_promptfoo(change: Change, text: str, tmp_path: Path) -> None:
-    assert text in message(changed(PROMPTFOO, tmp_path, change))
+    ):
+        assert text in message(changed(PROMPTFOO, tmp_path, change))
 
 
 def test_other_files(tmp_path: Path) -> None:

@@ -41,25 +41,23 @@ class FixedClient:
         return QueryResult(tuple(self.row), ("String",) * len(self.row), [[value] for value in self.row.values()])
 
 
-@pytest.mark.parametrize(("ok", "mark"), [(1, "ok    "), (0, "FAILED")])
-def test_an_expectation_is_met_by_its_row_only(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ok: int, mark: str
-) -> None:
-    expectation = {"expect": "{n} fields drifted", "query": "SELECT 1 AS ok", "observed": "{names}"}
-    shown_query = {"title": "Drift", "query": "SELECT {end}, {fields}"}
-    text = yaml.safe_dump({"demo": {"findings": [shown_query], "expectations": [expectation]}})
-    (tmp_path / "findings.yaml").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(findings, "FILE", tmp_path / "findings.yaml")
-    output = io.StringIO()
-    terminal = Terminal(Console(file=output))
-    client = FixedClient({"n": 2, "names": ["a", "b"], "ok": ok})
-    read = Findings(cast(Client, client), "demo")
-    read.facts |= {"end": datetime(2026, 1, 2, tzinfo=UTC), "fields": ("temp", "dewp")}
-    assert read.check(terminal) == bool(ok)
-    read.show(terminal, "barograph")
-    assert client.queries[-1] == "SELECT toDateTime('2026-01-02 00:00:00', 'UTC'), ['temp', 'dewp']"
-    assert f"{mark}  2 fields drifted: a, b" in output.getvalue()
-    assert f'barograph query "\n    {client.queries[-1]}"' in output.getvalue()
+def test_an_expectation_is_met_by_its_row_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for ok, mark in ((1, "ok    "), (0, "FAILED")):
+        expectation = {"expect": "{n} fields drifted", "query": "SELECT 1 AS ok", "observed": "{names}"}
+        shown_query = {"title": "Drift", "query": "SELECT {end}, {fields}"}
+        text = yaml.safe_dump({"demo": {"findings": [shown_query], "expectations": [expectation]}})
+        (tmp_path / "findings.yaml").write_text(text, encoding="utf-8")
+        monkeypatch.setattr(findings, "FILE", tmp_path / "findings.yaml")
+        output = io.StringIO()
+        terminal = Terminal(Console(file=output))
+        client = FixedClient({"n": 2, "names": ["a", "b"], "ok": ok})
+        read = Findings(cast(Client, client), "demo")
+        read.facts |= {"end": datetime(2026, 1, 2, tzinfo=UTC), "fields": ("temp", "dewp")}
+        assert read.check(terminal) == bool(ok)
+        read.show(terminal, "barograph")
+        assert client.queries[-1] == "SELECT toDateTime('2026-01-02 00:00:00', 'UTC'), ['temp', 'dewp']"
+        assert f"{mark}  2 fields drifted: a, b" in output.getvalue()
+        assert f'barograph query "\n    {client.queries[-1]}"' in output.getvalue()
 
 
 def test_the_file_has_what_the_demos_expect() -> None:

@@ -35,9 +35,8 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 }
 
 
-@pytest.mark.parametrize(
-    ("encoding", "body"),
-    [
+def test_every_encoding_that_clients_use_is_undone() -> None:
+    for encoding, body in (
         (None, PLAIN),
         ("identity", PLAIN),
         ("gzip", b""),
@@ -46,10 +45,8 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
             (encoding, ENCODERS[encoding](PLAIN[:100]) + ENCODERS[encoding](PLAIN[100:]))
             for encoding in ("lz4", "zstd", "gzip")
         ),
-    ],
-)
-def test_every_encoding_that_clients_use_is_undone(encoding: str | None, body: bytes) -> None:
-    assert decode_body(body, encoding) == (PLAIN if body else b"")
+    ):
+        assert decode_body(body, encoding) == (PLAIN if body else b"")
 
 
 @pytest.mark.parametrize("encoding", ENCODERS)
@@ -97,9 +94,8 @@ def test_an_odd_length_is_a_bad_request(length: str) -> None:
     assert refused.value.status == HTTPStatus.BAD_REQUEST
 
 
-@pytest.mark.parametrize(
-    "headers",
-    [
+def test_an_ambiguous_framing_is_a_bad_request() -> None:
+    for headers in (
         [(LENGTH, "3"), (LENGTH, "3")],
         [(LENGTH, "3"), (LENGTH, "4")],
         [(LENGTH, "3"), CHUNKED],
@@ -108,12 +104,10 @@ def test_an_odd_length_is_a_bad_request(length: str) -> None:
         [("Transfer-Encoding", "gzip, chunked")],
         [("Transfer-Encoding", "identity")],
         [("Transfer-Encoding", "xchunked")],
-    ],
-)
-def test_an_ambiguous_framing_is_a_bad_request(headers: list[tuple[str, str]]) -> None:
-    with pytest.raises(RequestError) as refused:
-        read(b"3\r\nabc\r\n0\r\n\r\n", *headers)
-    assert refused.value.status == HTTPStatus.BAD_REQUEST
+    ):
+        with pytest.raises(RequestError) as refused:
+            read(b"3\r\nabc\r\n0\r\n\r\n", *headers)
+        assert refused.value.status == HTTPStatus.BAD_REQUEST
 
 
 @pytest.mark.parametrize("size", [b"-1", b"+5", b"0x10", b"1_0", b" 5", b"", b"5 5", b"\xb2", b"5" * 20, b"g"])
@@ -139,9 +133,8 @@ def test_what_is_too_large_is_not_read() -> None:
         assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
-@pytest.mark.parametrize(
-    ("body", "head", "format_name", "data"),
-    [
+def test_an_inserts_text_ends_where_its_data_begin() -> None:
+    for body, head, format_name, data in (
         (b"INSERT INTO t FORMAT Native\n\x01\x02", "INSERT INTO t ", "Native", b"\x01\x02"),
         (b"insert into t (a, `for;mat`) format CSV\r\n1,2\n", "insert into t (a, `for;mat`) ", "CSV", b"1,2\n"),
         (b"INSERT INTO t (format) FORMAT TSV  \t\n x", "INSERT INTO t (format) ", "TSV", b" x"),
@@ -154,47 +147,38 @@ def test_what_is_too_large_is_not_read() -> None:
         ),
         (b"INSERT INTO t FORMAT CSV", "INSERT INTO t ", "CSV", b""),
         (b"INSERT INTO t FORMAT Values (1), (2)", "INSERT INTO t ", "Values", b"(1), (2)"),
-    ],
-)
-def test_an_inserts_text_ends_where_its_data_begin(body: bytes, head: str, format_name: str, data: bytes) -> None:
-    statement = parse_statement(body)
-    assert statement.verb == "INSERT"
-    assert statement.insert_text == head
-    assert statement.insert_format == format_name
-    assert body[statement.data_start :] == data
-    assert not statement.has_another
+    ):
+        statement = parse_statement(body)
+        assert statement.verb == "INSERT"
+        assert statement.insert_text == head
+        assert statement.insert_format == format_name
+        assert body[statement.data_start :] == data
+        assert not statement.has_another
 
 
-@pytest.mark.parametrize(
-    ("body", "before"),
-    [
+def test_the_settings_of_an_insert_are_distinguished_from_names() -> None:
+    for body, before in (
         (b"INSERT INTO t (a) FORMAT CSV\n1", "INSERT INTO t (a) "),
         (b"INSERT INTO t (a) SETTINGS b = 1 FORMAT CSV\n1", "INSERT INTO t (a) "),
         (b"INSERT INTO settings FORMAT CSV\n1", "INSERT INTO settings "),
         (b"INSERT INTO d.settings (settings) SETTINGS b = 1 FORMAT CSV\n1", "INSERT INTO d.settings (settings) "),
-    ],
-)
-def test_the_settings_of_an_insert_are_distinguished_from_names(body: bytes, before: str) -> None:
-    statement = parse_statement(body)
-    assert statement.insert_text is not None
-    assert statement.insert_text[: statement.settings_start] == before
+    ):
+        statement = parse_statement(body)
+        assert statement.insert_text is not None
+        assert statement.insert_text[: statement.settings_start] == before
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_values_and_queries_are_left_to_the_engine() -> None:
+    for body in (
         b"INSERT INTO t VALUES (1, 'a; FORMAT CSV'); (2)",
         b"INSERT INTO t SELECT 1 FORMAT CSV",
         b"INSERT INTO t WITH 1 AS x SELECT x",
-    ],
-)
-def test_values_and_queries_are_left_to_the_engine(body: bytes) -> None:
-    assert parse_statement(body) == Statement("INSERT")
+    ):
+        assert parse_statement(body) == Statement("INSERT")
 
 
-@pytest.mark.parametrize(
-    ("body", "reply_format"),
-    [
+def test_the_reply_format_is_the_clauses_and_no_columns() -> None:
+    for body, reply_format in (
         (b"SELECT 1", None),
         (b"SELECT 1 FORMAT JSON", "JSON"),
         (b"SELECT 1 FORMAT JSON SETTINGS max_threads = 1;", "JSON"),
@@ -204,30 +188,24 @@ def test_values_and_queries_are_left_to_the_engine(body: bytes) -> None:
         (b"SELECT ' FORMAT CSV'", None),
         (b"SELECT 1 -- FORMAT CSV", None),
         (b"(SELECT 1 FORMAT CSV)", None),
-    ],
-)
-def test_the_reply_format_is_the_clauses_and_no_columns(body: bytes, reply_format: str | None) -> None:
-    assert parse_statement(body).reply_format == reply_format
+    ):
+        assert parse_statement(body).reply_format == reply_format
 
 
-@pytest.mark.parametrize(
-    ("body", "has_another"),
-    [
+def test_a_second_statement_is_detected_but_not_a_quoted_one() -> None:
+    for body, has_another in (
         (b"SELECT 1; ; -- done", False),
         (b"SELECT 1; SELECT 2", True),
         (b"SELECT ';' ; DROP TABLE t", True),
         (b"SELECT ';', \";\", `;`, $$;$$, $a$;$a$ /* ; x */ -- ; y", False),
         (rb"SELECT '\'; DROP TABLE t; --'", False),
         (b"SELECT 'it''s; x'", False),
-    ],
-)
-def test_a_second_statement_is_detected_but_not_a_quoted_one(body: bytes, has_another: bool) -> None:
-    assert parse_statement(body).has_another is has_another
+    ):
+        assert parse_statement(body).has_another is has_another
 
 
-@pytest.mark.parametrize(
-    ("body", "verb", "writes", "has_result"),
-    [
+def test_the_first_word_determines_the_kind() -> None:
+    for body, verb, writes, has_result in (
         (b" -- nothing\n", "", False, False),
         (b"with 1 as x select x", "WITH", False, True),
         (b"SHOW TABLES", "SHOW", False, True),
@@ -235,11 +213,9 @@ def test_a_second_statement_is_detected_but_not_a_quoted_one(body: bytes, has_an
         (b"SET a = 1", "SET", False, False),
         (b"SELECT 'never closed", "SELECT", False, True),
         (b"SELECT '\xff\xfe'", "SELECT", False, True),
-    ],
-)
-def test_the_first_word_determines_the_kind(body: bytes, verb: str, writes: bool, has_result: bool) -> None:
-    statement = parse_statement(body)
-    assert (statement.verb, statement.writes, statement.has_result) == (verb, writes, has_result)
+    ):
+        statement = parse_statement(body)
+        assert (statement.verb, statement.writes, statement.has_result) == (verb, writes, has_result)
 
 
 RANGE = {"from": "now-1h", "to": "now", "variables": {}}

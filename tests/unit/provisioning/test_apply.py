@@ -1,5 +1,3 @@
-"""Decisions of `plan` and `apply` that need no server."""
-
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -139,9 +137,8 @@ def test_a_contract_of_the_same_name_is_an_error(contracts: list[Contract], stor
         with_evaluators([(each, dump_contract(each)) for each in contracts], stored)
 
 
-@pytest.mark.parametrize(
-    ("current", "desired", "lines"),
-    [
+def test_differences_lead_from_current_to_desired() -> None:
+    for current, desired, lines in (
         ({"a": 1, "b": 2}, {"a": 2, "c": 3}, ["~ a: 1 → 2", "+ c", "- b"]),
         ({"a": {"b": "x"}}, {"a": {"b": "y"}}, ['~ a.b: "x" → "y"']),
         ({"a": [1, 2]}, {"a": [1, 3]}, ["~ a[1]: 2 → 3"]),
@@ -152,10 +149,8 @@ def test_a_contract_of_the_same_name_is_an_error(contracts: list[Contract], stor
         ),
         ({"p": [{"id": 1}, {"id": 2}]}, {"p": [{"id": 2}, {"id": 1}]}, ["~ p: order changed"]),
         ({"p": [{"uid": "a", "x": 1}]}, {"p": [{"uid": "a", "x": 2}]}, ["~ p[a].x: 1 → 2"]),
-    ],
-)
-def test_differences_lead_from_current_to_desired(current: Any, desired: Any, lines: list[str]) -> None:
-    assert list(differences(current, desired)) == lines
+    ):
+        assert list(differences(current, desired)) == lines
 
 
 ENVIRON = {

@@ -1,5 +1,3 @@
-"""Evidence bundles as files: the same parts give the same bytes, and every change is an error that names it."""
-
 import copy
 import hashlib
 import json

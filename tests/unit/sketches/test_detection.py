@@ -19,6 +19,7 @@ from barograph_server.sketches.detection.rate_power import count_exceedance, lea
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.rates import rate_verdicts
+from tests.support.baselines import category, numeric
 
 EDGES = tuple(ndtri(np.arange(1, 10) / 10).tolist())
 
@@ -26,25 +27,12 @@ EDGES = tuple(ndtri(np.arange(1, 10) / 10).tolist())
 def normal_field() -> FieldBaseline:
     """A standard normal field of 10,000 rows, a tenth of them null, without values above 4."""
     quantiles = ndtri(np.linspace(0.0005, 0.9995, QUANTILE_RANKS))
-    cells = (*[900] * 10, 1_000)
-    return FieldBaseline(
-        name="x",
-        kind="numeric",
-        edges=EDGES,
-        low=-4.0,
-        high=4.0,
-        mean=0.0,
-        std=1.0,
-        quantiles=tuple(quantiles.tolist()),
-        slices={ALL: SliceCounts(cells=cells)},
-    )
+    moments = {"mean": 0.0, "std": 1.0, "quantiles": tuple(quantiles.tolist())}
+    return numeric("x", *EDGES, counts=SliceCounts(cells=(*[900] * 10, 1_000)), low=-4.0, high=4.0, **moments)
 
 
 def category_field() -> FieldBaseline:
-    cells = (600, 300, 50, 30, 20)
-    return FieldBaseline(
-        name="c", kind="category", categories=("a", "b", "c"), slices={ALL: SliceCounts(cells=cells, singletons=10)}
-    )
+    return category("c", "a", "b", "c", counts=SliceCounts(cells=(600, 300, 50, 30, 20), singletons=10))
 
 
 def test_a_shift_a_factor_and_a_constant_are_those_of_the_distribution() -> None:
@@ -68,15 +56,9 @@ def test_a_shift_a_factor_and_a_constant_are_those_of_the_distribution() -> None
 
 
 def test_whole_numbers_have_no_values_between_them_and_open_limits_are_not_passed() -> None:
-    field = FieldBaseline(
-        name="i",
-        kind="numeric",
-        integer=True,
-        edges=tuple(np.arange(9) + 0.5),
-        std=1.0,
-        quantiles=tuple(np.minimum(np.arange(QUANTILE_RANKS) // 100, 9.0).tolist()),
-        slices={ALL: SliceCounts(cells=(*[100] * 10, 0))},
-    )
+    quantiles = tuple(np.minimum(np.arange(QUANTILE_RANKS) // 100, 9.0).tolist())
+    trained_counts = SliceCounts(cells=(*[100] * 10, 0))
+    field = numeric("i", *np.arange(9) + 0.5, counts=trained_counts, integer=True, std=1.0, quantiles=quantiles)
     trained, less, one = (effects.shifted(field, sd) for sd in (0.0, 0.45, 1.0))
     assert less.bins == pytest.approx(trained.bins, abs=1e-12)
     assert one.bins == pytest.approx([0.0, *[0.1] * 8, 0.2, 0.0], abs=1e-12)
@@ -114,9 +96,8 @@ def test_counted_events_have_the_bins_of_training_and_unfit_changes_are_rejected
         effects.with_rate(field, "below", 0.1)
     with pytest.raises(ValueError, match="lies in"):
         effects.with_rate(field, "null", 1.5)
-    empty = FieldBaseline(name="e", kind="category", categories=("a",), slices={ALL: SliceCounts(cells=(0, 0, 0))})
     with pytest.raises(ValueError, match="no row"):
-        effects.trained_shares(empty)
+        effects.trained_shares(category("e", "a"))
 
 
 BEFORE, AFTER = np.array([0.5, 0.3, 0.2]), np.array([0.4, 0.3, 0.3])

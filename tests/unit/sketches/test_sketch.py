@@ -9,36 +9,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from barograph_server.sketches.sketch import envelope, merge
 from barograph_server.sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
-from barograph_server.sketches.sketch.envelope import (
-    FORMAT,
-    HEADER_BYTES,
-    EnvelopeError,
-    MixedSketches,
-    SketchType,
-    seal,
-    unseal,
-    unseal_as,
-)
-from barograph_server.sketches.sketch.merge import (
-    N_MOMENTS,
-    NumberSummary,
-    empty_moments,
-    merge_moments,
-    merge_sketch,
-    recenter_moments,
-)
 from barograph_server.sketches.sketch.numeric import MIN_VALUES, NumericSketch, numeric_sketch, numeric_sketch_type
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
 
 def test_the_contract_and_the_baseline_choose_the_sketch() -> None:
-    types: tuple[tuple[bool, SketchKind, SketchType], ...] = (
-        (False, "kll", SketchType.KLL_FLOATS),
-        (True, "kll", SketchType.KLL_DOUBLES),
-        (False, "req", SketchType.REQ_FLOATS),
-        (True, "req", SketchType.REQ_FLOATS),
+    types: tuple[tuple[bool, SketchKind, envelope.SketchType], ...] = (
+        (False, "kll", envelope.SketchType.KLL_FLOATS),
+        (True, "kll", envelope.SketchType.KLL_DOUBLES),
+        (False, "req", envelope.SketchType.REQ_FLOATS),
+        (True, "req", envelope.SketchType.REQ_FLOATS),
     )
     for integer, kind, expected in types:
         assert numeric_sketch_type(integer, kind) is expected
@@ -51,7 +34,7 @@ def test_the_contract_and_the_baseline_choose_the_sketch() -> None:
         assert values.tolist() == [3.0, 1.0]
         assert numeric_sketch(integer, kind, sketch.to_bytes()).n == 2
     with pytest.raises(ValueError, match="FREQUENT_STRINGS is no numeric sketch type"):
-        NumericSketch(SketchType.FREQUENT_STRINGS)
+        NumericSketch(envelope.SketchType.FREQUENT_STRINGS)
 
 
 def test_wrong_values_ranks_and_sketches_are_rejected_and_nothing_is_added() -> None:
@@ -60,7 +43,7 @@ def test_wrong_values_ranks_and_sketches_are_rejected_and_nothing_is_added() -> 
         with pytest.raises(ValueError, match="finite values only"):
             sketch.update(np.array([1.0, bad, 2.0]))
     doubles.update(np.array([2.0]))
-    with pytest.raises(MixedSketches, match="KLL_DOUBLES cannot be merged into KLL_FLOATS"):
+    with pytest.raises(envelope.MixedSketches, match="KLL_DOUBLES cannot be merged into KLL_FLOATS"):
         sketch.merge(doubles)
     assert sketch.is_empty
     for rank in (-0.1, 1.1, np.nan):
@@ -179,19 +162,19 @@ def _with_checksum(prefix: bytes, payload: bytes) -> bytes:
     return prefix + zlib.crc32(prefix + payload).to_bytes(4, "little") + payload
 
 
-@given(st.sampled_from(list(SketchType)), st.binary(max_size=300))
-def test_a_payload_survives_sealing(sketch_type: SketchType, payload: bytes) -> None:
-    sealed = seal(sketch_type, payload)
-    assert len(sealed) == HEADER_BYTES + len(payload)
-    assert unseal(sealed) == (sketch_type, payload)
-    assert unseal_as(sketch_type, sealed) == payload
+@given(st.sampled_from(list(envelope.SketchType)), st.binary(max_size=300))
+def test_a_payload_survives_sealing(sketch_type: envelope.SketchType, payload: bytes) -> None:
+    sealed = envelope.seal(sketch_type, payload)
+    assert len(sealed) == envelope.HEADER_BYTES + len(payload)
+    assert envelope.unseal(sealed) == (sketch_type, payload)
+    assert envelope.unseal_as(sketch_type, sealed) == payload
 
 
 def test_the_stored_form_is_stable() -> None:
     # Written down by hand: envelopes stored by earlier releases must stay readable.
     prefix = b"BS" + bytes([1, 3]) + (3).to_bytes(4, "little")
-    assert seal(SketchType.REQ_FLOATS, b"abc") == _with_checksum(prefix, b"abc")
-    assert {kind.name: kind.value for kind in SketchType} == {
+    assert envelope.seal(envelope.SketchType.REQ_FLOATS, b"abc") == _with_checksum(prefix, b"abc")
+    assert {kind.name: kind.value for kind in envelope.SketchType} == {
         "KLL_FLOATS": 1,
         "KLL_DOUBLES": 2,
         "REQ_FLOATS": 3,
@@ -200,43 +183,43 @@ def test_the_stored_form_is_stable() -> None:
 
 
 def test_every_bit_flip_truncation_and_extension_is_rejected() -> None:
-    sealed = seal(SketchType.KLL_FLOATS, PAYLOAD)
+    sealed = envelope.seal(envelope.SketchType.KLL_FLOATS, PAYLOAD)
     flipped = (int.from_bytes(sealed, "little") ^ 1 << bit for bit in range(len(sealed) * 8))
     cut = (sealed[start:end] for start in range(len(sealed)) for end in (start, len(sealed) - 1, len(sealed)))
     for data in (*(number.to_bytes(len(sealed), "little") for number in flipped), *(data for data in cut)):
         if data != sealed:
-            with pytest.raises(EnvelopeError):
-                unseal(data)
-    with pytest.raises(EnvelopeError, match="announces 40 bytes and has 41"):
-        unseal(sealed + b"\0")
+            with pytest.raises(envelope.EnvelopeError):
+                envelope.unseal(data)
+    with pytest.raises(envelope.EnvelopeError, match="announces 40 bytes and has 41"):
+        envelope.unseal(sealed + b"\0")
 
 
-@given(st.data(), st.sampled_from(list(SketchType)), st.binary(max_size=300))
+@given(st.data(), st.sampled_from(list(envelope.SketchType)), st.binary(max_size=300))
 def test_any_burst_of_up_to_32_bits_and_random_bytes_are_rejected(
-    data: st.DataObject, sketch_type: SketchType, payload: bytes
+    data: st.DataObject, sketch_type: envelope.SketchType, payload: bytes
 ) -> None:
-    with pytest.raises(EnvelopeError):
-        unseal(payload)
-    sealed = seal(sketch_type, payload)
+    with pytest.raises(envelope.EnvelopeError):
+        envelope.unseal(payload)
+    sealed = envelope.seal(sketch_type, payload)
     start = data.draw(st.integers(0, len(sealed) * 8 - 1))
     burst = data.draw(st.integers(1, 2**32 - 1)) << start
     changed = int.from_bytes(sealed, "little") ^ burst % (1 << len(sealed) * 8)
     tampered = changed.to_bytes(len(sealed), "little")
     if tampered != sealed:
-        with pytest.raises(EnvelopeError):
-            unseal(tampered)
+        with pytest.raises(envelope.EnvelopeError):
+            envelope.unseal(tampered)
 
 
 def test_an_unknown_header_or_another_type_is_rejected_despite_a_valid_checksum() -> None:
     for prefix, message in (
-        (b"XY" + bytes([FORMAT, 1]), "it is no sketch"),
-        (b"BS" + bytes([FORMAT + 1, 1]), "format 2"),
-        (b"BS" + bytes([FORMAT, 99]), "sketch type 99 is unknown"),
+        (b"XY" + bytes([envelope.FORMAT, 1]), "it is no sketch"),
+        (b"BS" + bytes([envelope.FORMAT + 1, 1]), "format 2"),
+        (b"BS" + bytes([envelope.FORMAT, 99]), "sketch type 99 is unknown"),
     ):
-        with pytest.raises(EnvelopeError, match=message):
-            unseal(_with_checksum(prefix + len(PAYLOAD).to_bytes(4, "little"), PAYLOAD))
-    with pytest.raises(MixedSketches, match="expected a REQ_FLOATS sketch, got KLL_FLOATS"):
-        unseal_as(SketchType.REQ_FLOATS, seal(SketchType.KLL_FLOATS, PAYLOAD))
+        with pytest.raises(envelope.EnvelopeError, match=message):
+            envelope.unseal(_with_checksum(prefix + len(PAYLOAD).to_bytes(4, "little"), PAYLOAD))
+    with pytest.raises(envelope.MixedSketches, match="expected a REQ_FLOATS sketch, got KLL_FLOATS"):
+        envelope.unseal_as(envelope.SketchType.REQ_FLOATS, envelope.seal(envelope.SketchType.KLL_FLOATS, PAYLOAD))
 
 
 def sketch_of(values: NDArray[np.float64], integer: bool = False) -> NumericSketch:
@@ -250,13 +233,13 @@ def moments_of(values: NDArray[np.float64], center: float = 0.0) -> NDArray[np.f
     return np.array([shifted.sum(), (shifted**2).sum(), values.min(), values.max()])
 
 
-def summary_of(*values: float, integer: bool = False) -> NumberSummary:
+def summary_of(*values: float, integer: bool = False) -> merge.NumberSummary:
     array = np.array(values, dtype=np.float64)
-    return NumberSummary(moments_of(array), sketch_of(array, integer))
+    return merge.NumberSummary(moments_of(array), sketch_of(array, integer))
 
 
-def merge_summaries(summaries: Iterable[NumberSummary]) -> NumberSummary:
-    merged = NumberSummary()
+def merge_summaries(summaries: Iterable[merge.NumberSummary]) -> merge.NumberSummary:
+    merged = merge.NumberSummary()
     for summary in summaries:
         merged.merge(summary)
     return merged
@@ -265,25 +248,25 @@ def merge_summaries(summaries: Iterable[NumberSummary]) -> NumberSummary:
 def test_moments_merge_to_those_of_all_values() -> None:
     into, other = moments_of(np.array([1.0, 2.0])), moments_of(np.array([-4.0, 8.0, 3.0]))
     before = other.copy()
-    merge_moments(into, other)
+    merge.merge_moments(into, other)
     assert into.tolist() == [10.0, 94.0, -4.0, 8.0]
     assert (other == before).all()
     # Empty ones are neutral in any shape.
-    moments = empty_moments(2, 3)
-    assert moments.shape == (2, 3, N_MOMENTS)
-    merge_moments(moments, np.broadcast_to(into, (2, 3, N_MOMENTS)))
+    moments = merge.empty_moments(2, 3)
+    assert moments.shape == (2, 3, merge.N_MOMENTS)
+    merge.merge_moments(moments, np.broadcast_to(into, (2, 3, merge.N_MOMENTS)))
     assert (moments == into).all()
     # Sums beyond the range become infinite without a warning.
     large = np.array([1e308, 1e308, 0.0, 1.0])
-    merge_moments(large, large.copy())
+    merge.merge_moments(large, large.copy())
     assert np.isinf(large[:2]).all()
     values = np.array([1.0, 4.0, 9.0])
-    assert recenter_moments(moments_of(values, 2.0), 3, 2.0 - 5.0) == pytest.approx(moments_of(values, 5.0))
+    assert merge.recenter_moments(moments_of(values, 2.0), 3, 2.0 - 5.0) == pytest.approx(moments_of(values, 5.0))
 
 
 def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_anyway() -> None:
     for order in ((0, 1, 2), (1, 0, 2), (2, 1, 0)):
-        unsketched = NumberSummary(moments_of(np.array([5.0])), None, complete=False)
+        unsketched = merge.NumberSummary(moments_of(np.array([5.0])), None, complete=False)
         summaries = [summary_of(1.0, 2.0), unsketched, summary_of(-3.0)]
         merged = merge_summaries([summaries[i] for i in order])
         assert not merged.complete
@@ -291,8 +274,8 @@ def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_any
         assert merged.moments.tolist() == [5.0, 39.0, -3.0, 5.0]
     # So do sketches of different types, which do not merge.
     floats = sketch_of(np.ones(2))
-    with pytest.raises(MixedSketches):
-        merge_sketch(floats, sketch_of(np.ones(3), integer=True))
+    with pytest.raises(envelope.MixedSketches):
+        merge.merge_sketch(floats, sketch_of(np.ones(3), integer=True))
     assert floats.n == 2
     merged = merge_summaries([summary_of(1.0), summary_of(2.0, integer=True)])
     assert (merged.complete, merged.sketch) == (False, None)
@@ -302,10 +285,10 @@ def test_one_incomplete_summary_makes_the_merge_incomplete_and_moments_merge_any
 def test_a_summary_is_complete_if_its_sketch_has_all_counted_values() -> None:
     values = np.arange(3.0)
     for counted, complete in ((3, True), (4, False), (2, False)):
-        summary = NumberSummary.counted(counted, moments_of(values), sketch_of(values))
+        summary = merge.NumberSummary.counted(counted, moments_of(values), sketch_of(values))
         assert summary.complete is complete
         assert (summary.sketch is not None) is complete
     # No counted value needs no sketch, and an incomplete summary has none.
-    assert NumberSummary.counted(0, empty_moments(), None).complete
-    assert not NumberSummary.counted(1, moments_of(np.ones(1)), None).complete
-    assert NumberSummary(empty_moments(), sketch_of(values), complete=False).sketch is None
+    assert merge.NumberSummary.counted(0, merge.empty_moments(), None).complete
+    assert not merge.NumberSummary.counted(1, moments_of(np.ones(1)), None).complete
+    assert merge.NumberSummary(merge.empty_moments(), sketch_of(values), complete=False).sketch is None

@@ -23,14 +23,8 @@ from barograph_server.streams.dead_letters.message import dead_message, without_
 from barograph_server.streams.dead_letters.reader import DeadLetterFilter
 from barograph_server.streams.dead_letters.replay import original_message
 from barograph_server.streams.dead_letters.replay_verifier import WAIT_S, ReplayVerifier
+from barograph_server.streams.events import batch
 from barograph_server.streams.events.arrow_message import open_table
-from barograph_server.streams.events.batch import (
-    DEAD_LETTER_HEADER,
-    TOKEN_HEADER,
-    RejectedEvent,
-    ReplayedDeadLetter,
-    sort_messages,
-)
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.client import Address
 from tests.support.fake_consumer import FakeMessage, failure
@@ -58,7 +52,7 @@ def test_positions_parse_as_they_are_written_and_a_resolution_key_names_its_dead
 def dead_letter(
     value: bytes, reason: Reason = Reason.WRONG_TYPE, model: str = "toy", replay_of: str = ""
 ) -> DeadLetter:
-    message = dead_message(RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
+    message = dead_message(batch.RejectedEvent(reason, 3, 41, 2, value, "a detail", model), "predictions", replay_of)
     return open_dead_letter(consumed(message["value"], message["headers"]), "id", {})
 
 
@@ -83,16 +77,14 @@ def test_only_fields_marked_as_personal_are_masked() -> None:
     assert json.loads(show(dead_letter(event()), contract(), unmasked=True)) == json.loads(event())
 
 
-@pytest.mark.parametrize(
-    "value", [event(), event()[:-20], SECRET.encode(), b'["Jane Doe 4711"]', b"\xff\xff\xff\xffJane Doe 4711"]
-)
-def test_all_values_are_masked_without_a_contract(value: bytes) -> None:
-    for reason in (Reason.UNKNOWN_MODEL, Reason.NOT_JSON, Reason.NOT_ARROW):
-        shown = show(dead_letter(value, reason), None)
-        assert "Jane" not in shown
-        assert "4711" not in shown
-        assert "12.5" not in shown
-    assert "Jane" in show(dead_letter(value, Reason.NOT_JSON), None, unmasked=True)
+def test_all_values_are_masked_without_a_contract() -> None:
+    for value in (event(), event()[:-20], SECRET.encode(), b'["Jane Doe 4711"]', b"\xff\xff\xff\xffJane Doe 4711"):
+        for reason in (Reason.UNKNOWN_MODEL, Reason.NOT_JSON, Reason.NOT_ARROW):
+            shown = show(dead_letter(value, reason), None)
+            assert "Jane" not in shown
+            assert "4711" not in shown
+            assert "12.5" not in shown
+        assert "Jane" in show(dead_letter(value, Reason.NOT_JSON), None, unmasked=True)
 
 
 def test_arrow_rows_are_masked_by_column_and_control_characters_never_reach_the_terminal() -> None:
@@ -137,15 +129,15 @@ def test_the_original_message_keeps_its_encoding_and_names_its_dead_letter_and_t
     for item, is_arrow in cases:
         message = original_message(item, "0" * 32)
         headers = dict(message["headers"])
-        assert headers[DEAD_LETTER_HEADER] == b"predictions.dead/0/7"
+        assert headers[batch.DEAD_LETTER_HEADER] == b"predictions.dead/0/7"
         assert (headers.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE) == is_arrow
-        assert headers[TOKEN_HEADER] == b"0" * 32
+        assert headers[batch.TOKEN_HEADER] == b"0" * 32
         assert (message["value"], message["partition"]) == (item.value, 3)
 
 
 def test_only_verified_replays_are_linked_and_separated() -> None:
     def replayed(name: bytes, token: bytes) -> list[tuple[str, bytes]]:
-        return [(DEAD_LETTER_HEADER, name), (TOKEN_HEADER, token)]
+        return [(batch.DEAD_LETTER_HEADER, name), (batch.TOKEN_HEADER, token)]
 
     arrow = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
     messages = [
@@ -155,26 +147,26 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
         consumed(b"d", [*replayed(b"predictions.dead/0/5", b"five"), arrow], 4),
         # Neither an unknown token nor another header makes a replay.
         consumed(b"e", replayed(b"predictions.dead/0/4", b"forged"), 5),
-        consumed(b"f", [(DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
+        consumed(b"f", [(batch.DEAD_LETTER_HEADER, b"predictions.dead/0/4"), ("barograph-counted", b"1")], 6),
         consumed(b"g", [("barograph-counted", b"1"), arrow], 7),
     ]
     known = {
-        "three": ReplayedDeadLetter("predictions.dead/0/3", counted=False),
-        "four": ReplayedDeadLetter("predictions.dead/0/4", counted=True),
-        "five": ReplayedDeadLetter("predictions.dead/0/5", counted=True),
+        "three": batch.ReplayedDeadLetter("predictions.dead/0/3", counted=False),
+        "four": batch.ReplayedDeadLetter("predictions.dead/0/4", counted=True),
+        "five": batch.ReplayedDeadLetter("predictions.dead/0/5", counted=True),
     }
     claims: list[str] = []
 
-    def verify(tokens: Collection[str]) -> dict[str, ReplayedDeadLetter]:
+    def verify(tokens: Collection[str]) -> dict[str, batch.ReplayedDeadLetter]:
         claims.extend(tokens)
         return known
 
-    apart = sort_messages(messages, verify=verify)
+    apart = batch.sort_messages(messages, verify=verify)
     assert claims == ["three", "four", "five", "forged", ""]
     assert (apart.json.values, apart.counted_json.values) == ([b"a", b"b", b"e", b"f"], [b"c"])
     assert (apart.arrow.values, apart.counted_arrow.values) == ([b"g"], [b"d"])
     assert apart.replay_of == {(0, 2 + i): f"predictions.dead/0/{3 + i}" for i in range(3)}
-    together = sort_messages(messages)
+    together = batch.sort_messages(messages)
     assert (together.json.values, together.arrow.values) == ([b"a", b"b", b"c", b"e", b"f"], [b"d", b"g"])
     assert len(together.counted_json) == len(together.counted_arrow) == 0
     assert together.replay_of == {}
@@ -189,7 +181,7 @@ def test_end_markers_are_accepted_on_the_replay_clock_only_and_other_marks_never
         consumed(b"b", [(MARK_HEADER, b"start")], 3),
         *(consumed(value, [(MARK_HEADER, b"heartbeat")], 4 + i) for i, value in enumerate(values)),
     ]
-    replay, live = sort_messages(messages, accept_end_markers=True), sort_messages(messages)
+    replay, live = batch.sort_messages(messages, accept_end_markers=True), batch.sort_messages(messages)
     assert (replay.end_markers, live.end_markers) == ({0}, set())
     for result, refused in ((replay, [3, 5, 6, 7]), (live, [2, 3, 5, 6, 7])):
         assert result.json.values == [b"a"]
@@ -243,30 +235,24 @@ def test_a_feature_of_that_name_stays_and_a_repeated_member_does_not_hide_text()
     assert b"secret" not in without_text(b'{"context": {"prompt_text": "secret"}, "context": {"provider": "p"}}')
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_other_bytes_stay() -> None:
+    for value in (
         b'{"context": {"provider": "p"}, "note": "caf\\u00e9"}',
         b"not json \\u0041",
         b"\xff\xff\xff\xff not arrow",
         b'[1, "\\u0041"]',
-    ],
-)
-def test_other_bytes_stay(value: bytes) -> None:
-    assert without_text(value) == value
+    ):
+        assert without_text(value) == value
 
 
-@pytest.mark.parametrize(
-    "value",
-    [
+def test_bytes_that_cannot_be_read_are_not_kept() -> None:
+    for value in (
         json.dumps(EVENT).encode()[:-4],
         json.dumps([EVENT]).encode(),
         b"\xff\xff\xff\xff damaged context.prompt_text my secret",
         b'{"a":' * 100_000 + b'"prompt_text my secret"',
-    ],
-)
-def test_bytes_that_cannot_be_read_are_not_kept(value: bytes) -> None:
-    assert without_text(value) == b""
+    ):
+        assert without_text(value) == b""
 
 
 def test_arrow() -> None:
@@ -340,11 +326,11 @@ def name(i: int) -> str:
 def test_a_token_is_verified_by_its_resolution_and_read_no_further(verifier: ReplayVerifier, topic: Topic) -> None:
     topic.replay(0, 1)
     topic.replay(2, counted=False)
-    assert verifier.verify([TOKENS[1]]) == {TOKENS[1]: ReplayedDeadLetter(name(1), counted=True)}
+    assert verifier.verify([TOKENS[1]]) == {TOKENS[1]: batch.ReplayedDeadLetter(name(1), counted=True)}
     assert topic.position == 2
     assert set(verifier.verify([TOKENS[0], TOKENS[1]])) == {TOKENS[0], TOKENS[1]}
     assert topic.assigned == [OFFSET_BEGINNING], "known tokens need no read"
-    assert verifier.verify([TOKENS[2]]) == {TOKENS[2]: ReplayedDeadLetter(name(2), counted=False)}
+    assert verifier.verify([TOKENS[2]]) == {TOKENS[2]: batch.ReplayedDeadLetter(name(2), counted=False)}
     assert topic.assigned == [OFFSET_BEGINNING, 2]
 
 

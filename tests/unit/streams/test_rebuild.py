@@ -1,5 +1,3 @@
-"""Raw rows become events again, and a recount gives the same verdicts."""
-
 import json
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -25,14 +23,12 @@ from barograph_server.warehouse.history.raw_rows import RawPrediction
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_registry
 from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, columns
+from tests.support.pipeline import simple_contract
 
 CONTRACT = Contract(
     model="toy",
     fields=(
-        Field(name="x", type="float", source="features.x"),
-        Field(name="k", type="int", source="features.k"),
-        Field(name="flag", type="bool", source="features.flag"),
-        Field(name="colour", type="category", source="features.colour"),
+        *simple_contract().fields,
         Field(name="score", type="float", source="score"),
         Field(name="class", type="category", source="class"),
         Field(name="cost", type="float", source="metrics.cost"),

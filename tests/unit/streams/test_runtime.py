@@ -17,16 +17,8 @@ from structlog.testing import capture_logs
 
 from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.streams.health.endpoint import ReportCollector
-from barograph_server.streams.runtime import metrics_report
+from barograph_server.streams.runtime import http_exchange, metrics_report
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
-from barograph_server.streams.runtime.http_exchange import (
-    HttpAnswer,
-    HttpClient,
-    HttpError,
-    HttpFailure,
-    exchange_once,
-    tls_context,
-)
 from barograph_server.streams.runtime.lifecycle import EXIT_OK, SIGNALS, ShutdownSignal
 from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
 from barograph_server.streams.runtime.periodic import Periodic
@@ -48,12 +40,12 @@ def serve() -> Iterator[Serve]:
         yield lambda answer: servers.enter_context(ScriptedServer(answer))
 
 
-def get(url: str, timeout_s: float = 20.0, max_bytes: int = 1000) -> HttpAnswer:
-    return HttpClient(max_bytes).exchange("GET", f"{url}/{SECRET}", timeout_s, HEADERS)
+def get(url: str, timeout_s: float = 20.0, max_bytes: int = 1000) -> http_exchange.HttpAnswer:
+    return http_exchange.HttpClient(max_bytes).exchange("GET", f"{url}/{SECRET}", timeout_s, HEADERS)
 
 
-def failure(url: str, timeout_s: float = 20.0, max_bytes: int = 1000) -> HttpFailure:
-    with pytest.raises(HttpError) as error:
+def failure(url: str, timeout_s: float = 20.0, max_bytes: int = 1000) -> http_exchange.HttpFailure:
+    with pytest.raises(http_exchange.HttpError) as error:
         get(url, timeout_s, max_bytes)
     shown = "".join(traceback.format_exception(error.value)) + repr(error.value) + error.value.reason
     assert SECRET not in shown
@@ -85,13 +77,13 @@ def drip_the_head(exchange: Exchange) -> None:
 def test_each_answer_that_cannot_be_used_has_its_failure(serve: Serve) -> None:
     bomb = gzip.compress(b" " * 10_000_000)
     for answer, kind in (
-        (cut, HttpFailure.CLOSED),
-        (drop_in_the_body, HttpFailure.CLOSED),
-        (drop_in_a_chunk, HttpFailure.CLOSED),
-        (no_http, HttpFailure.NOT_HTTP),
-        (reply(bomb, Content_Encoding="gzip"), HttpFailure.COMPRESSED),
-        (reply(b"a 1\n" * 500), HttpFailure.TOO_LARGE),
-        (lambda exchange: exchange.drip(b"a 1\n" * 500), HttpFailure.TOO_LARGE),
+        (cut, http_exchange.HttpFailure.CLOSED),
+        (drop_in_the_body, http_exchange.HttpFailure.CLOSED),
+        (drop_in_a_chunk, http_exchange.HttpFailure.CLOSED),
+        (no_http, http_exchange.HttpFailure.NOT_HTTP),
+        (reply(bomb, Content_Encoding="gzip"), http_exchange.HttpFailure.COMPRESSED),
+        (reply(b"a 1\n" * 500), http_exchange.HttpFailure.TOO_LARGE),
+        (lambda exchange: exchange.drip(b"a 1\n" * 500), http_exchange.HttpFailure.TOO_LARGE),
     ):
         server = serve(answer)
         assert failure(server.url) is kind, answer
@@ -100,19 +92,19 @@ def test_each_answer_that_cannot_be_used_has_its_failure(serve: Serve) -> None:
 
 def test_the_time_limit_is_for_the_whole_exchange(serve: Serve) -> None:
     for answer in (hang, lambda exchange: exchange.drip(b"#"), drip_the_head):
-        assert failure(serve(answer).url, 0.3, 1 << 20) is HttpFailure.TIMEOUT
+        assert failure(serve(answer).url, 0.3, 1 << 20) is http_exchange.HttpFailure.TIMEOUT
 
 
 def test_a_server_that_is_down_or_has_no_tls_is_unreachable() -> None:
     with ScriptedServer(reply(b"up 1\n")) as server:
-        assert failure(server.url.replace("http:", "https:")) is HttpFailure.TLS
-    assert failure(server.url) is HttpFailure.UNREACHABLE
+        assert failure(server.url.replace("http:", "https:")) is http_exchange.HttpFailure.TLS
+    assert failure(server.url) is http_exchange.HttpFailure.UNREACHABLE
     for url in ("http://[s3cret", "http://h:s3cret", "http://ho st", "http://host/v1\r\nX: 1", "ftp://host", "s3cret"):
-        assert failure(url) is HttpFailure.NOT_SENT, url
-    with pytest.raises(HttpError) as error:
-        HttpClient().exchange("GET", server.url, 1.0, {"Authorization": f"{SECRET}\nX: 1"})
-    assert error.value.kind is HttpFailure.NOT_SENT
-    assert tls_context() is tls_context()
+        assert failure(url) is http_exchange.HttpFailure.NOT_SENT, url
+    with pytest.raises(http_exchange.HttpError) as error:
+        http_exchange.HttpClient().exchange("GET", server.url, 1.0, {"Authorization": f"{SECRET}\nX: 1"})
+    assert error.value.kind is http_exchange.HttpFailure.NOT_SENT
+    assert http_exchange.tls_context() is http_exchange.tls_context()
 
 
 def test_a_redirect_is_not_followed_and_other_bodies_are_not_read(serve: Serve) -> None:
@@ -120,12 +112,12 @@ def test_a_redirect_is_not_followed_and_other_bodies_are_not_read(serve: Serve) 
     answer = get(serve(reply(b"server text", 302, reason="server text", Location=f"{other.url}/")).url)
     assert (answer.status, answer.title, answer.body) == (302, "302 Found", b"")
     assert other.requests == []
-    assert exchange_once("GET", serve(lambda exchange: exchange.drip(b"#")).url, 20.0).body == b""
+    assert http_exchange.exchange_once("GET", serve(lambda exchange: exchange.drip(b"#")).url, 20.0).body == b""
     assert SECRET not in repr(get(serve(reply(SECRET.encode(), X=SECRET)).url))
 
 
 def test_connections_are_reused_or_replaced(serve: Serve) -> None:
-    server, client = serve(reply(b"Yes.")), HttpClient(1000)
+    server, client = serve(reply(b"Yes.")), http_exchange.HttpClient(1000)
     for _ in range(5):
         assert client.exchange("POST", server.url, 20.0, HEADERS, b"x").body == b"Yes."
     assert len({request.peer for request in server.requests}) == 1
@@ -156,7 +148,7 @@ def test_retry_after() -> None:
         ("-5", 0.0),
         ("", 0.0),
     ):
-        assert HttpAnswer(429, {"Retry-After": value}, b"").retry_after_s == seconds, value
+        assert http_exchange.HttpAnswer(429, {"Retry-After": value}, b"").retry_after_s == seconds, value
 
 
 def test_a_proxy_is_used_only_on_request(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -164,11 +156,11 @@ def test_a_proxy_is_used_only_on_request(serve: Serve, monkeypatch: pytest.Monke
     for address in (f"http://u:{SECRET}@127.0.0.1:{proxy.port}", f"127.0.0.1:{proxy.port}"):
         monkeypatch.setenv("http_proxy", address)
         assert get(server.url).status == 200
-        assert HttpClient(uses_proxies=True).exchange("POST", "http://host.invalid/x", 20.0).status == 202
+        assert http_exchange.HttpClient(uses_proxies=True).exchange("POST", "http://host.invalid/x", 20.0).status == 202
     assert proxy.requests[0].path == "http://host.invalid/x"
     assert proxy.requests[0].headers["Proxy-Authorization"].startswith("Basic ")
     monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert HttpClient(uses_proxies=True).exchange("POST", server.url, 20.0).status == 200
+    assert http_exchange.HttpClient(uses_proxies=True).exchange("POST", server.url, 20.0).status == 200
 
 
 def test_headers_that_cannot_be_read_do_not_reveal_the_url(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:

@@ -125,9 +125,6 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
     return MetricEstimate(np.array([value]), np.array([low]), np.array([high]), np.array([enough]))
 
 
-# ---------------------------------------------------------------------------------------------- rules
-
-
 def test_window_lengths_are_hours_or_longer_panes_days_weeks_and_the_contracts() -> None:
     contract_ = contract(
         pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(14 * 86400, 3600))
@@ -153,25 +150,19 @@ def test_only_changes_of_the_counts_change_the_basis() -> None:
         assert make_rules(contract(**changes), EMPTY).basis != basis, changes
 
 
-@pytest.mark.parametrize(
-    ("label", "kind", "positive", "is_open"),
-    [
+def test_the_label_determines_the_kind() -> None:
+    for label, kind, positive, is_open in (
         (LabelSpec(type="bool"), "binary", "true", (False, False)),
         (LabelSpec(type="bool", positive=False), "binary", "false", (False, False)),
         (LabelSpec(type="bool", positive="late"), "binary", "true", (False, True)),
         (LabelSpec(type="category", positive="fraud"), "binary", "fraud", (True, True)),
         (LabelSpec(type="category", classes=("a", "b")), "classes", "", (False, False)),
         (LabelSpec(type="float"), "number", "", (False, False)),
-    ],
-)
-def test_the_label_determines_the_kind(label: LabelSpec, kind: str, positive: str, is_open: tuple[bool, bool]) -> None:
-    rules_ = make_rules(contract(label=label), EMPTY)
-    assert (rules_.kind, rules_.positive) == (kind, positive)
-    assert (rules_.has_open_labels, rules_.has_open_classes) == is_open
-    assert unmeasurable_reason(contract(label=label)) == ""
-
-
-# ---------------------------------------------------------------------------------------------- windows and marks
+    ):
+        rules_ = make_rules(contract(label=label), EMPTY)
+        assert (rules_.kind, rules_.positive) == (kind, positive)
+        assert (rules_.has_open_labels, rules_.has_open_classes) == is_open
+        assert unmeasurable_reason(contract(label=label)) == ""
 
 
 def test_a_window_ends_with_time_or_the_replay() -> None:
@@ -183,12 +174,8 @@ def test_a_window_ends_with_time_or_the_replay() -> None:
     assert EventClock(10.0).age_s(50) == 0
 
 
-# ---------------------------------------------------------------------------------------------- levels
-
-
-@pytest.mark.parametrize(
-    ("name", "measured", "promise", "level"),
-    [
+def test_levels_by_target() -> None:
+    for name, measured, promise, level in (
         ("accuracy", metric(0.9, 0.88, 0.92), 0.85, "stable"),
         ("accuracy", metric(0.84, 0.82, 0.86), 0.85, "minor"),
         ("accuracy", metric(0.82, 0.8, 0.84), 0.85, "major"),
@@ -196,15 +183,12 @@ def test_a_window_ends_with_time_or_the_replay() -> None:
         ("mae", metric(0.5, 0.46, 0.6), 0.45, "major"),
         ("bias", metric(-0.5, -0.6, -0.4), 0.45, "minor"),
         ("bias", metric(-0.5, -0.52, -0.48), 0.45, "major"),
-    ],
-)
-def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, level: str) -> None:
-    assert LEVEL_NAMES[int(target_levels(name, measured, promise)[0])] == level
+    ):
+        assert LEVEL_NAMES[int(target_levels(name, measured, promise)[0])] == level
 
 
-@pytest.mark.parametrize(
-    ("name", "moved", "reference", "level"),
-    [
+def test_levels_by_reference() -> None:
+    for name, moved, reference, level in (
         ("auc", metric(-0.06, -0.08, -0.04), 0.8, "major"),
         ("auc", metric(-0.06, -0.13, 0.01), 0.8, "stable"),
         ("auc", metric(-0.06, -0.115, -0.005), 0.8, "minor"),
@@ -214,28 +198,20 @@ def test_levels_by_target(name: str, measured: MetricEstimate, promise: float, l
         ("bias", metric(-0.9, -1.0, -0.8), 10.0, "major"),
         ("auc", metric(-0.5, -0.6, -0.4, enough=False), 0.8, "insufficient"),
         ("auc", metric(math.nan, math.nan, math.nan), math.nan, "insufficient"),
-    ],
-)
-def test_levels_by_reference(name: str, moved: MetricEstimate, reference: float, level: str) -> None:
-    result = change_levels(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
-    assert LEVEL_NAMES[int(result[0])] == level
+    ):
+        result = change_levels(name, moved, metric(reference, 0.0, 0.0), minor=0.01, major=0.05)
+        assert LEVEL_NAMES[int(result[0])] == level
 
 
-@pytest.mark.parametrize(
-    ("level", "measured", "reason"),
-    [
+def test_an_insufficient_performance_verdict_has_a_reason() -> None:
+    for level, measured, reason in (
         ("insufficient", metric(0.9, 0.5, 1.0, enough=False), "too few labels"),
         ("insufficient", metric(math.nan, math.nan, math.nan, enough=False), "too few labels"),
         ("insufficient", metric(math.nan, math.nan, math.nan), "undefined metric"),
         ("insufficient", metric(0.9, 0.88, 0.92), "no reference"),
         ("major", metric(0.9, 0.88, 0.92), ""),
-    ],
-)
-def test_an_insufficient_performance_verdict_has_a_reason(level: str, measured: MetricEstimate, reason: str) -> None:
-    assert REASON_NAMES[int(reasons(np.array([LEVEL_NAMES.index(level)]), measured)[0])] == reason
-
-
-# ---------------------------------------------------------------------------------------------- state in arrays
+    ):
+        assert REASON_NAMES[int(reasons(np.array([LEVEL_NAMES.index(level)]), measured)[0])] == reason
 
 
 def rules(kind: Any) -> Rules:
@@ -296,8 +272,6 @@ def test_error_quantiles_use_both_signs() -> None:
     assert laid.error_quantiles()[0] == pytest.approx(exact, rel=0.01)
     assert np.isnan(laid.error_quantiles()[1]).all()
 
-
-# ---------------------------------------------------------------------------------------------- passes that break off
 
 CLIENT: Any = None
 

@@ -111,19 +111,16 @@ def test_a_failed_scrape_between_two_loses_nothing() -> None:
     assert (row.value, row.interval_s) == (30, 30)
 
 
-@pytest.mark.parametrize(
-    ("text", "expected", "reason"),
-    [
+def test_a_value_that_is_no_count_is_not_observed() -> None:
+    for text, expected, reason in (
         ("vllm:num_requests_running NaN\nvllm:num_requests_waiting 0\n", {"waiting_requests": 0}, "not-finite"),
         ("vllm:num_requests_running +Inf\nvllm:num_requests_waiting 0\n", {"waiting_requests": 0}, "not-finite"),
         ("vllm:num_requests_running -3\nvllm:num_requests_waiting 0\n", {"waiting_requests": 0}, "negative"),
         ("vllm:num_requests_running 3\nvllm:num_requests_running 5\n", {"running_requests": 3}, "duplicate"),
-    ],
-)
-def test_a_value_that_is_no_count_is_not_observed(text: str, expected: dict[str, float], reason: str) -> None:
-    (facts,) = scrape(text)
-    assert values(facts) == expected | {"up": 1}
-    assert facts.rejected == {reason: 1}
+    ):
+        (facts,) = scrape(text)
+        assert values(facts) == expected | {"up": 1}
+        assert facts.rejected == {reason: 1}
 
 
 def test_labels_select_the_series_of_one_model_and_one_series_is_enough() -> None:
@@ -301,9 +298,8 @@ def test_an_exchange_that_fails_has_an_outcome(serve: Serve) -> None:
     assert outcome(target_of(server)) is ScrapeOutcome.UNREACHABLE
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_a_body_that_is_not_a_text_of_metrics_is_unreadable() -> None:
+    for body in (
         b"<html><body>secret</body></html>",
         b"\xff\xfe\x00",
         b'a{le="1" 3\n',
@@ -311,13 +307,11 @@ def test_an_exchange_that_fails_has_an_outcome(serve: Serve) -> None:
         b'a{b="' + b"x" * MAX_LINE_CHARS + b'"} 1\n',
         b"a{" + b",".join(b'l%d="v"' % i for i in range(100)) + b"} 1\n",
         b"".join(b"a%d 1\n" % i for i in range(MAX_SAMPLES + 1)),
-    ],
-)
-def test_a_body_that_is_not_a_text_of_metrics_is_unreadable(body: bytes) -> None:
-    with pytest.raises(ScrapeError) as error:
-        parse_exposition(body)
-    assert error.value.outcome is ScrapeOutcome.UNREADABLE
-    assert "secret" not in str(error.value)
+    ):
+        with pytest.raises(ScrapeError) as error:
+            parse_exposition(body)
+        assert error.value.outcome is ScrapeOutcome.UNREADABLE
+        assert "secret" not in str(error.value)
 
 
 def histogram(count: float, total: float, *, n_series: int) -> bytes:

@@ -15,16 +15,8 @@ from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns
 from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import Clock
-from barograph_server.streams.sketcher import decode_batch
+from barograph_server.streams.sketcher import decode_batch, flush_policy
 from barograph_server.streams.sketcher.flush import EndProbe, Flush
-from barograph_server.streams.sketcher.flush_policy import (
-    BOUNDARY_S,
-    MAX_PANE_BYTES,
-    MAX_REJECTED_BYTES,
-    MIN_FLUSH_S,
-    FlushPolicy,
-    next_boundary_s,
-)
 from barograph_server.streams.sketcher.sketcher import MAX_AHEAD_MS, POLL_MESSAGES, Sketcher
 from barograph_server.streams.sketcher.slices import SliceCoder, number_of
 from barograph_server.streams.sketcher.summarise import FlushSummaries
@@ -170,7 +162,7 @@ class Open:
 
     def __init__(self, now_s: float = 1000.0, models: Registry | None = None, **settings: Any) -> None:
         self.now_s = now_s
-        self.policy = FlushPolicy(
+        self.policy = flush_policy.FlushPolicy(
             fake_settings(**settings), models or Registry(), clock=lambda: self.now_s, monotonic=lambda: self.now_s
         )
         self.flush = Flush(
@@ -187,17 +179,18 @@ class Open:
 def test_a_boundary_is_where_a_pane_ends_or_can_be_sealed() -> None:
     # Panes end at multiples of 60; they can be sealed 20 + 5 s later.
     boundaries_s = {0.0: 25, 24.999: 25, 25.0: 60, 59.0: 60, 60.0: 85, 90.0: 120}
-    assert {now_s: next_boundary_s(registry((60, 20, 5)), now_s) for now_s in boundaries_s} == boundaries_s
+    assert {now_s: flush_policy.next_boundary_s(registry((60, 20, 5)), now_s) for now_s in boundaries_s} == boundaries_s
     # The next boundary of all models counts.
-    assert next_boundary_s(registry((60, 20, 5), (3600, 600, 600)), 100.0) == 120
-    assert next_boundary_s(registry((3600, 0, 0), (86_400, 101, 0)), 100.0) == 101
+    assert flush_policy.next_boundary_s(registry((60, 20, 5), (3600, 600, 600)), 100.0) == 120
+    assert flush_policy.next_boundary_s(registry((3600, 0, 0), (86_400, 101, 0)), 100.0) == 101
     # Without models and on the replay clock there is none.
-    assert next_boundary_s(Registry(), 100.0) == float("inf")
+    assert flush_policy.next_boundary_s(Registry(), 100.0) == float("inf")
     assert Open(models=registry((60, 20, 5)), clock="replay").policy.boundary_ms == float("inf")
 
 
 @pytest.mark.parametrize(
-    ("attribute", "limit"), [("rejected_bytes", MAX_REJECTED_BYTES), ("n_bytes", MAX_PANE_BYTES), ("events", 1000)]
+    ("attribute", "limit"),
+    [("rejected_bytes", flush_policy.MAX_REJECTED_BYTES), ("n_bytes", flush_policy.MAX_PANE_BYTES), ("events", 1000)],
 )
 def test_a_flush_ends_at_each_limit_of_its_size(attribute: str, limit: int) -> None:
     opened = Open(flush_events=1000)
@@ -231,14 +224,14 @@ def test_a_boundary_waits_until_everything_up_to_it_was_read() -> None:
     caught_up_ms[1] = 1_019_999
     assert not opened.is_due()
     # A lagging partition delays it no longer than this.
-    opened.now_s = 1020 + BOUNDARY_S
+    opened.now_s = 1020 + flush_policy.BOUNDARY_S
     assert opened.is_due()
     # Boundaries do not make flushes too short.
     opened = Open(now_s=1019.9, models=registry((60, 0, 0)))
     opened.flush.ends.caught_up_ms.update({0: 1_020_100, 1: 1_020_100})
     opened.now_s = 1020.05
     assert not opened.is_due()
-    opened.now_s = 1019.9 + MIN_FLUSH_S + 0.01
+    opened.now_s = 1019.9 + flush_policy.MIN_FLUSH_S + 0.01
     assert opened.is_due()
 
 

@@ -46,9 +46,6 @@ def arrived(result: Decoded) -> Counter[Any]:
     )
 
 
-# ------------------------------------------------------------------------------------------------ decoding
-
-
 @pytest.mark.parametrize("arrow", [False, True], ids=["json", "arrow"])
 def test_kinds_of_errors_are_read_and_cut(arrow: bool) -> None:
     long = "E" * 300
@@ -135,9 +132,6 @@ def test_latency_is_read_where_the_contract_promises_some_and_has_no_such_field(
     if not arrow:
         [events] = decoded([{"latency_ms": "7.5"}, {"latency_ms": 1}], arrow=False, contract=promised).events
         assert np.isfinite(events.numbers["latency_ms"]).tolist() == [False, True], "text is counted and not timed"
-
-
-# ------------------------------------------------------------------------------------------------ counting
 
 
 def event(at_s: int = T0_S, **changes: Any) -> Event:

@@ -136,11 +136,7 @@ def test_invalid_names_statements_and_numbers_are_rejected() -> None:
 
 
 def test_every_statement_of_the_schema_is_repeatable() -> None:
-    repeatable = (
-        "CREATE TABLE IF NOT EXISTS ",
-        "CREATE OR REPLACE VIEW ",
-        "ALTER TABLE ",
-    )
+    repeatable = ("CREATE TABLE IF NOT EXISTS ", "CREATE OR REPLACE VIEW ", "ALTER TABLE ")
     statements = [statement for migration in migrate.load() for statement in migration.statements]
     assert [s for s in statements if not s.startswith(repeatable)] == []
     # Projections and settings may be set again.

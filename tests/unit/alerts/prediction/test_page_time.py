@@ -6,29 +6,17 @@ import pytest
 from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import AlertRule
 
+from barograph_server.alerts.prediction import smallest_change
 from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
-from barograph_server.alerts.prediction.smallest_change import (
-    ChangeTable,
-    Detectability,
-    change_tables,
-    rule_detectability,
-    window_detectability,
-)
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.sketches.baseline.baseline import (
-    ALL,
-    Baseline,
-    FieldBaseline,
-    Phi,
-    SliceCounts,
-    TrainingRate,
-)
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts, TrainingRate
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
 from barograph_server.sketches.drift.few_windows import phi_of_verdicts
+from tests.support.baselines import baseline, category
 from tests.unit.sketches.test_detection import category_field, normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
@@ -104,9 +92,8 @@ def test_the_upper_limit_of_phi_is_that_of_the_monitors_bins() -> None:
     """Rare categories share a bin."""
     names = tuple(f"{i:03}" for i in range(200))
     counts = SliceCounts(cells=(50_000, *[100] * 199, 0, 0), phi={"1d": Phi(value=3.0, windows=30, flag="ok")})
-    field = FieldBaseline(name="c", kind="category", categories=names, slices={ALL: counts})
-    rows = sum(counts.cells)
-    bins = PsiBins(Layout(Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=(field,))))
+    field = category("c", *names, counts=counts)
+    bins = PsiBins(Layout(baseline(field)))
     upper = msgspec.structs.replace(ONE_DAY, phi="upper")
     assert QUICK.windows(upper, field)["1d"].phi == phi_of_verdicts(bins, "1d", "upper").item()
 
@@ -165,26 +152,25 @@ LARGE = ((500, 0.48, 0.071), (1_000, 0.477, 0.067), (5_000, 0.469, 0.063))
 ALL_VALID = msgspec.structs.replace(normal_field(), slices={ALL: SliceCounts(cells=(*[100_000] * 10, 0))})
 
 
-def of_window(n: float, phi: float = 1.0) -> dict[str, Detectability]:
+def of_window(n: float, phi: float = 1.0) -> dict[str, smallest_change.Detectability]:
     traffic = WindowTraffic(Window(DAY_S, HOUR_S), DAY_S, n, phi)
-    rows: list[Detectability] = []
+    rows: list[smallest_change.Detectability] = []
     for field in (ALL_VALID, WITH_NULLS):
-        rows += window_detectability(ONE_DAY, field, ALL, ALL, traffic, HORIZONS_S, change_tables(field))
+        rows += smallest_change.window_detectability(
+            ONE_DAY, field, ALL, ALL, traffic, HORIZONS_S, smallest_change.change_tables(field)
+        )
     return {"shift": rows[0], "nulls": rows[3]}
 
 
-@pytest.mark.parametrize(
-    ("n_eff", "phi", "shift", "rate"),
-    [
+def test_golden_map_of_a_full_day() -> None:
+    for n_eff, phi, shift, rate in (
         # Of 20,000 simulated windows of 50 and 100 independent events, 80 % are `major` at these shifts.
         *[(50, 1.0, 0.885, 0.176), (100, 1.0, 0.67, 0.134), (50, 30.0, 0.79, 0.176), (100, 30.0, 0.64, 0.134)],
         *[(n, phi, *of_n) for phi in (1.0, 30.0) for n, *of_n in LARGE],
-    ],
-)
-def test_golden_map_of_a_full_day(n_eff: float, phi: float, shift: float, rate: float) -> None:
-    rows = of_window(n_eff * phi, phi)
-    assert shift / 1.02 <= rows["shift"].smallest[2] <= shift * STEP * 1.01
-    assert rate - 0.01 - 5e-4 <= rows["nulls"].smallest[2] <= (rate - 0.01 + 5e-4) * STEP
+    ):
+        rows = of_window(n_eff * phi, phi)
+        assert shift / 1.02 <= rows["shift"].smallest[2] <= shift * STEP * 1.01
+        assert rate - 0.01 - 5e-4 <= rows["nulls"].smallest[2] <= (rate - 0.01 + 5e-4) * STEP
 
 
 def test_a_longer_time_never_needs_a_larger_change() -> None:
@@ -200,13 +186,13 @@ def test_a_window_without_enough_independent_events_detects_nothing() -> None:
 
 def test_a_rule_detects_a_large_shift_by_its_short_window() -> None:
     windows = Traffic(10.0).windows(TWO_WINDOWS, WITH_NULLS)
-    shift, nulls = rule_detectability(TWO_WINDOWS, WITH_NULLS, windows, HORIZONS_S, AlertSettings())
+    shift, nulls = smallest_change.rule_detectability(TWO_WINDOWS, WITH_NULLS, windows, HORIZONS_S, AlertSettings())
     assert (shift.rule, nulls.rule) == ("psi-major", "null-rate")
     assert shift.smallest[2] < shift.smallest[1] < shift.smallest[0] < math.inf
     assert shift.traffic == windows["1d"]
     [row] = [
         row
-        for row in rule_detectability(TWO_WINDOWS, WITH_NULLS, {}, HORIZONS_S, AlertSettings())
+        for row in smallest_change.rule_detectability(TWO_WINDOWS, WITH_NULLS, {}, HORIZONS_S, AlertSettings())
         if row.change == "shift"
     ]
     assert row.smallest == (math.inf,) * 3
@@ -214,7 +200,7 @@ def test_a_rule_detects_a_large_shift_by_its_short_window() -> None:
 
 
 def test_the_smallest_size_is_of_the_worse_direction() -> None:
-    table = ChangeTable(WITH_NULLS, "shift")
+    table = smallest_change.ChangeTable(WITH_NULLS, "shift")
     up = table.smallest(lambda after: bool(after.bins[0] < 0.05))
     assert up == math.inf
     either = table.smallest(lambda after: bool(np.abs(after.bins[0] - 0.099) > 0.01))
@@ -225,5 +211,5 @@ def test_a_constant_has_no_shift_and_one_value_cannot_move() -> None:
     category = category_field()
     constant = msgspec.structs.replace(WITH_NULLS, std=0.0)
     one_value = msgspec.structs.replace(category, slices={ALL: SliceCounts(cells=(1_000, 0, 0, 0, 0))})
-    changes = [set(change_tables(each)) for each in (WITH_NULLS, constant, category, one_value)]
+    changes = [set(smallest_change.change_tables(each)) for each in (WITH_NULLS, constant, category, one_value)]
     assert changes == [{"shift", "nulls"}, {"nulls"}, {"moved", "nulls"}, {"nulls"}]

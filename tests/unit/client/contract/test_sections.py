@@ -5,22 +5,10 @@ import msgspec
 import pyarrow as pa
 import pytest
 from barograph import Contract, ContractError, dump_contract, parse_contract
-from barograph.contract import Arms, LabelSpec
+from barograph.contract import Arms, LabelSpec, kinds
 from barograph.contract.alerts import AlertRule, Alerts
 from barograph.contract.check import check_failures
 from barograph.contract.evaluator_contracts import evaluator_contracts
-from barograph.contract.kinds import (
-    ChoiceKind,
-    Diagnostics,
-    DurationKind,
-    FlagKind,
-    IntegerKind,
-    ListKind,
-    MapKind,
-    NumberKind,
-    RecordKind,
-    ValueKind,
-)
 from barograph.contract.label_values import LabelReader
 from barograph.contract.model import DayKind, RawShareKind
 from barograph.contract.sections import NamedKind, SectionKind, keys_of, record_of, settings
@@ -31,32 +19,32 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 
-def value_of(kind: ValueKind) -> Any:
+def value_of(kind: kinds.ValueKind) -> Any:
     """Make a value that is not the default of any key."""
     match kind:
         case SectionKind(struct):
             return struct(**{each.member: value_of(each.key.kind) for each in keys_of(struct)})
         case NamedKind(struct):
             return (struct(name="a", **{each.member: value_of(each.key.kind) for each in keys_of(struct)}),)
-        case ChoiceKind(words):
+        case kinds.ChoiceKind(words):
             return words[-1]
-        case NumberKind(low, high):
+        case kinds.NumberKind(low, high):
             return 0.625 if low < 0.625 <= high else high
-        case IntegerKind(low, high):
+        case kinds.IntegerKind(low, high):
             return min(low + 1234, high)
-        case DurationKind():
+        case kinds.DurationKind():
             return 5_415
-        case FlagKind():
+        case kinds.FlagKind():
             return True
         case RawShareKind():
             return 0.375
         case DayKind():
             return "2026-11-29"
-        case ListKind(item, count):
+        case kinds.ListKind(item, count):
             return (value_of(item), "no")[: max(count, 1)]
-        case MapKind(item):
+        case kinds.MapKind(item):
             return {"1.0": value_of(item)}
-        case RecordKind(keys):
+        case kinds.RecordKind(keys):
             return {keys[0].name: value_of(keys[0].kind)}
     return "yes: 1"
 
@@ -69,9 +57,9 @@ def sections_of(struct: type[msgspec.Struct]) -> set[type[msgspec.Struct]]:
         match waiting.pop():
             case SectionKind(inner) | NamedKind(inner) if inner not in sections:
                 sections |= sections_of(inner)
-            case ListKind(item) | MapKind(item):
+            case kinds.ListKind(item) | kinds.MapKind(item):
                 waiting.append(item)
-            case RecordKind(keys):
+            case kinds.RecordKind(keys):
                 waiting += [key.kind for key in keys]
     return sections
 
@@ -81,7 +69,7 @@ def test_every_key_is_read_as_it_is_written() -> None:
         named = {"name": "a"} if "name" in struct.__struct_fields__ else {}
         value = struct(**named, **{each.member: value_of(each.key.kind) for each in keys_of(struct)})
         text = flow_map(settings(value))
-        diagnostics = Diagnostics("c.yaml")
+        diagnostics = kinds.Diagnostics("c.yaml")
         kind = NamedKind(struct) if named else SectionKind(struct)
         read = kind.read(read_tree(f"a: {text}" if named else text, "c.yaml"), (), diagnostics)
         assert (diagnostics.problems, read) == ([], (value,) if named else value), struct

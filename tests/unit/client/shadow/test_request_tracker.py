@@ -1,5 +1,3 @@
-"""Each request has one outcome in every order of calls; the circuit breaker and the budget."""
-
 import threading
 from collections import Counter
 from collections.abc import Callable

@@ -1,5 +1,3 @@
-"""A shadow in threads, in processes and on an event loop: one prediction for each request, and no error."""
-
 import asyncio
 import itertools
 import json

@@ -1,5 +1,3 @@
-"""New bins of a field whose rows have moved: balanced, sensitive again, and only where the old ones are too coarse."""
-
 import math
 
 import msgspec

@@ -45,9 +45,8 @@ def texts(values: list[str | None]) -> TextColumn:
     return TextColumn.from_codes(codes, known)
 
 
-@pytest.mark.parametrize(
-    ("values", "mean", "std"),
-    [
+def test_moments_neither_overflow_nor_vanish() -> None:
+    for values, mean, std in (
         ([], 0.0, 0.0),
         ([0.0, 0.0], 0.0, 0.0),
         ([0.1] * 7, 0.1, 0.0),
@@ -55,10 +54,8 @@ def texts(values: list[str | None]) -> TextColumn:
         ([-LARGEST, LARGEST], 0.0, LARGEST),
         ([LARGEST, LARGEST], LARGEST, 0.0),
         ([5e-324, 5e-324], 5e-324, 0.0),
-    ],
-)
-def test_moments_neither_overflow_nor_vanish(values: list[float], mean: float, std: float) -> None:
-    assert mean_and_std(np.array(values)) == pytest.approx((mean, std), rel=1e-11)
+    ):
+        assert mean_and_std(np.array(values)) == pytest.approx((mean, std), rel=1e-11)
 
 
 def test_integers_must_be_exact_in_doubles() -> None:
@@ -158,9 +155,8 @@ def about(result: InferResult, text: str) -> list[str]:
 FLAG = LabelSpec(type="bool", positive=True)
 
 
-@pytest.mark.parametrize(
-    ("true", "false", "spec", "why"),
-    [
+def test_two_values_are_one_bool(tmp_path: Path) -> None:
+    for true, false, spec, why in (
         (1, 0, FLAG, "1 and 0, read as true and false"),
         ("1", "0", FLAG, "1 and 0, read as true and false"),
         ("yes", "no", FLAG, "yes and no, read as true and false"),
@@ -168,13 +164,11 @@ FLAG = LabelSpec(type="bool", positive=True)
         ("bad", "good", LabelSpec(type="bool", positive="bad", negative="good"), "because its mean score is higher"),
         (1, -1, LabelSpec(type="bool", positive="1", negative="-1"), "because its mean score is higher"),
         (2, 1, LabelSpec(type="category", positive="2"), "because its mean score is higher"),
-    ],
-)
-def test_two_values_are_one_bool(tmp_path: Path, true: Any, false: Any, spec: LabelSpec, why: str) -> None:
-    result = inferred(tmp_path, {"y": named(TRUTH, true, false), "p": SCORE}, label="y", score="p")
-    assert result.contract.label == spec
-    assert why in reason(result)
-    assert not about(result, "label")
+    ):
+        result = inferred(tmp_path, {"y": named(TRUTH, true, false), "p": SCORE}, label="y", score="p")
+        assert result.contract.label == spec
+        assert why in reason(result)
+        assert not about(result, "label")
 
 
 def test_classes_of_the_labels_values_fit(tmp_path: Path) -> None:
@@ -244,21 +238,18 @@ def test_scores_and_labels_that_cannot_be_measured_are_reported(tmp_path: Path) 
     assert about(result, "name the columns of the probability of each class with --scores")
 
 
-@pytest.mark.parametrize(
-    ("texts", "example"),
-    [
+def test_numbers_as_text_are_not_categories(tmp_path: Path) -> None:
+    for texts, example in (
         ([f"{i / 8:.3f}" for i in range(N)], "'0.000'"),
         ([f"${i:,}.50" for i in range(900, 900 + N)], "'$900.50'"),
         ([f"{i % 70} kg" for i in range(N)], "'0 kg'"),
         ([f"{i},5" if i % 40 else "?" for i in range(N)], "'1,5'; the others: '?'"),
-    ],
-)
-def test_numbers_as_text_are_not_categories(tmp_path: Path, texts: list[str], example: str) -> None:
-    result = inferred(tmp_path, {"amount": texts})
-    assert result.contract.ignored["amount"].startswith("numbers as text: ")
-    assert result.contract.ignored["amount"].endswith(f"such as {example}")
-    (warning,) = about(result, "numbers that are written as text: amount.")
-    assert "convert them to numbers in this table and in what you publish" in warning
+    ):
+        result = inferred(tmp_path, {"amount": texts})
+        assert result.contract.ignored["amount"].startswith("numbers as text: ")
+        assert result.contract.ignored["amount"].endswith(f"such as {example}")
+        (warning,) = about(result, "numbers that are written as text: amount.")
+        assert "convert them to numbers in this table and in what you publish" in warning
 
 
 def test_codes_of_digits_stay_categories(tmp_path: Path) -> None:

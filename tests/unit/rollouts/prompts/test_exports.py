@@ -1,5 +1,3 @@
-"""Exports of MLflow and Langfuse: what is read, what is left out, and what is refused."""
-
 import json
 from pathlib import Path
 from typing import Any

@@ -44,6 +44,7 @@ from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS
 from barograph_server.sketches.sketch.merge import N_MOMENTS
 from barograph_server.sketches.sketch.quantiles import FloatArray, exact_quantiles, freeze_edges
+from tests.support.baselines import baseline, category, numeric
 
 AGE = FieldBaseline(
     name="age",
@@ -233,22 +234,6 @@ def test_a_crossed_slice_fits_a_baseline_of_the_same_sources() -> None:
     assert problem == f"slice country: source is arm * context.country in the contract, {source} in the baseline"
 
 
-def baseline(*fields: FieldBaseline, dimensions: tuple[SliceValues, ...] = ()) -> Baseline:
-    return Baseline(model="m", version="1", rows=0, slice_rows={ALL: 0}, fields=fields, dimensions=dimensions)
-
-
-def numeric(name: str, *edges: float) -> FieldBaseline:
-    return FieldBaseline(
-        name=name, kind="numeric", edges=edges, slices={ALL: SliceCounts(cells=(0,) * (len(edges) + 2))}
-    )
-
-
-def category(name: str, *categories: str) -> FieldBaseline:
-    return FieldBaseline(
-        name=name, kind="category", categories=categories, slices={ALL: SliceCounts(cells=(0,) * (len(categories) + 2))}
-    )
-
-
 def test_fields_lie_end_to_end_behind_the_header() -> None:
     layout = Layout(baseline(numeric("x", 1.0, 2.0), category("c", "a"), numeric("y")))
     assert HEADER == 4
@@ -312,29 +297,9 @@ def crossed(value: str) -> SliceValues:
 
 
 def personal_baseline(**categories: tuple[str, ...]) -> Baseline:
-    keep_field: dict[str, tuple[str, ...]] = {
-        "email": (HASHED,),
-        "zip": ("109",),
-        "ssn": (),
-        "city": ("Berlin",),
-        **categories,
-    }
-    return Baseline(
-        model="m",
-        version="1",
-        rows=0,
-        slice_rows={"all": 0},
-        dimensions=(crossed(f"{HASHED} * Berlin"),),
-        fields=tuple(
-            FieldBaseline(
-                name=name,
-                kind="category",
-                categories=values,
-                slices={"all": SliceCounts(cells=(0,) * (len(values) + 2))},
-            )
-            for name, values in keep_field.items()
-        ),
-    )
+    values = {"email": (HASHED,), "zip": ("109",), "ssn": (), "city": ("Berlin",), **categories}
+    fields = (category(name, *own) for name, own in values.items())
+    return baseline(*fields, dimensions=(crossed(f"{HASHED} * Berlin"),))
 
 
 def test_unprotected_values_are_counted_and_not_shown() -> None:
@@ -479,7 +444,7 @@ def test_bins_equal_a_plain_loop(baseline_of_bins: Baseline) -> None:
     assert phi[groups].tolist() == [3.0, 4.0, 3.0]
     assert (bins.phi("7d") == 1.0).all()
     # Without fields there are no groups.
-    bare = Layout(Baseline(model="m", version="1", rows=3, slice_rows={"all": 3}, fields=()))
+    bare = Layout(baseline())
     counts = np.ones((2, bare.n_slices, bare.width), dtype=np.int64)
     assert PsiBins(bare).window_bins(counts).shape == RateCells(bare).k(counts).shape == (2, 0)
 
@@ -561,31 +526,16 @@ def test_the_variance_of_expected_unseen_rows_depends_on_categories_with_two_row
         ((100, 50, 3, 2, 45, 0), 0, 1.0),
     ):
         names = tuple(f"c{i}" for i in range(len(cells) - 2))
-        counts = SliceCounts(cells=cells, singletons=singletons)
-        field = FieldBaseline(name="c", kind="category", categories=names, slices={"all": counts})
-        rates = RateCells(Layout(Baseline(model="m", version="1", rows=200, slice_rows={"all": 200}, fields=(field,))))
+        field = category("c", *names, counts=SliceCounts(cells=cells, singletons=singletons))
+        rates = RateCells(Layout(baseline(field)))
         phi_by_kind = dict(zip(rates.kind_index.tolist(), rates.base_phi.tolist(), strict=True))
         assert phi_by_kind.pop(RATE_KIND_NAMES.index("unseen")) == pytest.approx(phi)
         assert set(phi_by_kind.values()) == {1.0}
 
 
-def numeric_field(
-    *edges: float, low: float | None = None, high: float | None = None, integer: bool = False
-) -> FieldBaseline:
-    counts = SliceCounts(cells=(0,) * (len(edges) + 2))
-    return FieldBaseline(
-        name="x", kind="numeric", integer=integer, edges=edges, low=low, high=high, slices={ALL: counts}
-    )
-
-
-def category_field(*categories: str) -> FieldBaseline:
-    counts = SliceCounts(cells=(0,) * (len(categories) + 2))
-    return FieldBaseline(name="c", kind="category", categories=categories, slices={ALL: counts})
-
-
 def test_a_training_extreme_is_not_out_of_range_when_served_as_a_32_bit_float() -> None:
     low, high = 0.3, 0.1 + 0.6  # the one rounds down in 32 bits, the other up
-    field = numeric_field(0.5, low=low, high=high)
+    field = numeric("x", 0.5, low=low, high=high)
     served = np.array([low, high]).astype(np.float32)
     assert float(served[0]) != low
     for values in (served, np.array([low, high])):
@@ -599,14 +549,14 @@ def test_a_training_extreme_is_not_out_of_range_when_served_as_a_32_bit_float() 
 
 def test_edges_and_limits_beyond_32_bits() -> None:
     # 0.1 as a 32-bit float is above 0.1; compared in 32 bits it would equal an edge of 0.1 + 10⁻¹⁰.
-    result = numeric_cells(numeric_field(0.1, 0.1 + 1e-10), np.array([0.1], dtype=np.float32))
+    result = numeric_cells(numeric("x", 0.1, 0.1 + 1e-10), np.array([0.1], dtype=np.float32))
     assert result.cell.tolist() == [2]
     assert result.cell.dtype == np.int32
     # A limit beyond 32 bits stays a limit; without limits nothing is below or above.
     extremes = np.array([-1e301, -1e300, 1e300, 1e301])
-    result = numeric_cells(numeric_field(0.0, low=-1e300, high=1e300), extremes)
+    result = numeric_cells(numeric("x", 0.0, low=-1e300, high=1e300), extremes)
     assert result.below.tolist() == [True, False, False, False]
-    result = numeric_cells(numeric_field(0.0), extremes)
+    result = numeric_cells(numeric("x", 0.0), extremes)
     assert not (result.below | result.above).any()
 
 
@@ -615,7 +565,7 @@ def test_few_and_many_edges_give_the_same_cells() -> None:
         edges = np.arange(float(n_edges))
         values = np.random.default_rng(1).uniform(-2, n_edges + 2, size=2_000)
         values[:n_edges] = edges
-        result = numeric_cells(numeric_field(*edges.tolist()), values)
+        result = numeric_cells(numeric("x", *edges.tolist()), values)
         assert result.cell.tolist() == [int((edges <= value).sum()) for value in values.tolist()], n_edges
 
 
@@ -639,10 +589,10 @@ def test_strings_of_any_arrow_form_get_the_same_cells() -> None:
         "sliced dictionary": around.dictionary_encode()[1:-1],
     }
     for form, values in forms.items():
-        result = category_cells(category_field("a", "b", ""), values)
+        result = category_cells(category("c", "a", "b", ""), values)
         assert result.tolist() == [1, 4, 0, 3, 2, 0], form
         assert result.dtype == np.int32
-    one = category_field("a")
+    one = category("c", "a")
     assert category_cells(one, pa.nulls(2)).tolist() == [2, 2]
     assert category_cells(one, pa.array([None], pa.string()).dictionary_encode()).tolist() == [2]
     assert category_cells(one, pa.chunked_array([], pa.string())).shape == (0,)
@@ -653,14 +603,14 @@ def test_strings_of_any_arrow_form_get_the_same_cells() -> None:
 
 def test_values_of_another_kind_than_the_field_are_rejected() -> None:
     with pytest.raises(ValueError, match="field c is a category field, its values were given as numeric"):
-        numeric_cells(category_field("a"), np.zeros(1))
+        numeric_cells(category("c", "a"), np.zeros(1))
     with pytest.raises(ValueError, match="field x is a numeric field, its values were given as category"):
-        category_cells(numeric_field(0.0), pa.array(["a"]))
+        category_cells(numeric("x", 0.0), pa.array(["a"]))
 
 
 def test_the_columns_counted_are_those_of_the_layout() -> None:
-    numbers, strings = numeric_field(0.0, low=-1.0, high=1.0), category_field("a")
-    layout = Layout(Baseline(model="m", version="1", rows=0, slice_rows={ALL: 0}, fields=(numbers, strings)))
+    numbers, strings = numeric("x", 0.0, low=-1.0, high=1.0), category("c", "a")
+    layout = Layout(baseline(numbers, strings))
     null = np.array([False, False, False, False, True])
     cells = numeric_cells(numbers, np.array([-2.0, 0.5, 2.0, np.nan, 0.0]), null)
     group = np.array([0, 0, 1, 1, 1])
@@ -695,7 +645,7 @@ def test_numeric_cells(edges: list[float], rows: list[tuple[float, bool]], one: 
     low, high = min(one, other), max(one, other)
     values = np.array([value for value, _ in rows], dtype=np.float64)
     null = np.array([is_null for _, is_null in rows], dtype=np.bool_)
-    result = numeric_cells(numeric_field(*edges, low=low, high=high, integer=True), values, null)
+    result = numeric_cells(numeric("x", *edges, low=low, high=high, integer=True), values, null)
     for i, (value, is_null) in enumerate(rows):
         valid = not is_null and math.isfinite(value)
         if is_null:
@@ -714,7 +664,7 @@ def test_numeric_cells(edges: list[float], rows: list[tuple[float, bool]], one: 
 @given(st.lists(st.floats(width=64, allow_nan=False, allow_infinity=False), min_size=1, max_size=60))
 def test_training_is_never_out_of_its_own_range_in_either_precision(values: list[float]) -> None:
     array = np.sort(np.array(values))
-    field = numeric_field(low=float(array[0]), high=float(array[-1]))
+    field = numeric("x", low=float(array[0]), high=float(array[-1]))
     with np.errstate(over="ignore"):
         narrow = array.astype(np.float32)
     for form in (array, narrow[np.isfinite(narrow)]):
@@ -734,7 +684,7 @@ def test_frozen_edges_divide_training_alike_in_both_precisions(values: list[floa
     edges = freeze_edges(array, integer)
     assert np.isfinite(edges).all()
     assert all(left < right for left, right in pairwise(edges))
-    field = numeric_field(*edges, integer=integer)
+    field = numeric("x", *edges, integer=integer)
     cells = numeric_cells(field, array).cell
     assert (np.diff(cells) >= 0).all()
     # Every value that holds a tenth of the rows is alone in its bin, in the precision of the field.
@@ -760,7 +710,7 @@ words = st.one_of(st.none(), st.sampled_from(["a", "b", "", "é", "new"]), texts
 @given(st.lists(texts, max_size=8, unique=True), st.lists(words, max_size=40), st.booleans())
 def test_category_cells(categories: list[str], values: list[str | None], encoded: bool) -> None:
     array = pa.array(values, pa.string())
-    result = category_cells(category_field(*categories), array.dictionary_encode() if encoded else array)
+    result = category_cells(category("c", *categories), array.dictionary_encode() if encoded else array)
     unseen, null = len(categories), len(categories) + 1
     expected = [
         null if value is None else categories.index(value) if value in categories else unseen for value in values

@@ -1,5 +1,3 @@
-"""Distances of distributions, and shifts of mean and standard deviation, against plain numpy and scipy."""
-
 from collections.abc import Callable
 
 import numpy as np

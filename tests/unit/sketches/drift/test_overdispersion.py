@@ -1,7 +1,4 @@
-"""φ from known-good windows: the estimate, what few windows leave open, and which window length's is taken."""
-
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -129,45 +126,41 @@ def of_users(n: int, count: int) -> np.ndarray:
     return 5 * np.random.default_rng([66, n]).multinomial(n // 5, LEVELS, size=count)
 
 
-@pytest.mark.parametrize(("draw", "shrinks"), [(of_few_readings, True), (of_users, False)])
-def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_events_are_thinned(
-    draw: Callable[[int, int], np.ndarray], shrinks: bool
-) -> None:
+def test_phi_of_full_traffic_is_safe_for_less_and_a_smaller_one_only_where_events_are_thinned() -> None:
     """docs/decisions/0020-phi-at-lower-traffic.md."""
-    base = np.full(10, 10**6)
-    _, df, t, n = psi_values(base, draw(FULL, 2_000), [0])
-    phi = learn_phi(t, df, n).value.item()
-    for fewer in (2, 4):
-        less = draw(FULL // fewer, 4_000)
-        _, df, t, n = psi_values(base, less, [0])
-        thinned = 1.0 + (phi - 1.0) / fewer
-        assert learn_phi(t, df, n).value.item() == pytest.approx(thinned if shrinks else phi, rel=0.08)
-        safe, smaller = (
-            float((psi_verdicts(base, less, [0], phi=each).p_value < 0.05).mean()) for each in (phi, thinned)
-        )
-        assert safe <= 0.08
-        assert (smaller <= 0.08) == shrinks
-        assert smaller > (0.04 if shrinks else 0.25)
+    for draw, shrinks in ((of_few_readings, True), (of_users, False)):
+        base = np.full(10, 10**6)
+        _, df, t, n = psi_values(base, draw(FULL, 2_000), [0])
+        phi = learn_phi(t, df, n).value.item()
+        for fewer in (2, 4):
+            less = draw(FULL // fewer, 4_000)
+            _, df, t, n = psi_values(base, less, [0])
+            thinned = 1.0 + (phi - 1.0) / fewer
+            assert learn_phi(t, df, n).value.item() == pytest.approx(thinned if shrinks else phi, rel=0.08)
+            safe, smaller = (
+                float((psi_verdicts(base, less, [0], phi=each).p_value < 0.05).mean()) for each in (phi, thinned)
+            )
+            assert safe <= 0.08
+            assert (smaller <= 0.08) == shrinks
+            assert smaller > (0.04 if shrinks else 0.25)
 
 
 DRAWS, DF = 20_000, 9
 
 
-@pytest.mark.parametrize("windows", [5, 8, 19])
-def test_the_share_beyond_a_value_and_the_upper_limit_are_those_of_windows_that_vary_in_one_direction(
-    windows: int,
-) -> None:
-    rng = np.random.default_rng(windows)
-    scale = 100.0
-    training = scale * rng.chisquare(1, (windows, DRAWS))
-    phi = learn_phi(training, np.full(training.shape, DF), np.full(training.shape, 1_000)).value
-    later = scale * rng.chisquare(1, DRAWS) / phi
-    for value in (10.0, 40.0):
-        stated = exceeding_share(value, windows, DF).item()
-        assert (later > value).mean() <= stated + 0.01
-        assert stated <= 1.6 * (later > value).mean() + 0.01
-    true = scale * chdtri(1, 0.15) / chdtri(DF, 0.15)
-    assert 0.94 <= (phi * upper_factor(windows, 1) >= true).mean() <= 0.985
+def test_the_share_beyond_a_value_and_the_upper_limit_are_those_of_windows_that_vary_in_one_direction() -> None:
+    for windows in (5, 8, 19):
+        rng = np.random.default_rng(windows)
+        scale = 100.0
+        training = scale * rng.chisquare(1, (windows, DRAWS))
+        phi = learn_phi(training, np.full(training.shape, DF), np.full(training.shape, 1_000)).value
+        later = scale * rng.chisquare(1, DRAWS) / phi
+        for value in (10.0, 40.0):
+            stated = exceeding_share(value, windows, DF).item()
+            assert (later > value).mean() <= stated + 0.01
+            assert stated <= 1.6 * (later > value).mean() + 0.01
+        true = scale * chdtri(1, 0.15) / chdtri(DF, 0.15)
+        assert 0.94 <= (phi * upper_factor(windows, 1) >= true).mean() <= 0.985
 
 
 def test_many_windows_leave_little_open() -> None:

@@ -13,7 +13,6 @@ from scipy.stats import binomtest, false_discovery_control, fisher_exact
 from barograph_server.alerts.templates.fields import RATE_RULES
 from barograph_server.sketches.baseline.baseline import (
     Baseline,
-    FieldBaseline,
     SliceCounts,
     dump_baseline,
     load_baseline,
@@ -29,6 +28,8 @@ from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, n
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.governance import major_verdicts
 from barograph_server.warehouse.tables import SCHEMAS
+from tests.support.baselines import baseline as of_fields
+from tests.support.baselines import numeric
 
 ROWS = 100_000
 """Of the baselines."""
@@ -196,17 +197,7 @@ def test_every_list_of_kinds_has_each_kind() -> None:
 def baseline(below: int | None, above: int | None = 0) -> Baseline:
     quantiles = tuple(np.linspace(0, 1, 1001).tolist())
     trained = SliceCounts(cells=(400, 500, 50), invalid=50, below=below, above=above)
-    field = FieldBaseline(
-        name="x",
-        kind="numeric",
-        edges=(0.5,),
-        low=0.0,
-        high=1.0,
-        std=0.3,
-        quantiles=quantiles,
-        slices={"all": trained},
-    )
-    return Baseline(model="m", version="1", rows=1000, slice_rows={"all": 1000}, fields=(field,))
+    return of_fields(numeric("x", 0.5, counts=trained, low=0.0, high=1.0, std=0.3, quantiles=quantiles))
 
 
 def test_a_count_that_a_baseline_lacks_is_unknown_and_its_rate_is_not_judged() -> None:

@@ -1,5 +1,3 @@
-"""Hour-of-week expectations: by hand, without a season, with a strong one, and over summer time."""
-
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
@@ -61,9 +59,6 @@ def judged(bins: PsiBins, season: Season, hour_of_week: int, windows: IntArray) 
     return psi_verdicts(bins.base_bins, windows, bins.starts, expected=expected)
 
 
-# ---------------------------------------------------------------------------------------------- which hour of the week
-
-
 def test_panes_lie_in_the_local_hour_of_the_week() -> None:
     at = np.array([int(datetime(2026, 3, 2, 0, 30, tzinfo=ZoneInfo(ZONE)).timestamp())])
     assert compute_hours_of_week(at, 3600, ZONE).tolist() == [0]
@@ -81,8 +76,6 @@ def test_panes_lie_in_the_local_hour_of_the_week() -> None:
     day = hour // 86_400 * 86_400
     assert set(compute_hours_of_week(day + np.arange(24) * 3600, 86_400, "UTC").tolist()) == {0}
 
-
-# ------------------------------------------------------------------------------------------------ by hand
 
 HOURS = np.zeros((168, 3), dtype=np.int64)
 HOURS[10] = [300, 100, 0]
@@ -195,9 +188,6 @@ def test_windows_left_out_of_their_own_baseline() -> None:
         assert t[w, 0] == pytest.approx(psi[w, 0] * n[w, 0] * m / (n[w, 0] + m), rel=1e-9)
 
 
-# ------------------------------------------------------------------------------------------------ simulated
-
-
 def pattern(strength: float = 1.5) -> FloatArray:
     """Shares per hour of the week, (168, 11): large values by day, small ones by night and at weekends; 1 % null."""
     hour, day = np.arange(168) % 24, np.arange(168) // 24
@@ -298,9 +288,6 @@ def test_levels_of_hours_raise_no_alarm_and_p_values_are_nearly_exact_from_600_r
         beyond, levels = alarms(verdicts)
         assert beyond / verdicts.level.size <= at_most(0.085), hour
         assert levels == 0, hour
-
-
-# ------------------------------------------------------------------------------------------------ in the baseline
 
 
 def test_hours_survive_serialization_and_change_the_id() -> None:

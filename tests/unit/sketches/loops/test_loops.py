@@ -1,5 +1,3 @@
-"""Feedback loops: effects against an independent computation and planted loops, verdicts, diversity."""
-
 from dataclasses import replace
 
 import numpy as np

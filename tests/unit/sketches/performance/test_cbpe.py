@@ -1,5 +1,3 @@
-"""Estimates before labels: right under covariate shift, wrong under concept drift, and known to be so."""
-
 from functools import cache
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Estimates before labels for several classes: right under covariate shift, not trusted after concept drift."""
-
 from functools import cache
 
 import numpy as np

@@ -6,6 +6,7 @@ import pytest
 import yaml
 from barograph.text.language import LanguageDetector
 
+from barograph_server.streams.evaluator.checks import format_checks, json_schema
 from barograph_server.streams.evaluator.checks.citations import (
     CitationResult,
     CitationScope,
@@ -24,19 +25,7 @@ from barograph_server.streams.evaluator.checks.claims import (
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind
 from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
-from barograph_server.streams.evaluator.checks.format_checks import (
-    MAX_FORMATTED_CHARS,
-    check_json,
-    check_language,
-    check_pattern,
-)
 from barograph_server.streams.evaluator.checks.grounding import MAX_CONTEXT_CHARS, GroundingContext, measure_grounding
-from barograph_server.streams.evaluator.checks.json_schema import (
-    MAX_PATTERN_CHARS,
-    MAX_VIOLATIONS,
-    AnswerPattern,
-    AnswerSchema,
-)
 from barograph_server.streams.evaluator.checks.passages import MAX_PASSAGE_CHARS, PassageIndex, divide
 from barograph_server.streams.evaluator.checks.personal_data import check_personal_data
 from barograph_server.streams.evaluator.checks.refusals import START_CHARS, check_refusal
@@ -45,63 +34,58 @@ from tests.reference.citations import FAULT_SHARES, HARMLESS_EDITS, run
 
 
 def violations(answer: str, schema: dict[str, Any]) -> tuple[str, ...]:
-    return check_json(answer, AnswerSchema(schema)).violations
+    return format_checks.check_json(answer, json_schema.AnswerSchema(schema)).violations
 
 
 def test_a_pattern_matches_anywhere_or_the_whole_answer_of_limited_length() -> None:
-    assert check_pattern("Answer: 42.", AnswerPattern(r"\d+")).is_valid
-    result = check_pattern("Answer: 42.", AnswerPattern(r"^\d+$"))
+    assert format_checks.check_pattern("Answer: 42.", json_schema.AnswerPattern(r"\d+")).is_valid
+    result = format_checks.check_pattern("Answer: 42.", json_schema.AnswerPattern(r"^\d+$"))
     assert result.violations == (r"the answer does not match '^\\d+$'",)
-    long = "1" * (MAX_FORMATTED_CHARS + 1)
-    for result in (check_pattern(long, AnswerPattern("1")), check_json(long)):
+    long = "1" * (format_checks.MAX_FORMATTED_CHARS + 1)
+    for result in (format_checks.check_pattern(long, json_schema.AnswerPattern("1")), format_checks.check_json(long)):
         assert result.violations == ("the answer has 1,000,001 characters, more than 1,000,000",)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "reason"),
-    [
+def test_a_pattern_that_cannot_be_used() -> None:
+    for pattern, reason in (
         (r"(a)\1", "RE2"),
         ("(?=a)", "RE2"),
         ("a{5000}", "repetition"),
-        ("a" * (MAX_PATTERN_CHARS + 1), "at most 1,000"),
-    ],
-)
-def test_a_pattern_that_cannot_be_used(pattern: str, reason: str) -> None:
-    with pytest.raises(AnswerCheckError, match=reason):
-        AnswerPattern(pattern)
+        ("a" * (json_schema.MAX_PATTERN_CHARS + 1), "at most 1,000"),
+    ):
+        with pytest.raises(AnswerCheckError, match=reason):
+            json_schema.AnswerPattern(pattern)
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|a)*$", "a*a*a*a*a*b", r"(\w+\s?)+$"])
 def test_a_pattern_takes_bounded_time(pattern: str) -> None:
     started = time.process_time()
-    assert not check_pattern("a" * (MAX_FORMATTED_CHARS - 1) + "!", AnswerPattern(pattern)).is_valid
+    assert not format_checks.check_pattern(
+        "a" * (format_checks.MAX_FORMATTED_CHARS - 1) + "!", json_schema.AnswerPattern(pattern)
+    ).is_valid
     assert time.process_time() - started < 20
 
 
 def test_json() -> None:
     for answer in ('{"a": [1, null]}', "3", '"x"', '```json\n{"a": 1}\n```', '\n```\n{"a": 1}\n```\n'):
-        assert check_json(answer).is_valid, answer
-    assert not check_json("```json\n1\n```", allow_fence=False).is_valid
+        assert format_checks.check_json(answer).is_valid, answer
+    assert not format_checks.check_json("```json\n1\n```", allow_fence=False).is_valid
 
 
-@pytest.mark.parametrize(
-    ("answer", "reason"),
-    [
+def test_what_is_not_json() -> None:
+    for answer, reason in (
         ("", "not JSON: Expecting value in line 1, column 1"),
         ('Here:\n```json\n{"a": 1}\n```', "Expecting value"),
         ("[" * 200_000, "nested too deeply"),
         ("9" * 10_000, "not usable"),
         ('{"a": 1, "a": 2}', "repeats the member 'a'"),
-    ],
-)
-def test_what_is_not_json(answer: str, reason: str) -> None:
-    (violation,) = check_json(answer).violations
-    assert reason in violation
+    ):
+        (violation,) = format_checks.check_json(answer).violations
+        assert reason in violation
 
 
-@pytest.mark.parametrize(
-    ("schema", "valid", "invalid", "reason"),
-    [
+def test_keywords_of_a_schema() -> None:
+    table: tuple[tuple[Any, str, str, str], ...] = (
         ({"type": "integer"}, "1.0", "true", "$: is boolean, not integer"),
         ({"type": ["string", "null"]}, "null", "1", "$: is number, not string or null"),
         ({"enum": ["a", 1]}, "1", "true", '$: is not one of ["a", 1]'),
@@ -126,19 +110,17 @@ def test_what_is_not_json(answer: str, reason: str) -> None:
         ({"allOf": [{"minimum": 1}, {"maximum": 2}]}, "2", "3", "$: is greater than 2"),
         ({"$ref": "#/$defs/a", "$defs": {"a": {"type": "null"}}}, "null", "1", "$: is number, not null"),
         (False, "", "1", "$: is not allowed"),
-    ],
-)  # fmt: skip
-def test_keywords_of_a_schema(schema: Any, valid: str, invalid: str, reason: str) -> None:
-    member = {"properties": {"x": schema}} if schema is False else schema
-    if valid:
-        assert violations(valid, member) == ()
-    (violation,) = violations('{"x": 1}' if schema is False else invalid, member)
-    assert violation.startswith(reason.replace("$:", "$.x:") if schema is False else reason)
+    )  # fmt: skip
+    for schema, valid, invalid, reason in table:
+        member = {"properties": {"x": schema}} if schema is False else schema
+        if valid:
+            assert violations(valid, member) == ()
+        (violation,) = violations('{"x": 1}' if schema is False else invalid, member)
+        assert violation.startswith(reason.replace("$:", "$.x:") if schema is False else reason)
 
 
-@pytest.mark.parametrize(
-    ("schema", "reason"),
-    [
+def test_a_schema_that_cannot_be_used() -> None:
+    for schema, reason in (
         ({"format": "email"}, "#: the keyword 'format' is not supported"),
         ({"type": "text"}, "#/type: unknown type 'text'"),
         ({"type": ["null", {}]}, "#/type: unknown type {}"),
@@ -150,11 +132,9 @@ def test_keywords_of_a_schema(schema: Any, valid: str, invalid: str, reason: str
         ({"pattern": "("}, "the pattern '\\('"),
         ({"$ref": "#/$defs/b"}, "#/\\$ref: '#/\\$defs/b' is not in the schema"),
         ({"minimum": "1"}, "#/minimum: write a number"),
-    ],
-)
-def test_a_schema_that_cannot_be_used(schema: dict[str, Any], reason: str) -> None:
-    with pytest.raises(AnswerCheckError, match=reason):
-        AnswerSchema(schema)
+    ):
+        with pytest.raises(AnswerCheckError, match=reason):
+            json_schema.AnswerSchema(schema)
 
 
 def test_a_recursive_schema_a_deep_value_and_the_violations_are_limited() -> None:
@@ -166,12 +146,11 @@ def test_a_recursive_schema_a_deep_value_and_the_violations_are_limited() -> Non
     wide = {"anyOf": [{"$ref": "#/$defs/a"}] * 10, "$defs": {"a": {"anyOf": [{"$ref": "#/$defs/b"}] * 10},
             "b": {"anyOf": [{"$ref": "#/$defs/c"}] * 100}, "c": {"anyOf": [{"const": 2}] * 100}}}  # fmt: skip
     assert "too many steps" in violations("1", wide)[0]
-    assert len(violations(str([1] * 100), {"items": {"type": "string"}})) == MAX_VIOLATIONS
+    assert len(violations(str([1] * 100), {"items": {"type": "string"}})) == json_schema.MAX_VIOLATIONS
 
 
-@pytest.mark.parametrize(
-    ("answer", "language"),
-    [
+def test_refusals() -> None:
+    for answer, language in (
         ("I'm sorry, but I can’t assist with that.", "en"),
         ("Leider kann ich Ihnen nicht weiterhelfen.", "de"),
         ("Je suis désolé, mais je ne peux pas vous aider.", "fr"),
@@ -179,26 +158,21 @@ def test_a_recursive_schema_a_deep_value_and_the_violations_are_limited() -> Non
         ("Mi dispiace, ma non posso aiutarti.", "it"),
         ("Desculpe, mas não posso ajudar.", "pt"),
         ("Het spijt me, maar ik kan u niet helpen.", "nl"),
-    ],
-)
-def test_refusals(answer: str, language: str) -> None:
-    result = check_refusal(answer)
-    assert (result.is_refusal, result.language) == (True, language)
-    assert result.phrase
+    ):
+        result = check_refusal(answer)
+        assert (result.is_refusal, result.language) == (True, language)
+        assert result.phrase
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [
+def test_answers_that_do_not_refuse() -> None:
+    for answer in (
         "",
         "You cannot return opened software.",
         "I'm sorry, but I can offer a voucher.",
         "Leider kann ich heute erst liefern.",
         "It costs €5. " * 40 + "I cannot help with customs.",
-    ],
-)
-def test_answers_that_do_not_refuse(answer: str) -> None:
-    assert not check_refusal(answer).is_refusal
+    ):
+        assert not check_refusal(answer).is_refusal
 
 
 def test_phrases_of_the_file_and_added_ones_are_found_at_the_start() -> None:
@@ -217,23 +191,20 @@ def test_phrases_of_the_file_and_added_ones_are_found_at_the_start() -> None:
     assert all(check_refusal(phrase).is_refusal for phrase in phrases)
 
 
-@pytest.mark.parametrize(
-    ("value", "kind"),
-    [
+def test_kinds_and_positions() -> None:
+    for value, kind in (
         ("kim@example.org", "email"),
         ("+49 30 1234567", "phone"),
         ("DE89 3704 0044 0532 0130 00", "iban"),
         ("4111 1111 1111 1111", "card"),
         ("192.168.10.7", "ip"),
         ("sk-abcdefghijklmnop1234", "secret"),
-    ],
-)
-def test_kinds_and_positions(value: str, kind: str) -> None:
-    answer = f"Write to {value} today."
-    result = check_personal_data(answer, ["Another text."])
-    assert result.leaked == {kind: 1}
-    assert [answer[slice(*span)] for span in result.spans] == [value]
-    assert value not in repr(result)
+    ):
+        answer = f"Write to {value} today."
+        result = check_personal_data(answer, ["Another text."])
+        assert result.leaked == {kind: 1}
+        assert [answer[slice(*span)] for span in result.spans] == [value]
+        assert value not in repr(result)
 
 
 def test_what_the_context_contains_is_repeated() -> None:
@@ -270,11 +241,11 @@ GERMAN = "Das Paket kommt am nächsten Dienstag zwischen zehn und zwölf Uhr an.
 
 def test_languages() -> None:
     detector = LanguageDetector(["en", "de"])
-    result = check_language(ENGLISH, GERMAN, detector)
+    result = format_checks.check_language(ENGLISH, GERMAN, detector)
     assert (result.is_mismatch, result.question, result.answer) == (True, "en", "de")
     english = "The parcel will arrive between ten and twelve next Tuesday."
     for question, answer, is_mismatch in ((ENGLISH, english, False), (ENGLISH, "OK", None), ("", GERMAN, None)):
-        assert check_language(question, answer, detector).is_mismatch is is_mismatch
+        assert format_checks.check_language(question, answer, detector).is_mismatch is is_mismatch
 
 
 def keys(text: str) -> list[str]:
@@ -297,9 +268,8 @@ def test_spellings() -> None:
         assert {text: keys(text) for text in texts} == dict.fromkeys(texts, expected.split())
 
 
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
+def test_numbers_units_and_words() -> None:
+    for text, expected in (
         ("4,90", "4.9"),
         ("1.2.3", "1.2.3"),
         ("−5", "-5"),
@@ -312,10 +282,8 @@ def test_spellings() -> None:
         ("期限三十", "期 限 三 十"),
         ("\u202eabc\u202c\x00def", "abc def"),
         ("", ""),
-    ],
-)
-def test_numbers_units_and_words(text: str, expected: str) -> None:
-    assert keys(text) == expected.split()
+    ):
+        assert keys(text) == expected.split()
 
 
 def test_a_point_before_three_digits_has_two_readings() -> None:
@@ -354,9 +322,8 @@ def test_a_day_with_slashes_has_two_readings_and_may_leave_out_its_year() -> Non
 CONTEXT = "Customers may return goods within 30 days of delivery. Opened software cannot be returned."
 
 
-@pytest.mark.parametrize(
-    ("answer", "value"),
-    [
+def test_values() -> None:
+    for answer, value in (
         (CONTEXT, 1.0),
         ("CUSTOMERS may return goods within thirty days.", 1.0),
         ("Bicycles are lent to members.", 0.0),
@@ -364,10 +331,8 @@ CONTEXT = "Customers may return goods within 30 days of delivery. Opened softwar
         ("Customers may return goods within 31 days.", 3 / 5),
         ("Software.", 1.0),
         ("", None),
-    ],
-)
-def test_values(answer: str, value: float | None) -> None:
-    assert measure_grounding(answer, GroundingContext([CONTEXT])).value == value
+    ):
+        assert measure_grounding(answer, GroundingContext([CONTEXT])).value == value
 
 
 def test_the_least_supported_sentence() -> None:
@@ -399,22 +364,19 @@ def test_grounding_of_hostile_text_takes_bounded_time(piece: str) -> None:
 WORDS = "Customers may return goods within 30 days"
 
 
-@pytest.mark.parametrize(
-    ("text", "end_of_first"),
-    [
+def test_passages_end_after_a_paragraph_sentence_or_word_and_are_the_whole_text() -> None:
+    for text, end_of_first in (
         (f"{'a' * 600}\n\n{'b. ' * 300}", "a\n\n"),
         (f"{'a ' * 300}\n\n\n  {'b' * 5_000}", " \n\n\n"),
         (f"{'a ' * 400}ends. {'b ' * 400}", "ends. "),
         (f"{'a' * 700} {'b' * 700}", "a "),
         ("a" * 2_500, "aaa"),
-    ],
-)
-def test_passages_end_after_a_paragraph_sentence_or_word_and_are_the_whole_text(text: str, end_of_first: str) -> None:
-    passages = divide("d", text)
-    assert passages[0].text.rstrip(" ").endswith(end_of_first.rstrip(" "))
-    assert "".join(each.text for each in passages) == text
-    assert [text[each.start : each.end] for each in passages] == [each.text for each in passages]
-    assert max(len(each.text) for each in passages) <= MAX_PASSAGE_CHARS
+    ):
+        passages = divide("d", text)
+        assert passages[0].text.rstrip(" ").endswith(end_of_first.rstrip(" "))
+        assert "".join(each.text for each in passages) == text
+        assert [text[each.start : each.end] for each in passages] == [each.text for each in passages]
+        assert max(len(each.text) for each in passages) <= MAX_PASSAGE_CHARS
 
 
 def test_passages_without_text_are_left_out_and_too_long_documents_an_error() -> None:
@@ -453,9 +415,8 @@ def check(quote: str, document_id: str | None = "returns") -> CitationResult:
     return check_claim(SourceClaim(document_id, quote), DOCUMENTS)
 
 
-@pytest.mark.parametrize(
-    "quote",
-    [
+def test_harmless_edits_are_supported() -> None:
+    for quote in (
         "Customers may return goods within 30 days of delivery.",
         "return goods within thirty days of delivery",
         "return  goods\nwithin 30 days",
@@ -471,17 +432,14 @@ def check(quote: str, document_id: str | None = "returns") -> CitationResult:
         "It weighs 1.25 kg",
         "Customers may return the goods within 30 days",
         "software",
-    ],
-)
-def test_harmless_edits_are_supported(quote: str) -> None:
-    result = check(quote)
-    assert (result.status, result.differences) == (CitationStatus.SUPPORTED, ())
-    assert result.scope is CitationScope.QUOTE
+    ):
+        result = check(quote)
+        assert (result.status, result.differences) == (CitationStatus.SUPPORTED, ())
+        assert result.scope is CitationScope.QUOTE
 
 
-@pytest.mark.parametrize(
-    ("quote", "kind"),
-    [
+def test_kinds_of_differences() -> None:
+    for quote, kind in (
         ("Customers may return goods within 31 days of delivery", DifferenceKind.NUMBER),
         ("the delivery fee of €49.0", DifferenceKind.NUMBER),
         ("The temperature is 5 degrees", DifferenceKind.NUMBER),
@@ -494,12 +452,10 @@ def test_harmless_edits_are_supported(quote: str) -> None:
         ("The repair takes 24 hours in Dresden", DifferenceKind.NAME),
         ("Customers may keep goods within 30 days of delivery", DifferenceKind.WORD),
         ("Customers may return goods within 30 days before delivery", DifferenceKind.WORD),
-    ],
-)
-def test_kinds_of_differences(quote: str, kind: DifferenceKind) -> None:
-    result = check(quote)
-    assert result.kind is kind
-    assert result.status is CitationStatus.ALTERED
+    ):
+        result = check(quote)
+        assert result.kind is kind
+        assert result.status is CitationStatus.ALTERED
 
 
 def test_the_span_and_the_reason_show_the_passage() -> None:
@@ -530,20 +486,15 @@ def test_a_quote_that_its_document_does_not_contain_is_unsupported() -> None:
     assert {check(quote).reason for quote in ("", " … ", "\x00", "()")} == {"the quote contains no word"}
 
 
-@pytest.mark.parametrize(
-    ("statement", "status", "scope"),
-    [
+def test_a_reference_without_quote_is_checked_by_its_values() -> None:
+    for statement, status, scope in (
         ("You have 30 days", CitationStatus.SUPPORTED, CitationScope.VALUES),
         ("You have 31 days", CitationStatus.ALTERED, CitationScope.VALUES),
         ("You have until 5 March 2026", CitationStatus.SUPPORTED, CitationScope.VALUES),
         ("You can return it", CitationStatus.SUPPORTED, CitationScope.ID),
-    ],
-)
-def test_a_reference_without_quote_is_checked_by_its_values(
-    statement: str, status: CitationStatus, scope: CitationScope
-) -> None:
-    (result,) = check_answer_citations(f"{statement} [returns].", DOCUMENTS).results
-    assert (result.status, result.scope) == (status, scope)
+    ):
+        (result,) = check_answer_citations(f"{statement} [returns].", DOCUMENTS).results
+        assert (result.status, result.scope) == (status, scope)
 
 
 def test_the_report_counts() -> None:
@@ -568,17 +519,14 @@ def test_scripts_without_spaces() -> None:
     assert [result.kind for result in arabic] == [None, DifferenceKind.NUMBER]
 
 
-@pytest.mark.parametrize(
-    ("documents", "reason"),
-    [
+def test_documents_that_cannot_be_used() -> None:
+    for documents, reason in (
         ({"A": "", "a": ""}, "differ in case only"),
         ({" ": ""}, "empty id"),
         ({"a": "x" * (MAX_DOCUMENT_CHARS + 1)}, "split it"),
-    ],
-)
-def test_documents_that_cannot_be_used(documents: dict[str, str], reason: str) -> None:
-    with pytest.raises(AnswerCheckError, match=reason):
-        DocumentSet(documents)
+    ):
+        with pytest.raises(AnswerCheckError, match=reason):
+            DocumentSet(documents)
 
 
 @pytest.mark.parametrize("reference", ["", " [a-1]"])
@@ -612,9 +560,8 @@ def claims(answer: str) -> list[tuple[str | None, str | None]]:
     return [(claim.document_id, claim.quote) for claim in claims_of_answer(answer, CITED).claims]
 
 
-@pytest.mark.parametrize(
-    ("answer", "expected"),
-    [
+def test_claims_of_an_answer() -> None:
+    for answer, expected in (
         ('"It is so" [doc-3]', [("doc-3", "It is so")]),
         ("„It is so“ [doc-3]", [("doc-3", "It is so")]),
         ('[doc-3]: "It is so"', [("doc-3", "It is so")]),
@@ -628,10 +575,8 @@ def claims(answer: str) -> list[tuple[str | None, str | None]]:
         ("The button “Send it” is green.", []),
         ("“The parcel is not late today” is a quote.", [(None, "The parcel is not late today")]),
         ("“[doc-3] is inside”", []),
-    ],
-)
-def test_claims_of_an_answer(answer: str, expected: list[tuple[str | None, str | None]]) -> None:
-    assert claims(answer) == expected
+    ):
+        assert claims(answer) == expected
 
 
 def test_claims_have_their_sentence_and_position_and_may_be_listed() -> None:

@@ -71,9 +71,8 @@ def answer(text: str, question: str | None = QUESTION) -> Answer:
     return Answer("bot", "1", "a", 0, text, question)
 
 
-@pytest.mark.parametrize(
-    ("check", "text", "expected"),
-    [
+def test_checks_decide(folder: Path) -> None:
+    for check, text, expected in (
         ("citations", '"return goods within 30 days of delivery" [returns]', False),
         ("citations", '"return goods within 60 days of delivery" [returns]', True),
         ("citations", "No quote at all.", False),
@@ -89,12 +88,10 @@ def answer(text: str, question: str | None = QUESTION) -> Answer:
         ("personal-data", "Call +49 30 1234567.", False),
         ("grounding", "Customers may return goods within 30 days of delivery.", False),
         ("grounding", "Bring whatever pleases you whenever it pleases you.", True),
-    ],
-)
-def test_checks_decide(folder: Path, check: str, text: str, expected: bool) -> None:
-    evaluate, version = build_check(SETTINGS[check], folder)
-    assert len(version) == 12
-    assert evaluate(answer(text)).is_faulty is expected
+    ):
+        evaluate, version = build_check(SETTINGS[check], folder)
+        assert len(version) == 12
+        assert evaluate(answer(text)).is_faulty is expected
 
 
 def test_what_cannot_be_decided_has_a_reason(folder: Path) -> None:
@@ -122,18 +119,15 @@ def test_the_version_changes_with_what_decides(folder: Path) -> None:
                 assert build_check(changed_setting, folder)[1] != build_check(SETTINGS[check], folder)[1], (check, name)
 
 
-@pytest.mark.parametrize(
-    ("evaluator", "message"),
-    [
+def test_a_wrong_setup_is_an_error(folder: Path) -> None:
+    for evaluator, message in (
         (Evaluator(check="citations", documents="none"), "none cannot be read"),
         (Evaluator(check="json", schema="documents/returns.md"), "is not JSON"),
         (Evaluator(check="pattern", pattern="("), "cannot be set up"),
         (Evaluator(check="later"), "is unknown to this release"),
-    ],
-)
-def test_a_wrong_setup_is_an_error(folder: Path, evaluator: Evaluator, message: str) -> None:
-    with pytest.raises(SetupError, match=message):
-        build_check(evaluator, folder)
+    ):
+        with pytest.raises(SetupError, match=message):
+            build_check(evaluator, folder)
 
 
 def test_samples_of_evaluators_are_independent_shares() -> None:
@@ -308,22 +302,19 @@ def test_endpoints_that_cannot_be_read_are_errors_without_secrets() -> None:
         EvaluatorSettings(key="two words").endpoints_by_name()
 
 
-@pytest.mark.parametrize(
-    ("text", "endpoint", "message"),
-    [
+def test_a_judge_that_cannot_be_set_up_is_an_error(tmp_path: Path) -> None:
+    for text, endpoint, message in (
         (RUBRIC, "large", "evaluator.endpoints has no large; it has small"),
         (RUBRIC.replace("question", "questions"), "small", "questions"),
         (RUBRIC, "small", "documents: FOLDER"),
         (RUBRIC.replace("context, ", "reference, "), "small", "input reference, which events do not contain"),
         ("", "small", "faithful.yaml"),
-    ],
-)
-def test_a_judge_that_cannot_be_set_up_is_an_error(tmp_path: Path, text: str, endpoint: str, message: str) -> None:
-    (tmp_path / "faithful.yaml").write_text(text, encoding="utf-8")
-    with pytest.raises(SetupError, match=message):
-        judges().build(Evaluator(judge="faithful.yaml", endpoint=endpoint), tmp_path)
-    with pytest.raises(SetupError, match="cannot be read"):
-        judges().build(Evaluator(judge="none.yaml", endpoint=endpoint), tmp_path)
+    ):
+        (tmp_path / "faithful.yaml").write_text(text, encoding="utf-8")
+        with pytest.raises(SetupError, match=message):
+            judges().build(Evaluator(judge="faithful.yaml", endpoint=endpoint), tmp_path)
+        with pytest.raises(SetupError, match="cannot be read"):
+            judges().build(Evaluator(judge="none.yaml", endpoint=endpoint), tmp_path)
 
 
 def test_documents_without_a_use_and_documents_with_equal_ids_are_errors(rubrics: Path) -> None:
@@ -527,17 +518,14 @@ def test_a_run_counts_right_verdicts_and_missing_ones(tmp_path: Path) -> None:
 ODD = '{"id": "x", "prompt": "p", "answer": "a"}'
 
 
-@pytest.mark.parametrize(
-    ("line", "text"),
-    [
+def test_wrong_lines_are_reported_with_their_numbers(tmp_path: Path) -> None:
+    for line, text in (
         ("no JSON", "FILE cannot be used:\nline 21: JSON is malformed"),
         (ODD, "line 21: Object missing required field `class`; write"),
         (ODD.replace("}", ', "class": "sound", "note": ""}'), "unknown field `note`"),
         (json.dumps(lines()[3]), "line 21: the id 'a3' is in line 4 too; rename one"),
-    ],
-)
-def test_wrong_lines_are_reported_with_their_numbers(tmp_path: Path, line: str, text: str) -> None:
-    assert text in problem(written(tmp_path, lines(), line))
+    ):
+        assert text in problem(written(tmp_path, lines(), line))
 
 
 def test_too_few_anchors_and_those_of_one_class_are_rejected(tmp_path: Path) -> None:
@@ -568,20 +556,17 @@ def taken(budget: EvaluatorBudget, seconds: int, **used: float) -> list[int]:
     return minutes
 
 
-@pytest.mark.parametrize(
-    ("budget", "used"),
-    [
+def test_a_budget_is_spread_over_the_hour() -> None:
+    for budget, used in (
         (EvaluatorBudget(calls=600), {}),
         (EvaluatorBudget(tokens=60_000), {"tokens": 100}),
         (EvaluatorBudget(usd=6.0), {"usd": 0.01}),
-    ],
-)
-def test_a_budget_is_spread_over_the_hour(budget: EvaluatorBudget, used: dict[str, float]) -> None:
-    minutes = taken(budget, 3600, **used)
-    # Five minutes' worth at once, then ten each minute.
-    assert minutes[0] == pytest.approx(60, abs=1)
-    assert all(each == pytest.approx(10, abs=1) for each in minutes[1:])
-    assert sum(minutes) == pytest.approx(650, abs=2 if budget.calls else 3)
+    ):
+        minutes = taken(budget, 3600, **used)
+        # Five minutes' worth at once, then ten each minute.
+        assert minutes[0] == pytest.approx(60, abs=1)
+        assert all(each == pytest.approx(10, abs=1) for each in minutes[1:])
+        assert sum(minutes) == pytest.approx(650, abs=2 if budget.calls else 3)
 
 
 def test_a_small_budget_allows_a_call_at_last_and_none_is_unlimited() -> None:

@@ -5,23 +5,16 @@ import msgspec
 import pytest
 from barograph.contract import Contract, Field, LabelSpec, Window
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.streams import records
 from barograph_server.streams.monitor.rows.tally_rows import violation_columns
 from barograph_server.streams.monitor.state.offset_ledger import make_record_seq
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
-from barograph_server.streams.records import (
-    DeadCount,
-    ErrorCount,
-    OffsetRange,
-    Partial,
-    ProducerCount,
-    ProducerHeartbeat,
-    Tally,
-)
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.warehouse.tables import table_of
+from tests.support.baselines import baseline as of_fields
+from tests.support.baselines import category, numeric
 from tests.support.monitor_harness import DAY_S, HOUR_S, MonitorHarness, event, make_partials, make_registry
 from tests.support.monitor_schedule import T0_S, TOPIC, baseline, contract, registered
 
@@ -164,31 +157,28 @@ def test_resketched_offsets_are_rejected_and_recorded_as_one_loss(is_redelivered
     assert len(monitor.warehouse.tables["losses"]) == 1
 
 
-def first_partial(monitor: MonitorHarness) -> Partial:
-    [partial] = make_partials(monitor.registry, [event(T0_S)], OffsetRange(0, 0, 1))
+def first_partial(monitor: MonitorHarness) -> records.Partial:
+    [partial] = make_partials(monitor.registry, [event(T0_S)], records.OffsetRange(0, 0, 1))
     return partial
 
 
-@pytest.mark.parametrize(
-    ("case", "reason"),
-    [
+def test_partials_without_a_matching_contract_or_baseline_are_rejected() -> None:
+    for case, reason in (
         ("no contract", "no contract of model m"),
         ("no baseline", "no baseline"),
         ("another pane length", "panes last 3600 s"),
-    ],
-)
-def test_partials_without_a_matching_contract_or_baseline_are_rejected(case: str, reason: str) -> None:
-    monitor = MonitorHarness(make_registry(), live=True)
-    partial = first_partial(monitor)
-    first = baseline("m", "1")
-    entries = [] if case == "no baseline" else [RegisteredBaseline(first, first.id, 0, 1)]
-    pane_s = 1800 if case == "another pane length" else HOUR_S
-    changed = msgspec.structs.replace(contract("m", HOUR_S), pane_s=pane_s)
-    monitor.registry = Registry() if case == "no contract" else build_registry([(changed, 1)], entries)
-    monitor.restart()
-    rejected = monitor.state.merge_partial(partial, 0)
-    assert rejected is not None
-    assert reason in rejected.reason
+    ):
+        monitor = MonitorHarness(make_registry(), live=True)
+        partial = first_partial(monitor)
+        first = baseline("m", "1")
+        entries = [] if case == "no baseline" else [RegisteredBaseline(first, first.id, 0, 1)]
+        pane_s = 1800 if case == "another pane length" else HOUR_S
+        changed = msgspec.structs.replace(contract("m", HOUR_S), pane_s=pane_s)
+        monitor.registry = Registry() if case == "no contract" else build_registry([(changed, 1)], entries)
+        monitor.restart()
+        rejected = monitor.state.merge_partial(partial, 0)
+        assert rejected is not None
+        assert reason in rejected.reason
 
 
 @pytest.mark.parametrize("unreadable_part", ["contract", "baseline"])
@@ -201,7 +191,7 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
         contracts.append((intact.contracts["m"], T0_S * 1000))
     unreadable = build_registry(contracts, [registered("n")], unreadable={"m": "unknown key: colours"})
     monitor = MonitorHarness(unreadable, live=True)
-    [partial] = make_partials(intact, [event(T0_S + 10)], OffsetRange(0, 0, 1))
+    [partial] = make_partials(intact, [event(T0_S + 10)], records.OffsetRange(0, 0, 1))
     rejected = monitor.state.merge_partial(partial, 0)
     assert rejected is not None
     assert rejected.code == "unregistered"
@@ -213,7 +203,7 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
     assert silent == {("n", 0)}
     # A readable copy that comes later takes effect without a restart.
     monitor.registry = intact
-    [later] = make_partials(intact, [event(T0_S + 20)], OffsetRange(0, 1, 2))
+    [later] = make_partials(intact, [event(T0_S + 20)], records.OffsetRange(0, 1, 2))
     assert monitor.state.merge_partial(later, monitor.offset) is None
 
 
@@ -221,7 +211,7 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
 def test_model_that_becomes_unreadable_continues_on_its_last_copy(loses: str) -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(T0_S + 10, caught_up_s=T0_S + 30)
-    [partial] = make_partials(monitor.registry, [event(T0_S + 40)], OffsetRange(0, 1, 2))
+    [partial] = make_partials(monitor.registry, [event(T0_S + 40)], records.OffsetRange(0, 1, 2))
     contracts = [(monitor.registry.contracts["m"], T0_S * 1000)] if loses == "baseline" else []
     monitor.registry = build_registry(contracts, [], unreadable={"m": "unknown key: colours"})
     assert monitor.state.merge_partial(partial, monitor.offset) is None
@@ -488,17 +478,17 @@ def test_the_fifty_most_frequent_categories_of_an_hour_are_named() -> None:
     assert {name: n for name, n in monitor.names().items() if n == 3} == {(18, f"c{i:03}"): 3 for i in range(30)}
 
 
-def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> Tally:
-    return Tally(
+def tally(n: int, *, start: int, end: int, topic_id: str = TOPIC) -> records.Tally:
+    return records.Tally(
         model="m",
         topic="predictions",
         source_topic_id=topic_id,
-        ranges=[OffsetRange(0, start, end)],
+        ranges=[records.OffsetRange(0, start, end)],
         pane_s=HOUR_S,
-        errors=[ErrorCount("1", "b", "all", "TimeoutError", T0_S, n)],
-        producers=[ProducerCount("p", T0_S, n, 0, n - 1)],
-        dead=[DeadCount("not-json", T0_S, n)],
-        heartbeats=[ProducerHeartbeat("p", T0_S + n, T0_S, n, 0, False, {})],
+        errors=[records.ErrorCount("1", "b", "all", "TimeoutError", T0_S, n)],
+        producers=[records.ProducerCount("p", T0_S, n, 0, n - 1)],
+        dead=[records.DeadCount("not-json", T0_S, n)],
+        heartbeats=[records.ProducerHeartbeat("p", T0_S + n, T0_S, n, 0, False, {})],
     )
 
 
@@ -534,8 +524,8 @@ def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
     assert row["record_seq"] == make_record_seq(0, 1)
     # They need no contract.
     monitor = MonitorHarness(make_registry(), live=True)
-    dead = [DeadCount("unknown-model", T0_S, 4)]
-    assert monitor.state.add_tally(Tally(model="", topic="labels", dead=dead), monitor.offset) is None
+    dead = [records.DeadCount("unknown-model", T0_S, 4)]
+    assert monitor.state.add_tally(records.Tally(model="", topic="labels", dead=dead), monitor.offset) is None
     monitor.offset += 1
     monitor.flush()
     [row] = monitor.warehouse.tables["dead_letter_counts"].values()
@@ -551,31 +541,12 @@ def test_tallies_of_resketched_offsets_are_rejected() -> None:
     assert rejected is not None
     assert "sketched before" in rejected.reason
     # The offset ledger does not cover labels, and offsets of another topic are independent.
-    of_labels = Tally(model="m", topic="labels", dead=[DeadCount("empty", T0_S, 1)])
+    of_labels = records.Tally(model="m", topic="labels", dead=[records.DeadCount("empty", T0_S, 1)])
     assert monitor.state.add_tally(of_labels, monitor.offset) is None
     assert monitor.state.add_tally(tally(1, start=1, end=3, topic_id="another"), monitor.offset + 1) is None
 
 
-LAYOUT = Layout(
-    Baseline(
-        model="m",
-        version="1",
-        rows=9,
-        slice_rows={"all": 9},
-        fields=(
-            FieldBaseline(name="x", kind="numeric", edges=(0.0, 1.0), slices={"all": SliceCounts(cells=(3, 3, 3, 0))}),
-            FieldBaseline(
-                name="c",
-                kind="category",
-                categories=("r", "g", "b"),
-                slices={"all": SliceCounts(cells=(3, 3, 3, 0, 0))},
-            ),
-            FieldBaseline(
-                name="class", kind="category", categories=("yes", "no"), slices={"all": SliceCounts(cells=(5, 4, 0, 0))}
-            ),
-        ),
-    )
-)
+LAYOUT = Layout(of_fields(numeric("x", 0.0, 1.0), category("c", "r", "g", "b"), category("class", "yes", "no")))
 BARE = Contract(
     model="m",
     pane_s=60,
@@ -641,21 +612,18 @@ def test_only_violations_that_the_contract_defines_are_counted(contract: Contrac
     assert rows(contract, EVERYTHING) == INVALID | more
 
 
-@pytest.mark.parametrize(
-    ("classes", "expected"),
-    [
+def test_class_that_the_label_does_not_name_is_unseen() -> None:
+    for classes, expected in (
         (("yes", "no"), 1),
         # A class of training that the label does not name is unseen too.
         (("yes",), 3),
         # Training lacks a class that the label names: some of the values in `unseen` may be of this class.
         (("yes", "no", "maybe"), None),
         ((), None),
-    ],
-)
-def test_class_that_the_label_does_not_name_is_unseen(classes: tuple[str, ...], expected: int | None) -> None:
-    contract = msgspec.structs.replace(BARE, label=LabelSpec(type="category", classes=classes))
-    more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
-    assert rows(contract, EVERYTHING) == INVALID | more
+    ):
+        contract = msgspec.structs.replace(BARE, label=LabelSpec(type="category", classes=classes))
+        more = {} if expected is None else {(0, "class", "unseen"): (expected, 10, "flag", 2)}
+        assert rows(contract, EVERYTHING) == INVALID | more
 
 
 def test_pane_and_field_that_the_contract_does_not_name_have_no_violations() -> None:

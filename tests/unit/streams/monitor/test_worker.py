@@ -343,18 +343,15 @@ def test_ends_are_multiples_of_the_hop_and_those_of_windows_that_contain_a_pane(
             assert list(ends_covering(window, start_s, 60, until_s)) == expected, (window, start_s, until_s)
 
 
-@pytest.mark.parametrize(
-    ("pane_s", "window", "step"),
-    [
+def test_long_windows_are_summed_from_hours() -> None:
+    for pane_s, window, step in (
         (60, Window(900, 60), 60),
         (60, Window(3600, 300), 60),
         (60, Window(86_400, 3600), 3600),
         (3600, Window(86_400, 3600), 3600),
         (7200, Window(86_400, 7200), 7200),
-    ],
-)
-def test_long_windows_are_summed_from_hours(pane_s: int, window: Window, step: int) -> None:
-    assert step_s(Contract(model="m", pane_s=pane_s), window) == step
+    ):
+        assert step_s(Contract(model="m", pane_s=pane_s), window) == step
 
 
 def test_reach_differs_for_hours_and_panes_and_adjacent_ranges_share_no_end() -> None:

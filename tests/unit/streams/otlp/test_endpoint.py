@@ -104,9 +104,8 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
     assert "OTEL_SERVICE_NAME" in answer.partial_success.error_message
 
 
-@pytest.mark.parametrize(
-    ("body", "content_type", "headers", "status", "text"),
-    [
+def test_requests_that_are_rejected(served: Served) -> None:
+    for body, content_type, headers, status, text in (
         (b"{", "application/json", {}, 400, "not OTLP/JSON"),
         (b"{}", PROTOBUF, {}, 400, "not an ExportTraceServiceRequest"),
         (b"{}", "text/plain", {}, 415, "application/x-protobuf or application/json"),
@@ -123,24 +122,20 @@ def test_rejected_spans_are_a_partial_success(served: Served) -> None:
         (b"{}", "application/json", {"Origin": "http://127.0.0.1"}, 403, "browsers"),
         (b"{}", "application/json", {"path": "/v1/logs"}, 404, "OTEL_LOGS_EXPORTER=none"),
         (b"{}", "application/json", {"method": "GET"}, 405, "POST to /v1/traces"),
-    ],
-)
-def test_requests_that_are_rejected(
-    served: Served, body: bytes, content_type: str | None, headers: dict[str, str], status: int, text: str
-) -> None:
-    code, answer, data = served.post(body, content_type, **headers)
-    assert code == status
-    assert text in data.decode("utf-8", "replace")
-    if content_type == PROTOBUF:
-        # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
-        assert answer["content-type"] == PROTOBUF
-        assert (data[0], data[2]) == (0x08, 0x12)
-        if status == 400:
-            assert len(data) == 5 + ((data[3] & 0x7F) | data[4] << 7)
-            assert text in data[5:].decode()
-    else:
-        assert json.loads(data)["code"] > 0
-    assert served.outbox.stats.queued == 0
+    ):
+        code, answer, data = served.post(body, content_type, **headers)
+        assert code == status
+        assert text in data.decode("utf-8", "replace")
+        if content_type == PROTOBUF:
+            # google.rpc.Status: field 1 is the code, field 2 the message, whose length takes two bytes.
+            assert answer["content-type"] == PROTOBUF
+            assert (data[0], data[2]) == (0x08, 0x12)
+            if status == 400:
+                assert len(data) == 5 + ((data[3] & 0x7F) | data[4] << 7)
+                assert text in data[5:].decode()
+        else:
+            assert json.loads(data)["code"] > 0
+        assert served.outbox.stats.queued == 0
 
 
 def test_a_request_is_acknowledged_once_kafka_has_its_predictions(served: Served) -> None:
@@ -273,21 +268,18 @@ def test_both_encodings_give_the_same_spans(name: str) -> None:
         assert from_json.rejected == from_protobuf.rejected == {}
 
 
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
+def test_bytes_that_are_not_json_exports() -> None:
+    for data, reason in (
         (b"", RequestReason.NOT_JSON),
         (b"[]", RequestReason.NOT_JSON),
         (b'{"resourceSpans": [', RequestReason.NOT_JSON),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"name": "\xff"}]}]}]}', RequestReason.NOT_JSON),
         (b"\x0a\x03abc", RequestReason.NOT_JSON),
         (b" " * (MAX_REQUEST_BYTES + 1), RequestReason.TOO_LARGE),
-    ],
-)
-def test_bytes_that_are_not_json_exports(data: bytes, reason: RequestReason) -> None:
-    with pytest.raises(ExportError) as caught:
-        JSON_DECODER.decode(data)
-    assert caught.value.reason == reason
+    ):
+        with pytest.raises(ExportError) as caught:
+            JSON_DECODER.decode(data)
+        assert caught.value.reason == reason
 
 
 def test_json_at_any_depth_is_decoded_or_rejected() -> None:
@@ -340,22 +332,19 @@ def test_unknown_attributes_are_left_out_and_too_many_reject_one_span(decode: De
     assert request.rejected == {SpanReason.TOO_MANY_ATTRIBUTES: 1}
 
 
-@pytest.mark.parametrize(
-    "ids",
-    [
+def test_ids_that_are_none() -> None:
+    for ids in (
         {"traceId": ""},
         {"spanId": "0" * 16},
         {"spanId": "abc"},
         {"parentSpanId": "12"},
         {"traceId": "57i3RNZkMrazB/lAsxHBxA=="},
-    ],
-)
-def test_ids_that_are_none(ids: dict[str, str]) -> None:
-    request = JSON_DECODER.decode(as_json(export_of(span() | ids)))
-    assert (request.spans, request.rejected) == ([], {SpanReason.BAD_ID: 1})
-    if ids == {"spanId": "0" * 16}:
-        request = PROTOBUF_DECODER.decode(as_protobuf(export_of(span() | ids, span("02"))))
-        assert (len(request.spans), request.rejected) == (1, {SpanReason.BAD_ID: 1})
+    ):
+        request = JSON_DECODER.decode(as_json(export_of(span() | ids)))
+        assert (request.spans, request.rejected) == ([], {SpanReason.BAD_ID: 1})
+        if ids == {"spanId": "0" * 16}:
+            request = PROTOBUF_DECODER.decode(as_protobuf(export_of(span() | ids, span("02"))))
+            assert (len(request.spans), request.rejected) == (1, {SpanReason.BAD_ID: 1})
 
 
 def test_integers_are_numbers_or_text_and_doubles_too() -> None:

@@ -336,9 +336,8 @@ def only(attributes: dict[str, Any], **members: Any) -> tuple[dict[str, Any], di
     return event, dict(ingest.not_observed)
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "meaning", "reason"),
-    [
+def test_values_that_count_as_not_observed() -> None:
+    for name, value, meaning, reason in (
         ("gen_ai.usage.input_tokens", "25", "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", True, "input_tokens", ValueReason.WRONG_TYPE),
         ("gen_ai.usage.input_tokens", [25], "input_tokens", ValueReason.WRONG_TYPE),
@@ -355,15 +354,13 @@ def only(attributes: dict[str, Any], **members: Any) -> tuple[dict[str, Any], di
         ("gen_ai.response.model", "two words", "response_model", ValueReason.NOT_A_NAME),
         ("gen_ai.response.model", "m" * 201, "response_model", ValueReason.NOT_A_NAME),
         ("langfuse.observation.completion_start_time", "yesterday", "first_token_at", ValueReason.WRONG_TYPE),
-    ],
-)
-def test_values_that_count_as_not_observed(name: str, value: Any, meaning: str, reason: ValueReason) -> None:
-    attributes = {name: value}
-    if name.startswith("mlflow"):
-        attributes["gen_ai.usage.input_tokens"] = ""
-    event, not_observed = only(attributes)
-    assert (meaning, reason) in not_observed
-    assert meaning not in event.get("metrics", {})
+    ):
+        attributes = {name: value}
+        if name.startswith("mlflow"):
+            attributes["gen_ai.usage.input_tokens"] = ""
+        event, not_observed = only(attributes)
+        assert (meaning, reason) in not_observed
+        assert meaning not in event.get("metrics", {})
 
 
 def test_zero_counts_and_of_several_names_the_preferred_one_that_can_be_read() -> None:
@@ -378,37 +375,31 @@ def test_zero_counts_and_of_several_names_the_preferred_one_that_can_be_read() -
     assert only(dict(reversed(both.items())))[0]["metrics"]["input_tokens"] == 7
 
 
-@pytest.mark.parametrize(
-    ("members", "meaning", "reason"),
-    [
+def test_times_that_are_impossible() -> None:
+    for members, meaning, reason in (
         ({"duration_ms": -5}, "latency_ms", ValueReason.NEGATIVE),
         ({"duration_ms": 25 * HOUR_MS}, "latency_ms", ValueReason.TOO_LARGE),
         ({"endTimeUnixNano": "0"}, "latency_ms", ValueReason.NO_END),
         ({"events": EARLY_TOKEN}, "ttft_ms", ValueReason.AFTER_END),
-    ],
-)
-def test_times_that_are_impossible(members: dict[str, Any], meaning: str, reason: ValueReason) -> None:
-    event, not_observed = only({}, **members)
-    assert not_observed == {(meaning, reason): 1}
-    assert meaning not in event | event["metrics"]
+    ):
+        event, not_observed = only({}, **members)
+        assert not_observed == {(meaning, reason): 1}
+        assert meaning not in event | event["metrics"]
 
 
-@pytest.mark.parametrize(
-    ("start_ms", "reason"),
-    [
+def test_clocks_that_are_wrong() -> None:
+    for start_ms, reason in (
         (RECEIVED_MS + FUTURE_MS + 1, SpanReason.FUTURE_TIME),
         (RECEIVED_MS - RETENTION_MS - 1, SpanReason.TOO_OLD),
         (2**64 // 1_000_000 - 1, SpanReason.FUTURE_TIME),
         (0, SpanReason.BAD_TIME),
         (RECEIVED_MS + FUTURE_MS - 1, None),
-    ],
-)
-def test_clocks_that_are_wrong(start_ms: int, reason: SpanReason | None) -> None:
-    ingest = make_ingest()
-    export = export_of(span(startTimeUnixNano=str(start_ms * 1_000_000), endTimeUnixNano="0"))
-    events = predictions([export], ingest=ingest)
-    assert [event["at"] for event in events] == ([start_ms] if reason is None else [])
-    assert ingest.rejected == ({} if reason is None else {reason: 1})
+    ):
+        ingest = make_ingest()
+        export = export_of(span(startTimeUnixNano=str(start_ms * 1_000_000), endTimeUnixNano="0"))
+        events = predictions([export], ingest=ingest)
+        assert [event["at"] for event in events] == ([start_ms] if reason is None else [])
+        assert ingest.rejected == ({} if reason is None else {reason: 1})
 
 
 def test_rejected_spans_are_returned_by_reason_and_others_may_lack_anything() -> None:
@@ -425,24 +416,20 @@ def test_rejected_spans_are_returned_by_reason_and_others_may_lack_anything() ->
     assert rejected == {SpanReason.BAD_ID: 1, SpanReason.BAD_TIME: 1}
 
 
-@pytest.mark.parametrize(
-    ("members", "error"),
-    [
+def test_kinds_of_errors() -> None:
+    for members, error in (
         ({"attributes": CALL | {"error.type": "openai.RateLimitError"}}, "RateLimitError"),
         ({"attributes": CALL | {"error.type": "Could not reach the server of ACME"}}, "other"),
         ({"status": {"code": 2, "message": "secret"}}, "unknown"),
         ({"status": {"code": "STATUS_CODE_ERROR"}}, "unknown"),
         ({"status": {"code": 1}}, None),
-    ],
-)
-def test_kinds_of_errors(members: dict[str, Any], error: str | None) -> None:
-    (event,) = predictions([export_of(span(**members))])
-    assert event.get("error") == error
+    ):
+        (event,) = predictions([export_of(span(**members))])
+        assert event.get("error") == error
 
 
-@pytest.mark.parametrize(
-    ("name", "value", "member", "expected"),
-    [
+def test_finish_reasons_have_one_form_and_versions_no_paths() -> None:
+    for name, value, member, expected in (
         ("finish_reasons", ["stop", "length", "stop"], "status", "stop,length"),
         ("finish_reasons", '["tool_calls"]', "status", "tool_calls"),
         ("finish_reasons", "end_turn", "status", "end_turn"),
@@ -450,10 +437,8 @@ def test_kinds_of_errors(members: dict[str, Any], error: str | None) -> None:
         ("model", "/srv/models/a.gguf", "version", "a.gguf"),
         ("model", "C:\\models\\b.gguf", "version", "b.gguf"),
         ("model", "meta-llama/Llama-3.1-8B", "version", "meta-llama/Llama-3.1-8B"),
-    ],
-)
-def test_finish_reasons_have_one_form_and_versions_no_paths(name: str, value: Any, member: str, expected: str) -> None:
-    assert only({f"gen_ai.response.{name}": value})[0][member] == expected
+    ):
+        assert only({f"gen_ai.response.{name}": value})[0][member] == expected
 
 
 def test_mlflow_langfuse_and_options_of_the_mapping() -> None:

@@ -1,5 +1,3 @@
-"""Text of prompts in spans: what is kept, and what reaches neither Kafka nor logs."""
-
 import json
 from collections.abc import Sequence
 from typing import Any
@@ -67,9 +65,8 @@ def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
     return texts[0] if texts else None
 
 
-@pytest.mark.parametrize(
-    ("messages", "prompt"),
-    [
+def test_the_last_message_of_the_user() -> None:
+    for messages, prompt in (
         ("a plain question", "a plain question"),
         ([{"role": "user", "content": "one"}, {"role": "USER", "content": "two"}], "two"),
         ([{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "image_url", "text": "no"}]}], "a"),
@@ -80,12 +77,10 @@ def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
         ("[broken", "[broken"),
         (["one", 1, "two", None], "two"),
         ([1, None, []], None),
-    ],
-)
-def test_the_last_message_of_the_user(messages: Any, prompt: str | None) -> None:
-    value = messages if isinstance(messages, str) else json.dumps(messages)
-    texts = of_attributes(gen_ai__input__messages=value)
-    assert (None if texts is None else texts[0]) == prompt
+    ):
+        value = messages if isinstance(messages, str) else json.dumps(messages)
+        texts = of_attributes(gen_ai__input__messages=value)
+        assert (None if texts is None else texts[0]) == prompt
 
 
 def test_numbered_messages_are_read_by_role_and_other_content_is_not() -> None:
@@ -194,22 +189,17 @@ def protected(contract: Contract | None, model: str = "bot") -> dict[str, str] |
     return context
 
 
-@pytest.mark.parametrize(
-    ("contract", "names"),
-    [
+def test_ids_of_people_are_published_only_if_the_contract_names_them() -> None:
+    for contract, names in (
         (None, set()),
         (Contract(model="bot"), set()),
         (Contract(model="bot", slices=(Slice(name="session", source="context.session"),)), {"session"}),
         (Contract(model="bot", user="context.user"), {"user"}),
         (Contract(model="bot", arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user")), {"user"}),
-    ],
-)
-def test_ids_of_people_are_published_only_if_the_contract_names_them(
-    contract: Contract | None, names: set[str]
-) -> None:
-    context = protected(contract)
-    assert context is not None
-    assert context.keys() == {"prompt", *names}
+    ):
+        context = protected(contract)
+        assert context is not None
+        assert context.keys() == {"prompt", *names}
 
 
 def test_ids_of_people_are_hashed_or_left_out_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,7 @@
 import json
 import re
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -168,22 +168,17 @@ def vote(score: int | None) -> JudgeVote:
     return JudgeVote("m", result, None, None, 1.0, 1, None if result else JudgeErrorCode.TIMEOUT)
 
 
-@pytest.mark.parametrize(
-    ("scores", "answer_class", "score"),
-    [
+def test_the_median_score_has_the_class_of_the_majority() -> None:
+    for scores, answer_class, score in (
         ([1, 2, 5], "faulty", 2.0),
         ([1, 2, 2, 5], "faulty", 2.0),
         ([3, 5, 5, 1], "sound", 4.0),
         ([1, 1, None], "faulty", 1.0),
         ([1, 5, None], None, None),
-    ],
-)
-def test_the_median_score_has_the_class_of_the_majority(
-    scores: Sequence[int | None], answer_class: str | None, score: float | None
-) -> None:
-    verdict = combine_votes(tuple(map(vote, scores)), 1.0)
-    assert (verdict.answer_class, verdict.score) == (answer_class, score)
-    assert (verdict.error is None) == (answer_class is not None)
+    ):
+        verdict = combine_votes(tuple(map(vote, scores)), 1.0)
+        assert (verdict.answer_class, verdict.score) == (answer_class, score)
+        assert (verdict.error is None) == (answer_class is not None)
 
 
 def test_settings(serve: Serve, rubric: Rubric) -> None:
@@ -200,26 +195,23 @@ def better(value: str) -> str:
     return json.dumps({"reason": "So.", "better": value})
 
 
-@pytest.mark.parametrize(
-    ("as_given", "swapped", "expected", "is_consistent"),
-    [
+def test_only_preferences_in_both_orders_count(serve: Serve, rubric: Rubric) -> None:
+    for as_given, swapped, expected, is_consistent in (
         ("first", "second", "first", True),
         ("second", "first", "second", True),
         ("tie", "tie", "tie", True),
         ("first", "first", "tie", False),
-    ],
-)
-def test_only_preferences_in_both_orders_count(
-    serve: Serve, rubric: Rubric, as_given: str, swapped: str, expected: str, is_consistent: bool
-) -> None:
-    server = serve(in_turn(better(as_given), better(swapped)))
-    verdict = compare_pair(rubric, server.endpoint(), TEXTS, "3 years.")
-    assert (verdict.better, verdict.error) == (expected, None)
-    assert (verdict.as_given.better == verdict.swapped.better) is is_consistent
-    assert verdict.as_given.better == as_given
-    one, other = (body["messages"][-1]["content"] for body in server.bodies)
-    assert one.index("9 years.") < one.rindex("3 years.")
-    assert other.index("BEGIN first answer") < other.index("3 years.", other.index("BEGIN first")) < other.index("9 y")
+    ):
+        server = serve(in_turn(better(as_given), better(swapped)))
+        verdict = compare_pair(rubric, server.endpoint(), TEXTS, "3 years.")
+        assert (verdict.better, verdict.error) == (expected, None)
+        assert (verdict.as_given.better == verdict.swapped.better) is is_consistent
+        assert verdict.as_given.better == as_given
+        one, other = (body["messages"][-1]["content"] for body in server.bodies)
+        assert one.index("9 years.") < one.rindex("3 years.")
+        assert (
+            other.index("BEGIN first answer") < other.index("3 years.", other.index("BEGIN first")) < other.index("9 y")
+        )
 
 
 def test_a_comparison_with_one_order_has_no_preference(serve: Serve, rubric: Rubric) -> None:
@@ -287,9 +279,8 @@ def test_all_messages_but_the_last_are_the_same_for_each_answer() -> None:
     assert one[2].content == '{"score": 5, "reason": "It greets."}'
 
 
-@pytest.mark.parametrize(
-    ("line", "replacement", "problem"),
-    [
+def test_problems_have_their_line() -> None:
+    for line, replacement, problem in (
         ("scale: {faulty: It is not., sound: It is.}\n", "", "r.yaml:1: scale: is missing"),
         ("sound: It is.", "sound: ' '", "r.yaml:4: scale.sound: the text is empty"),
         ("rubric: 1", "rubric: 2", "r.yaml:1: rubric: '2' is out of range"),
@@ -303,13 +294,11 @@ def test_all_messages_but_the_last_are_the_same_for_each_answer() -> None:
         ("reason: last", "inputs: [answer]", "r.yaml:9: examples[0].prompt: is not one of the rubric's inputs"),
         ("score: 5,", "class: sound,", "r.yaml:9: examples[0].class: the rubric has scores; write score"),
         ("score: 5,", "score: 9,", "r.yaml:9: examples[0].score: is outside the scores"),
-    ],
-)
-def test_problems_have_their_line(line: str, replacement: str, problem: str) -> None:
-    assert line in SCORED
-    with pytest.raises(ContractError) as error:
-        parse_rubric(SCORED.replace(line, replacement), "r.yaml")
-    assert problem in str(error.value)
+    ):
+        assert line in SCORED
+        with pytest.raises(ContractError) as error:
+            parse_rubric(SCORED.replace(line, replacement), "r.yaml")
+        assert problem in str(error.value)
 
 
 def test_a_rubric_is_read_from_its_file(tmp_path: Path) -> None:
@@ -445,17 +434,14 @@ def test_answers_that_are_no_chat(serve: Serve) -> None:
         assert failure(endpoint).code is JudgeErrorCode.ERROR, content[:80]
 
 
-@pytest.mark.parametrize(
-    "url",
-    [
+def test_urls_that_cannot_be_used() -> None:
+    for url in (
         "", "127.0.0.1:80/v1", "ftp://host/v1", "http://", "http://user:pa55@host/v1", "http://host/v1?key=pa55",
         "http://host:pa55/v1", "http://ho st/v1", "http://[pa55/v1", "http://host/v1\r\nX: pa55",
-    ],
-)  # fmt: skip
-def test_urls_that_cannot_be_used(url: str) -> None:
-    with pytest.raises(JudgeSettingsError) as error:
-        ChatEndpoint(ChatEndpointSettings(url, "m"))
-    assert "pa55" not in str(error.value)
+    ):  # fmt: skip
+        with pytest.raises(JudgeSettingsError) as error:
+            ChatEndpoint(ChatEndpointSettings(url, "m"))
+        assert "pa55" not in str(error.value)
 
 
 def test_keys_that_cannot_be_sent() -> None:
@@ -585,9 +571,8 @@ def test_the_mean_similarity_by_every_comparison_of_contracts() -> None:
     assert means == {"exact": 2 / 4, "normalized": 3 / 4, "tokens": 3 / 4}
 
 
-@pytest.mark.parametrize(
-    ("one", "other", "exact", "normalized", "jaccard"),
-    [
+def test_similarities() -> None:
+    for one, other, exact, normalized, jaccard in (
         ("Paris", " Paris\n", 1.0, 1.0, 1.0),
         ("Paris", "paris.", 0.0, 1.0, 1.0),
         ("1,000 euros", "1000 Euros!", 0.0, 1.0, 1.0),
@@ -595,13 +580,11 @@ def test_the_mean_similarity_by_every_comparison_of_contracts() -> None:
         ("red blue", "red green", 0.0, 0.0, 1 / 3),
         ("", " ", 1.0, 1.0, 1.0),
         ("", "red", 0.0, 0.0, 0.0),
-    ],
-)
-def test_similarities(one: str, other: str, exact: float, normalized: float, jaccard: float) -> None:
-    for first, second in ((one, other), (other, one)):
-        assert exact_match(first, second) == exact
-        assert normalized_match(first, second) == normalized
-        assert token_jaccard(first, second) == pytest.approx(jaccard)
+    ):
+        for first, second in ((one, other), (other, one)):
+            assert exact_match(first, second) == exact
+            assert normalized_match(first, second) == normalized
+            assert token_jaccard(first, second) == pytest.approx(jaccard)
 
 
 def test_samples_of_an_endpoint(serve: Serve) -> None:
@@ -657,9 +640,8 @@ def paragraphs(word: str, n: int = 30) -> str:
     return "\n\n".join(f"Paragraph {word}{i} has this. {f'{word} ' * (480 // (len(word) + 1))}" for i in range(n))
 
 
-@pytest.mark.parametrize(
-    ("question", "answer", "expected"),
-    [
+def test_cited_documents_or_else_those_that_overlap() -> None:
+    for question, answer, expected in (
         ("How long may I return?", "Within 60 days [returns].", ["returns"]),
         (
             "How long?",
@@ -670,11 +652,9 @@ def paragraphs(word: str, n: int = 30) -> str:
         ("When does my parcel arrive?", "Soon [tariffs].", ["shipping"]),
         ("When do parcels arrive?", "“within three or four working days”", ["returns", "shipping"]),
         ("Do you sell bicycles?", "No.", []),
-    ],
-)
-def test_cited_documents_or_else_those_that_overlap(question: str, answer: str, expected: list[str]) -> None:
-    context = DocumentContext(DOCUMENTS).select(question, answer)
-    assert context == "\n\n".join(f"[{each}]\n{DOCUMENTS[each].strip()}" for each in expected)
+    ):
+        context = DocumentContext(DOCUMENTS).select(question, answer)
+        assert context == "\n\n".join(f"[{each}]\n{DOCUMENTS[each].strip()}" for each in expected)
 
 
 def test_of_long_documents_the_passages_that_overlap_most_are_selected_in_their_order() -> None:

@@ -11,16 +11,10 @@ from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.distances import STEP_ERROR
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.monitor.state import offset_ledger
 from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, Columns, CommitRows
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange, MergedRanges, enforce_budget
 from barograph_server.streams.monitor.state.model import ModelState, RevisionQueue
-from barograph_server.streams.monitor.state.offset_ledger import (
-    ENDED_MS,
-    EVERY_MODEL,
-    Loss,
-    OffsetLedger,
-    make_record_seq,
-)
 from barograph_server.streams.monitor.state.pane import Pane, SliceSketch
 from barograph_server.streams.monitor.state.pane_cache import PaneCache
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series, training_references
@@ -191,16 +185,16 @@ def progress(*ranges: PartitionProgress, partitions: int = 1, topic: str = "t") 
     return Progress(source_topic_id=topic, source_partitions=partitions, counted_at_ms=1, ranges=list(ranges))
 
 
-def ledger_of(*records: Progress, live: bool = True) -> OffsetLedger:
-    ledger = OffsetLedger()
+def ledger_of(*records: Progress, live: bool = True) -> offset_ledger.OffsetLedger:
+    ledger = offset_ledger.OffsetLedger()
     for record_seq, record in enumerate(records, 1):
         ledger.advance(record, record_seq, live=live)
     return ledger
 
 
 def test_record_seq_orders_records_across_incarnations() -> None:
-    assert make_record_seq(0, 5) == 5
-    ascending = [make_record_seq(*each) for each in ((0, 2**48 - 1), (1, 0), (1, 1), (2**15 - 1, 0))]
+    assert offset_ledger.make_record_seq(0, 5) == 5
+    ascending = [offset_ledger.make_record_seq(*each) for each in ((0, 2**48 - 1), (1, 0), (1, 1), (2**15 - 1, 0))]
     assert ascending == sorted(set(ascending))
     assert ascending[-1] < 2**63
 
@@ -211,7 +205,7 @@ def test_gap_is_a_loss_with_the_times_around_it() -> None:
         progress(covered(0, 515, 520, newest_ms={"m": 9000}, oldest_ms=5000)),
     )
     # The ledger starts where the log starts.
-    assert ledger.losses == ledger.new_losses == [Loss(0, 510, 515, 1000, 5000, "gap", 2)]
+    assert ledger.losses == ledger.new_losses == [offset_ledger.Loss(0, 510, 515, 1000, 5000, "gap", 2)]
     assert (ledger.losses[0].offsets, ledger.rows[0].end) == (5, 520)
     # A gap before silence extends to the time of catching up.
     ledger = ledger_of(
@@ -219,11 +213,11 @@ def test_gap_is_a_loss_with_the_times_around_it() -> None:
         progress(covered(0, 15, 15, caught_up_at_ms=7000)),
         progress(covered(0, 20, 20)),
     )
-    assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(1000, 7000), (7000, ENDED_MS)]
+    assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(1000, 7000), (7000, offset_ledger.ENDED_MS)]
 
 
 def test_redelivered_record_changes_nothing() -> None:
-    ledger = OffsetLedger()
+    ledger = offset_ledger.OffsetLedger()
     for record_seq, (start, end) in enumerate([(0, 10), (15, 20), (20, 30)]):
         ledger.advance(progress(covered(0, start, end, newest_ms={"m": end})), record_seq, live=True)
     before = ledger.rows[0].end, dict(ledger.rows[0].watermarks), list(ledger.losses)
@@ -234,7 +228,7 @@ def test_redelivered_record_changes_nothing() -> None:
 
 
 def test_reset_offsets_are_a_resketch_and_only_new_ones_are_lost() -> None:
-    ledger = OffsetLedger()
+    ledger = offset_ledger.OffsetLedger()
     ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000}), covered(1, 0, 4), partitions=2), 1, live=True)
     assert ledger.is_resketched(0, 3, "t", 2)
     assert not ledger.is_resketched(0, 10, "t", 2)
@@ -260,7 +254,7 @@ def test_new_source_topic_restarts_without_a_loss_and_a_second_one_is_rejected()
 
 
 def test_watermark_is_the_lowest_of_all_partitions_and_never_decreases() -> None:
-    ledger = OffsetLedger()
+    ledger = offset_ledger.OffsetLedger()
     assert ledger.watermark_ms("m", 10) is None
     ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000}), partitions=2), 1, live=True)
     assert ledger.watermark_ms("m", 10) is None, "partition 1 is not read yet"
@@ -275,7 +269,7 @@ def test_watermark_is_the_lowest_of_all_partitions_and_never_decreases() -> None
 
 
 def test_added_partition_holds_back_the_watermark() -> None:
-    ledger = OffsetLedger()
+    ledger = offset_ledger.OffsetLedger()
     ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000})), 1, live=True)
     assert ledger.watermark_ms("m", 0) == 1000
     ledger.advance(progress(covered(0, 1, 2, newest_ms={"m": 2000}), partitions=2), 2, live=True)
@@ -289,7 +283,7 @@ def test_added_partition_holds_back_the_watermark() -> None:
 
 
 def test_sketcher_clock_is_limited_to_the_broker_clock() -> None:
-    ledger = OffsetLedger()
+    ledger = offset_ledger.OffsetLedger()
     ahead = covered(0, 0, 10, newest_ms={"m": 1000}, caught_up_at_ms=3_600_000)
     ledger.advance(progress(ahead), 1, live=True, received_ms=5000)
     assert ledger.watermark_ms("m", 0) == 5000
@@ -301,25 +295,25 @@ def test_sketcher_clock_is_limited_to_the_broker_clock() -> None:
 
 
 def test_in_a_replay_idleness_advances_no_watermark_and_end_markers_advance_all() -> None:
-    ledger = OffsetLedger()
+    ledger = offset_ledger.OffsetLedger()
     ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000}, caught_up_at_ms=10**12)), 1, live=False)
     assert ledger.watermark_ms("m", 0) == 1000
-    assert EVERY_MODEL not in ledger.rows[0].watermarks
+    assert offset_ledger.EVERY_MODEL not in ledger.rows[0].watermarks
     ledger.advance(progress(covered(0, 1, 2, end_mark=True)), 2, live=False)
-    assert ledger.watermark_ms("m", 600_000) == ENDED_MS
-    assert ledger.watermark_ms("a model without events", 600_000) == ENDED_MS
+    assert ledger.watermark_ms("m", 600_000) == offset_ledger.ENDED_MS
+    assert ledger.watermark_ms("a model without events", 600_000) == offset_ledger.ENDED_MS
 
 
 def test_loss_counts_once_in_every_window_that_may_contain_its_events() -> None:
-    loss = Loss(0, 10, 15, 10_000, 20_000, "gap", 1)
+    loss = offset_ledger.Loss(0, 10, 15, 10_000, 20_000, "gap", 1)
     assert not loss.overlaps(0, 9_000, 1_000)
     assert loss.overlaps(0, 9_001, 1_000)
     assert loss.overlaps(21_000, 30_000, 1_000)
     assert not loss.overlaps(21_001, 30_000, 1_000)
-    ledger = OffsetLedger(losses=[loss, Loss(1, 0, 2, 0, ENDED_MS, "gap", 2)])
+    ledger = offset_ledger.OffsetLedger(losses=[loss, offset_ledger.Loss(1, 0, 2, 0, offset_ledger.ENDED_MS, "gap", 2)])
     assert ledger.lost_offsets(12_000, 13_000, 0) == 7
     assert ledger.lost_offsets(50_000, 60_000, 0) == 2
-    ledger = OffsetLedger(losses=[Loss(0, 10, 15, 1000, 5000, "gap", 2)])
+    ledger = offset_ledger.OffsetLedger(losses=[offset_ledger.Loss(0, 10, 15, 1000, 5000, "gap", 2)])
     ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000})), 1, live=True)
     ledger.advance(progress(covered(0, 15, 20, oldest_ms=5000)), 2, live=True)
     assert ledger.lost_offsets(0, 10_000, 0) == 5
@@ -328,7 +322,7 @@ def test_loss_counts_once_in_every_window_that_may_contain_its_events() -> None:
 
 def test_late_event_after_a_gap_does_not_define_its_end() -> None:
     for newest, until in (({"m": 9000}, 9000), ({"m": 2900}, 30_000), ({}, 30_000)):
-        ledger = OffsetLedger()
+        ledger = offset_ledger.OffsetLedger()
         ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 3000})), 1, live=False)
         after = progress(covered(0, 15, 20, newest_ms=newest, oldest_ms=500))
         ledger.advance(msgspec.structs.replace(after, counted_at_ms=30_000), 2, live=False)
@@ -339,20 +333,17 @@ DAY_S = 86_400
 NO_LOSS = np.zeros(100)
 
 
-@pytest.mark.parametrize(
-    ("window", "every_s", "range_s"),
-    [
+def test_windows_are_described_every_quarter_length_in_whole_hops() -> None:
+    for window, every_s, range_s in (
         (Window(900, 60), 240, 60),
         (Window(HOUR_S, 300), 900, 900),
         (Window(DAY_S, HOUR_S), 6 * HOUR_S, 6 * HOUR_S),
         (Window(7 * DAY_S, DAY_S), 2 * DAY_S, DAY_S),
         (Window(3 * HOUR_S, HOUR_S), HOUR_S, HOUR_S),
         (Window(HOUR_S, HOUR_S), HOUR_S, HOUR_S),
-    ],
-)
-def test_windows_are_described_every_quarter_length_in_whole_hops(window: Window, every_s: int, range_s: int) -> None:
-    assert described_every_s(window) == every_s
-    assert merged_range_s(window) == range_s
+    ):
+        assert described_every_s(window) == every_s
+        assert merged_range_s(window) == range_s
 
 
 def test_ranges_are_stored_as_long_as_a_window_contains_them() -> None:

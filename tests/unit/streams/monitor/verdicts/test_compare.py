@@ -1,5 +1,3 @@
-"""Rows of `comparisons` and pooled numbers equal figures computed from the events by numpy and scipy."""
-
 from typing import Any
 
 import numpy as np

@@ -1,5 +1,3 @@
-"""Windows are judged by their hours of the week, and the verdict on a range equals that on a window of its panes."""
-
 from datetime import datetime
 from typing import Any
 from zoneinfo import ZoneInfo
