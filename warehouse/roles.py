@@ -68,15 +68,13 @@ _PROMPTS = ("changes", "prompt_labels", "prompts")
 _ALL = ("*",)
 
 _NAMED_BY_GRAFANA = (
-    *("all_panes", "all_violations", "all_volume", "arm_comparison", "arm_comparisons", "arm_performance", "baselines"),
+    *("all_panes", "all_volume", "arm_comparison", "arm_comparisons", "baselines"),
     *(
         "anchor_runs",
         "all_changes",
-        "calibration_curve",
         "changes",
         "contracts",
         "dead_letters",
-        "detectability",
         "distances",
         "drift",
         "drift_levels",
@@ -105,9 +103,9 @@ _NAMED_BY_GRAFANA = (
         "readers",
         "shadow_pairs",
     ),
-    *("call_times", "cost_settings", "latest_deployments", "model_costs", "serving_facts", "user_costs"),
-    *("evaluation_counts", "evaluation_rates", "review_counts", *_EVALUATIONS),
-    *("shadow_verdicts", "topic_counts", "unmatched_labels", "unseen_categories", "version_comparison", "volume"),
+    *("cost_settings", "model_costs", "serving_facts", "user_costs"),
+    *("evaluation_counts", "evaluation_rates", *_EVALUATIONS),
+    *("shadow_verdicts", "topic_counts", "unmatched_labels", "unseen_categories", "volume"),
 )
 """Tables and views that a dashboard or an alert rule names."""
 _BELOW_VIEWS = (
@@ -122,12 +120,12 @@ _BELOW_VIEWS = (
         "losses",
         "new_categories",
     ),
-    *("deployments", "lineage", "performance_state", "producers", "promotions", "scorer_models", "suspected_causes"),
-    "violations",
+    *("lineage", "performance_state", "producers", "promotions", "scorer_models", "suspected_causes"),
 )
 """Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
 with the privileges of their definer instead (decision 36)."""
-
+_READ_BY_GUARD = ("deployments", "detectability", "latest_deployments", "rollback_proposals")
+"""Tables and views that the guard reads besides those of alert rules."""
 
 LEAST = 1
 """Smallest value of a limit that a query may set: 0 would lift nearly every limit."""
@@ -326,7 +324,7 @@ ROLES: tuple[Role, ...] = (
         "barograph_guard",
         "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
         "rolls prompts back",
-        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, "rollback_proposals"})),
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, *_READ_BY_GUARD})),
         (*_GUARDED, *_PROMPTS, *_REPORTED),
         _SYNC,
     ),
