@@ -244,12 +244,7 @@ def false_pages(name: str, length: int, streams: int) -> IntArray:
     cells = cells.select(cells.kind_index == 0)
     usual = cells.training_delta("1h")
     verdicts = rate_verdicts(
-        nulls[:, split:].T,
-        EVENTS * length,
-        cells.base_k,
-        cells.base_n,
-        phi=cells.phi("1h"),
-        training_delta=usual,
+        nulls[:, split:].T, EVENTS * length, cells.base_k, cells.base_n, phi=cells.phi("1h"), training_delta=usual
     )
     fires = (verdicts.low > np.maximum(THRESHOLD, usual)) & (verdicts.p_value < RATE_P)
     begins = fires.copy()

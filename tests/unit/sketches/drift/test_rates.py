@@ -11,12 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, false_discovery_control, fisher_exact
 
 from barograph_server.alerts.templates.fields import RATE_RULES
-from barograph_server.sketches.baseline.baseline import (
-    Baseline,
-    SliceCounts,
-    dump_baseline,
-    load_baseline,
-)
+from barograph_server.sketches.baseline.baseline import Baseline, SliceCounts, dump_baseline, load_baseline
 from barograph_server.sketches.baseline.columns import COLUMN_KEYS, FieldColumn
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.baseline.levels import REASON_NAMES, Level
