@@ -244,7 +244,7 @@ def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[boo
             if not listed and pipelines[0].rows(counted) == [(True,)]:
                 with connect(pipelines[0].address) as client:
                     models = {each.model for each in read_status(client).models}
-                listed[True] = models | {model for (model,) in pipelines[0].rows(constants("fleet").KNOWN_MODELS)}
+                listed[True] = models | {model for (model,) in pipelines[0].rows(constants("drills").KNOWN_MODELS)}
             time.sleep(0.2)
     return listed
 
@@ -275,7 +275,7 @@ def rows_of(client: Client) -> set[str]:
 
 def test_lists_leave_models_of_drills_out(drilled: Client) -> None:
     drills = {*OLD, *RUNNING}
-    assert {model for (model,) in drilled.rows(constants("fleet").KNOWN_MODELS)} == {"shop"}
+    assert {model for (model,) in drilled.rows(constants("drills").KNOWN_MODELS)} == {"shop"}
     for view in ("model_freshness", "silence"):
         assert {model for (model,) in drilled.rows(f"SELECT model FROM {view}")} == {"shop"}, view
     assert {each.model for each in event_counts.problems(drilled)} == {"shop"}

@@ -107,7 +107,7 @@ def test_numbers_are_counted_if_they_are_observed(client: Client, score: Score) 
     columns = sorted(own)
     totals = ", ".join(f"sum(counts.{name})" for name in columns)
     (stored,) = client.rows(f"SELECT {totals} FROM arm_counts AS counts FINAL WHERE slice = 'all'")
-    assert dict(zip(columns, stored, strict=True)) == {name: pytest.approx(own[name], rel=1e-9) for name in names}
+    assert dict(zip(columns, stored, strict=True)) == {name: pytest.approx(own[name], rel=1e-9) for name in columns}
 
 
 def test_a_worse_prompt_is_proposed_once(client: Client, score: Score) -> None:

@@ -1,6 +1,6 @@
 {# The last drill of each model, fault and field, on the wall clock: the range of the page does not apply. #}
 
-{% set _KNOWN_MODELS -%}
+{% set KNOWN_MODELS -%}
 SELECT DISTINCT model FROM contracts WHERE {{ NO_DRILLS }} UNION DISTINCT SELECT DISTINCT model FROM progress WHERE {{ NO_DRILLS }}
 {%- endset %}
 
@@ -37,7 +37,7 @@ SELECT
     drill.last.8 AS "expected and observed"
 FROM
 (
-    SELECT model FROM ({{ _KNOWN_MODELS }})
+    SELECT model FROM ({{ KNOWN_MODELS }})
     WHERE (SELECT count() FROM drills) > 0 /* no range: the last drill counts, however old it is */
     UNION DISTINCT SELECT model FROM drills
 ) AS known
