@@ -1,6 +1,6 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
-from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, UNLIKE, is_unlike
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, FEW_ROWS, LIKE, UNLIKE, is_unlike
 
 LEVELS = ("stable", "insufficient", "minor", "major")
 """Levels of verdicts from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst
@@ -103,7 +103,9 @@ def drift_reason(verdict: str = "") -> str:
     """Return the expression for why a verdict on drift is insufficient, and what its window does tell; else empty."""
     of = f"{verdict}." if verdict else ""
     readings, needed = f"{of}readings", f"{of}readings_needed"
-    windows = f"concat(', about ', toString(ceil({needed} / {readings})), ' such windows')"
+    windows = (
+        f"if({of}reason = '{FEW_ROWS}', '', concat(', about ', toString(ceil({needed} / {readings})), ' such windows'))"
+    )
     compared = (
         f"if(isNaN({of}mean_p), '', concat('; mean rank ', printf('%.2f', {of}mean_rank), ' instead of 0.50 (p ', "
         f"printf('%.2g', {of}mean_p), '): ', if({is_unlike(of)}, '{UNLIKE}', '{LIKE}')))"

@@ -42,7 +42,9 @@ threshold by chance every few days if a window has few events."""
 LIKE, UNLIKE = "like training", "unlike training"
 """What is shown in place of `insufficient` for a window that has too few independent readings for a level of drift, but
 can be compared with windows of training."""
-FEW_READINGS = ("correlated events", "too few events")
+FEW_ROWS = "few training rows"
+"""The reason of windows that no number of events could judge."""
+FEW_READINGS = ("correlated events", "too few events", FEW_ROWS)
 """Reasons of insufficient verdicts on drift whose windows can be compared with those of training all the same."""
 UNLIKE_P, UNLIKE_RANK, LIKE_P = 1e-3, 0.1, 0.05
 """A window is unlike those of training if the p of its mean rank is below the first, and the rank is farther from one
@@ -189,9 +191,7 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
         )
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
-    changes = _changes(
-        model, (PSI,), is_unlike(rank=threshold), "So", f"reason IN ('', {FEW_READINGS[0]!r}, {FEW_READINGS[1]!r})"
-    )
+    changes = _changes(model, (PSI,), is_unlike(rank=threshold), "So", f"reason IN {('', *FEW_READINGS)}")
     return Signal("field", tuple(fields), threshold, facts, changes=changes)
 
 
