@@ -53,7 +53,7 @@ _JUDGED = (
     "volume",
 )
 _RECORDED = ("labels", "predictions", "shadow_predictions")
-_GUARDED = ("detectability", "model_health", "suspected_causes")
+_GUARDED = ("model_health", "suspected_causes")
 _REPORTED = ("processor_metrics", "processors")
 _OF_DRILLS = tuple(
     sorted(
@@ -124,7 +124,7 @@ _BELOW_VIEWS = (
 )
 """Tables and views that these views read with the privileges of their caller. Views over raw rows and sketches read
 with the privileges of their definer instead (decision 36)."""
-_READ_BY_GUARD = ("deployments", "detectability", "latest_deployments", "rollback_proposals")
+_READ_BY_GUARD = ("deployments", "latest_deployments", "rollback_proposals")
 """Tables and views that the guard reads besides those of alert rules."""
 
 LEAST = 1
@@ -322,7 +322,7 @@ ROLES: tuple[Role, ...] = (
     Role("barograph_scrape", "`barograph run scrape`", _REGISTRY, ("serving_facts", *_REPORTED)),
     Role(
         "barograph_guard",
-        "the guard, which evaluates the alert rules, stores the states of models and what their rules detect, and "
+        "the guard, which evaluates the alert rules, stores the states of models and the causes of verdicts, and "
         "rolls prompts back",
         tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, *_READ_BY_GUARD})),
         (*_GUARDED, *_PROMPTS, *_REPORTED),

@@ -17,7 +17,6 @@ from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
 from barograph_server.alerts.guard.cause_history import cause_history
 from barograph_server.alerts.guard.degrading import LAG_RULE, PIPELINE_RULES, blind_reason, degrading_instances
-from barograph_server.alerts.guard.detectability_history import detectability_history
 from barograph_server.alerts.guard.health_history import HealthHistory
 from barograph_server.alerts.guard.health_log import HealthLog
 from barograph_server.alerts.guard.model_guard import ModelGuard, is_news
@@ -86,7 +85,6 @@ class GuardProcessor:
         self._health_log = health_log or HealthLog(settings)
         self._history = HealthHistory()
         self._tasks = (
-            detectability_history(settings.warehouse, alerts, connect_to, clock),
             cause_history(settings.warehouse, connect_to, clock),
             PromptRollbacks(settings, on_change, connect_to, clock).task(),
         )

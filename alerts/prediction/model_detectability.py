@@ -1,6 +1,6 @@
 """Computes what the rules and windows of a model detect, at the traffic of the last week."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from barograph.contract import Contract
@@ -50,14 +50,12 @@ def compute_detectability(
     contract: Contract,
     settings: AlertSettings,
     fields: Sequence[str] = (),
-    on_step: Callable[[], None] = lambda: None,
 ) -> ModelDetectability:
     """Compute the smallest changes of some fields that are detected.
 
     Args:
         fields: names of fields of the contract; by default the critical ones. If no field is critical, all fields are
             included: their rules create tickets.
-        on_step: called after each field of the rules, and each slice of a field; an exception ends the computation.
 
     Raises:
         DetectabilityError: the model has no verdict of the last week, or its baseline is not applied.
@@ -91,8 +89,7 @@ def compute_detectability(
         if any(field.slices[ALL].cells):
             whole = rows.get((field.name, ALL), {})
             by_rule += rule_detectability(contract, field, whole, tuple(HORIZONS.values()), settings)
-            on_step()
-    by_window = _of_windows(contract, baseline, trained, rows, on_step)
+    by_window = _of_windows(contract, baseline, trained, rows)
     std = {each.name: each.std for each in baseline.fields if each.kind == "numeric"}
     return ModelDetectability(
         contract.model, version, baseline_id, tuple(sorted(by_rule, key=visibility)), tuple(by_window), std
@@ -112,7 +109,6 @@ def _of_windows(
     baseline: Baseline,
     fields: list[FieldBaseline],
     rows: TrafficByField,
-    on_step: Callable[[], None],
 ) -> list[Detectability]:
     layout = Layout(baseline)
     references = dict(zip(layout.slices, reference_slices(layout), strict=True))
@@ -131,5 +127,4 @@ def _of_windows(
                 result += window_detectability(
                     contract, field, reference, slice_name, window, tuple(HORIZONS.values()), tables[reference]
                 )
-                on_step()
     return result

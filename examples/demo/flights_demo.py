@@ -1,6 +1,5 @@
 """The demo of drift: what changed in five months of flights, with an A/B test and an accepted baseline."""
 
-import time
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -9,9 +8,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from barograph_server.alerts import AlertSettings, rules_for
-from barograph_server.alerts.guard.detectability_history import store_detectability
 from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes
-from barograph_server.alerts.prediction.model_detectability import compute_detectability
 from barograph_server.alerts.simulator import simulate
 from barograph_server.contracts import contracts_in_force
 from barograph_server.examples.demo.findings import Findings
@@ -150,8 +147,6 @@ class FlightsDemo(FlightsReplay):
         ratio = sample_ratio(client, self._contract)
         if ratio is not None:
             write_ratio(client, ratio)
-        detectability = compute_detectability(client, self._contract, self.settings.alerts)
-        store_detectability(client, self._contract, detectability, time.time())
         causes = explain_verdicts(client, self._contract, self.record_end - RECORDED, self.record_end)
         store_causes(client, causes, datetime.now(UTC))
 

@@ -108,7 +108,6 @@ def fill(client: Client, model: Watched) -> None:
     _labels(client, model)
     _drill(client, model)
     _health(client, model)
-    _detectability(client, model)
     _causes(client, model)
     _comparisons(client, model)
     _shadow(client, model)
@@ -251,18 +250,6 @@ def _health(client: Client, model: Watched) -> None:
         times = {"at": at_ms, "since": at_ms, "evaluated_at": at_ms, "sequence": minute}
         records.append({"state": state, **reasons, **times})
     add_rows(client, "model_health", records, model=model.name)
-
-
-def _detectability(client: Client, model: Watched) -> None:
-    """The last of two computations has a row for a rule and one for a window."""
-    common = {"model": model.name, "version": "2", "slice": "all", "change": "shift", "rank": 1}
-    sizes = {"std": 2.0, "events": 500.0, "phi": 3.0, "in_hour": math.inf, "in_day": 0.5, "in_week": 0.25}
-    computed = [
-        {"at": at_s * 1000, "rule": rule, "window": window, "text": text}
-        for at_s in (END_S - DAY_S, END_S)
-        for rule, window, text in (("psi-major", "", "a sentence"), ("", "1h", ""))
-    ]
-    add_rows(client, "detectability", computed, **common, **sizes, field=model.fields[0].name)
 
 
 def _causes(client: Client, model: Watched) -> None:

@@ -1,16 +1,11 @@
 """The events and the overdispersion of each field, slice and window, as the verdicts of a model record them."""
 
 from dataclasses import dataclass
-from datetime import datetime
-from typing import TYPE_CHECKING
 
 from barograph_server.sketches.baseline.baseline import Baseline, load_baseline
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
 
 TRAFFIC_DAYS = 7
 """Days before the model's sealed time whose windows are read."""
@@ -80,9 +75,3 @@ def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | Non
         if row.baseline_id == baseline_id:
             return load_baseline(row.body.encode(), f"baseline {baseline_id} of {model}")
     return None
-
-
-def last_computations(client: Client) -> dict[str, tuple[datetime, str]]:
-    """Return the time and the contract's id of the last computation of each model."""
-    rows = client.rows("SELECT model, max(at), argMax(contract_id, at) FROM detectability GROUP BY model")
-    return {model: (at, contract_id) for model, at, contract_id in rows}

@@ -74,30 +74,6 @@ GROUP BY model, user, hour
 SETTINGS do_not_merge_across_partitions_select_final = 1
 COMMENT 'Costs of language models per user and hour, from raw predictions, which are kept for 90 days. Filter by model and a range of hour.';
 
-CREATE OR REPLACE VIEW call_times
-(
-    model,
-    version COMMENT 'Version that answered',
-    hour DateTime('UTC') ALIAS toStartOfHour(call.at) COMMENT 'Start of the hour of event time',
-    part String ALIAS time.1 COMMENT 'queue, prefill, decode, ttft or time_per_output_token',
-    n UInt64 ALIAS count() COMMENT 'Calls whose time in this part was observed',
-    total_ms Float64 ALIAS sum(assumeNotNull(time.2)) COMMENT 'Sum of these times in milliseconds'
-)
-DEFINER = CURRENT_USER SQL SECURITY DEFINER
-FROM predictions AS call FINAL
-ARRAY JOIN
-    [
-        ('queue', call.metrics['queue_ms']),
-        ('prefill', call.metrics['prefill_ms']),
-        ('decode', call.metrics['decode_ms']),
-        ('ttft', call.metrics['ttft_ms']),
-        ('time_per_output_token', call.metrics['time_per_output_token_ms'])
-    ] AS time
-WHERE isNotNull(time.2)
-GROUP BY model, version, hour, part
-SETTINGS do_not_merge_across_partitions_select_final = 1
-COMMENT 'Times of the parts of calls of language models per hour, where spans have them, from raw predictions, which are kept for 90 days. Filter by model and a range of hour.';
-
 CREATE OR REPLACE VIEW evaluations
 (
     evaluator_model LowCardinality(String) ALIAS event.model COMMENT 'Model of the evaluations: MODEL.EVALUATOR',

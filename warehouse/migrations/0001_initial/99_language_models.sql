@@ -2,8 +2,8 @@
 --
 -- serving_facts has values of the metrics endpoints of servers, beside the spans of applications. Its counters are of the
 -- whole server, so that adding them to what spans count would count twice. cost_settings and deployments have what applied
--- contracts state; latest_deployments has the descriptions in effect. The views model_costs, user_costs and call_times sum
--- raw predictions.
+-- contracts state; latest_deployments has the descriptions in effect. The views model_costs and user_costs sum raw
+-- predictions.
 
 CREATE TABLE IF NOT EXISTS serving_facts
 (
