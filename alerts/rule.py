@@ -26,9 +26,10 @@ MUTED: tuple[GoldenSignal, ...] = ("inputs", "outputs", "performance")
 _COLUMNS: dict[Ref, str] = {"A": "value", "B": "low", "C": "high", "E": "observed"}
 _BOUND_DIGITS: dict[Form, int] = {"number": 3, "count": 0, "percent": 8, "duration": 8}
 """Digits of the ends of an interval in labels: as in messages, or enough for Grafana to format shares and seconds."""
-HIDDEN = frozenset({"guard-silent", "silence", "pipeline-lag", "label-stop"})
-"""Rules that an outage of the pipeline would fire for each model. Grafana has no inhibition in files: their queries do
-not exceed the threshold while `processor-gone` explains it, whose message says so."""
+_COUNTING = ("sketcher", "monitor")
+HIDDEN = {"guard-silent": _COUNTING, "silence": _COUNTING, "pipeline-lag": _COUNTING, "label-stop": ("recorder",)}
+"""Rules that an outage of these processors would fire for each model. Grafana has no inhibition in files: their queries
+do not exceed the threshold while `processor-gone` explains it, whose message says so."""
 SHOWN_LENGTHS = 3
 """Range of the page that a message links to, in lengths of the rule's longest window."""
 
@@ -168,7 +169,7 @@ class Rule:
     @property
     def queries(self) -> dict[Ref, str]:
         """The queries of Grafana's rule, which reads one number from each; labels of E are details for its message."""
-        column = hidden_in_outage(self.threshold) if self.name in HIDDEN else "value"
+        column = hidden_in_outage(HIDDEN[self.name], self.threshold) if self.name in HIDDEN else "value"
         queries: dict[Ref, str] = {"A": point_sql(self.signal, column)}
         refs = {part.ref for part in self.summary if isinstance(part, NumberRef)} - {"A"}
         if self.has_bounds and (refs or self._details_s is not None):

@@ -50,7 +50,7 @@ class Phi(msgspec.Struct, frozen=True):
     """ν, in steps of 1/4; 0: the degrees of freedom of the bins, as in baselines that were made before ν."""
     mean_sd: float | None = None
     """Standard deviation of the mean rank between windows, less that of independent events; None if it is not known."""
-    mean_memory: float = 0.0
+    mean_autocorrelation: float = 0.0
     """Autocorrelation of the mean rank from one window to the next, from 0 to .95."""
 
 

@@ -77,14 +77,20 @@ class PsiBins(VerdictGroups):
         return self.trained(window)[2]
 
     def mean_variation(self, window: str) -> tuple[FloatArray, FloatArray]:
-        """Return `Phi.mean_sd`, NaN if it is not known, and `Phi.mean_memory` of every group, each (G,)."""
-        sd, memory = self.trained(window)[3:]
-        return np.where(sd < 0.0, np.nan, sd), memory
+        """Return `Phi.mean_sd`, NaN if it is not known, and `Phi.mean_autocorrelation` of every group, each (G,)."""
+        sd, autocorrelation = self.trained(window)[3:]
+        return np.where(sd < 0.0, np.nan, sd), autocorrelation
 
     def _learned(self, window: str) -> tuple[FloatArray, ...]:
         of_groups = (counts.phi.get(window, _UNKNOWN) for counts in self._counts_of_groups())
         rows = (
-            (phi.value, phi.nu or np.inf, phi.windows, -1.0 if phi.mean_sd is None else phi.mean_sd, phi.mean_memory)
+            (
+                phi.value,
+                phi.nu or np.inf,
+                phi.windows,
+                -1.0 if phi.mean_sd is None else phi.mean_sd,
+                phi.mean_autocorrelation,
+            )
             for phi in of_groups
         )
         return as_columns(rows, self.n_groups, (1.0, np.inf, 0.0, -1.0, 0.0))
@@ -133,17 +139,29 @@ class PsiBins(VerdictGroups):
         return np.diff(self.starts, append=self.n_bins)
 
     @cached_property
+    def nulls(self) -> IntArray:
+        """Bin of null of each group, shape (G,)."""
+        return self.starts + self.sizes - 1
+
+    @cached_property
     def rank_scores(self) -> FloatArray:
         """Return the middle rank of each bin among the values of training, less ½, shape (nb,); 0 for null."""
-        nulls = self.starts + self.sizes - 1
         values = self.base_bins.copy()
-        values[nulls] = 0
+        values[self.nulls] = 0
         above = np.cumsum(values)
         total = np.add.reduceat(values, self.starts)
         before = np.repeat(above[self.starts] - values[self.starts], self.sizes)
         scores: FloatArray = (above - before - values / 2) / np.repeat(np.maximum(total, 1), self.sizes) - 0.5
-        scores[nulls] = 0.0
+        scores[self.nulls] = 0.0
         return scores
+
+    @cached_property
+    def values(self) -> IntArray:
+        """Training values of each group, shape (G,); null is none."""
+        if not self.n_groups:
+            return np.zeros(0, np.int64)
+        counts: IntArray = np.add.reduceat(self.base_bins, self.starts) - self.base_bins[self.nulls]
+        return counts
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -31,7 +31,7 @@ from barograph_server.sketches.drift.overdispersion import ROUGH_WINDOWS
 FloatArray = NDArray[np.float64]
 
 DAY_S = 86_400
-MOST_MEMORY = 0.95
+MAX_AUTOCORRELATION = 0.95
 """Largest autocorrelation: no number of windows could tell a larger one from a trend."""
 LEAST_VARIANCE = 0.2
 """Smallest share of σ² that the variance of autocorrelated windows around their own mean is taken for."""
@@ -51,13 +51,12 @@ def mean_ranks(bins: PsiBins, window_bins: IntArray) -> MeanRanks:
     """Return the mean ranks of windows from their bins, (W, nb)."""
     if not bins.n_groups:
         return MeanRanks(*(np.zeros((len(window_bins), 0)) for _ in range(2)))
-    nulls = bins.starts + bins.sizes - 1
-    n = (np.add.reduceat(window_bins, bins.starts, axis=1) - window_bins[:, nulls]).astype(np.float64)
+    n = (np.add.reduceat(window_bins, bins.starts, axis=1) - window_bins[:, bins.nulls]).astype(np.float64)
     sums = np.add.reduceat(window_bins * bins.rank_scores, bins.starts, axis=1)
     return MeanRanks(sums / np.maximum(n, 1.0), n)
 
 
-def learn_memory(bins: PsiBins, windows: Sequence[MeanRanks]) -> tuple[FloatArray, FloatArray]:
+def learn_mean_variation(bins: PsiBins, windows: Sequence[MeanRanks]) -> tuple[FloatArray, FloatArray]:
     """Return σ and r of each group's windows, (G,); σ is NaN with fewer than `ROUGH_WINDOWS`.
 
     Args:
@@ -76,7 +75,7 @@ def learn_memory(bins: PsiBins, windows: Sequence[MeanRanks]) -> tuple[FloatArra
     pairs = np.maximum((used[1:] & used[:-1]).sum(axis=0), 1)
     lag = (from_mean[1:] * from_mean[:-1]).sum(axis=0) / pairs / np.maximum(level, 1e-300)
     # An autocorrelation that is estimated around the mean of k windows is too small by (1 + 3r)/k.
-    r = np.clip(lag + (1.0 + 3.0 * np.clip(lag, 0.0, 1.0)) / k, 0.0, MOST_MEMORY)
+    r = np.clip(lag + (1.0 + 3.0 * np.clip(lag, 0.0, 1.0)) / k, 0.0, MAX_AUTOCORRELATION)
     r = np.where(level > 0.0, r, 0.0)
     around_mean = np.maximum(1.0 - (_variance_factor(r, k) - 1.0) / (k - 1.0), LEAST_VARIANCE)
     return np.where(count >= ROUGH_WINDOWS, np.sqrt(level / around_mean), np.nan), r
@@ -93,8 +92,7 @@ def mean_rank_p(bins: PsiBins, ranks: MeanRanks, window: Window, windows: Sequen
     base = base_window(window, windows)
     length = 1.0 if base is window else window.length_s / base.length_s
     (sigma, r), k = bins.mean_variation(base.name), bins.training_windows(base.name)
-    m = np.maximum(np.add.reduceat(bins.base_bins, bins.starts) - bins.base_bins[bins.starts + bins.sizes - 1], 1)
-    k = np.maximum(k, 2.0)
+    k, m = np.maximum(k, 2.0), np.maximum(bins.values, 1)
     of_level = sigma**2 * (_variance_factor(r, length) / length + _variance_factor(r, k) / k)
     by_chance = _rank_variance(bins) * (1.0 / np.maximum(ranks.n, 1.0) + 1.0 / m + bins.noise)
     variance = of_level + by_chance
@@ -121,10 +119,9 @@ def _rank_variance(bins: PsiBins) -> FloatArray:
     """Return Σ p_b·s_b² of training's values, (G,)."""
     if not bins.n_groups:
         return np.zeros(0)
-    nulls = bins.starts + bins.sizes - 1
-    values = np.add.reduceat(bins.base_bins, bins.starts) - bins.base_bins[nulls]
-    squares: FloatArray = np.add.reduceat(bins.base_bins * bins.rank_scores**2, bins.starts) / np.maximum(values, 1)
-    return squares
+    squares = np.add.reduceat(bins.base_bins * bins.rank_scores**2, bins.starts)
+    variance: FloatArray = squares / np.maximum(bins.values, 1)
+    return variance
 
 
 def _variance_factor(r: FloatArray, k: ArrayLike) -> FloatArray:

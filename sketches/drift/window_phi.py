@@ -12,7 +12,7 @@ from barograph_server.sketches.baseline.baseline import FieldBaseline, Phi, Trai
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.groups import FloatArray, VerdictGroups, reference_slices
 from barograph_server.sketches.baseline.layout import IntArray
-from barograph_server.sketches.drift.mean_rank import MeanRanks, learn_memory, mean_ranks
+from barograph_server.sketches.drift.mean_rank import MeanRanks, learn_mean_variation, mean_ranks
 from barograph_server.sketches.drift.overdispersion import (
     ROUGH_WINDOWS,
     SURE_WINDOWS,
@@ -94,11 +94,13 @@ def learn_variation(
         learned = _learn_bins(bins, scores, season, length.hours, shorter[0])
         of_bins = np.where(bins_of_rates < 0, 1.0, np.append(learned.of_bins, 1.0)[bins_of_rates])
         shorter = learned, _learn_rates(rates, rate_scores, of_bins, shorter[1])
-        mean_sd, memory = learn_memory(bins, ranks)
+        mean_sd, autocorrelation = learn_mean_variation(bins, ranks)
         for group, field, slice_name in _groups(bins):
             sd = float(mean_sd[group])
             phi.setdefault((slice_name, field), {})[length.name] = msgspec.structs.replace(
-                learned.of(group), mean_sd=None if math.isnan(sd) else sd, mean_memory=float(memory[group])
+                learned.of(group),
+                mean_sd=None if math.isnan(sd) else sd,
+                mean_autocorrelation=float(autocorrelation[group]),
             )
         for group, field, slice_name in _groups(rates):
             of_length = varied.setdefault((slice_name, field), {}).setdefault(length.name, {})

@@ -17,16 +17,16 @@ AFTER_S = 3600
 """How long after an outage the pipeline may take to catch up, in seconds."""
 
 
-def hidden_in_outage(threshold: float) -> str:
-    """Return the expression for a value that does not exceed its threshold in an outage of the pipeline.
+def hidden_in_outage(kinds: Sequence[str], threshold: float) -> str:
+    """Return the expression for a value that does not exceed its threshold in an outage of some kind of processor.
 
-    An outage is a gap of `GONE_S` in the reports of some kind of processor now, or one of twice that length, which
-    `processor-gone` has paged about, that ended in the last `AFTER_S`. A kind without reports in a day does not count.
+    An outage is a gap of `GONE_S` in its reports now, or one of twice that length, which `processor-gone` has paged
+    about, that ended in the last `AFTER_S`. A kind without reports in a day does not count.
     """
     now = "toUnixTimestamp($__toTime)"
     reports = (
         f"SELECT kind, toUInt32(toUnixTimestamp(toDateTime(at))) AS at FROM processors WHERE kind IN "
-        f"{literals(PROCESSORS)} AND at > toDateTime64({now} - {REACH_S}, 3) AND at <= toDateTime64({now}, 3)"
+        f"{literals(kinds)} AND at > toDateTime64({now} - {REACH_S}, 3) AND at <= toDateTime64({now}, 3)"
     )
     gaps = (
         f"SELECT arraySort(arrayPushBack(groupUniqArray(at), toUInt32({now}))) AS times, "

@@ -169,7 +169,7 @@ def rate(
         )
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
-    changes = _changes(model, kinds, f"delta > {float(threshold)!r}", "So")
+    changes = _changes(model, kinds, f"delta > {float(threshold)!r}", "Above it")
     return Signal("field", tuple(fields), threshold, facts, changes=changes)
 
 
@@ -191,7 +191,7 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
         )
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
-    changes = _changes(model, (PSI,), is_unlike(rank=threshold), "So", f"reason IN {('', *FEW_READINGS)}")
+    changes = _changes(model, (PSI,), is_unlike(rank=threshold), "Unlike training", f"reason IN {('', *FEW_READINGS)}")
     return Signal("field", tuple(fields), threshold, facts, changes=changes)
 
 
