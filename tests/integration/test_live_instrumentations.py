@@ -1,20 +1,40 @@
 """Live calls of a real language model through five instrumentations, and its metrics, compared with measurements."""
 
 import json
+from typing import Any
 
 import pytest
 
 from barograph_server.local.language_model import MODEL, LocalLanguageModel
 from barograph_server.streams.scrape.exposition import load_server_table, parse_exposition
 from barograph_server.streams.scrape.facts import FactReader
+from benchmarks.peers.environments import run_uv
 from tests.support.http import request
-from tests.support.instrumentations import install, make_calls
 from tests.support.otlp import published, start
-from tests.support.pipeline import Pipeline
+from tests.support.pipeline import ROOT, Pipeline
 
 pytestmark = pytest.mark.llm
 FIRST_TOKEN_MS = 10.0
 """Largest difference between the first token of a span and that of the client."""
+FOLDER = ROOT / "tests" / "instrumentations"
+TIMEOUT_S = 600.0
+
+
+def install(name: str) -> None:
+    run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
+
+
+def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
+    environ = {
+        "OTEL_SERVICE_NAME": "support-bot",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver_port}",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
+    command = ("run", "--locked", "--quiet", "python", str(FOLDER / "calls.py"), name, base_url, model)
+    output = run_uv(FOLDER / name, *command, timeout_s=TIMEOUT_S, environ=environ)
+    return {call["call"]: call for call in json.loads(output.splitlines()[-1])}
 
 
 @pytest.mark.parametrize(
