@@ -105,8 +105,15 @@ def test_a_fleet_without_verdicts_is_not_healthy(client: Client) -> None:
     assert "stable" not in {row[1] for row in rows}
 
 
+MEAN_RANKS = {"like training": (0.6, 0.4), "unlike training": (0.9, 1e-6)}
+
+
 def judged(model: str, window: str, end_s: int, psi: float, level: str, field: str = "x") -> dict[str, Any]:
     known = {"model": model, "version": "1", "baseline_id": "b", "slice": "all", "n": 1, "record_seq": 1}
+    if level in MEAN_RANKS:
+        rank, p = MEAN_RANKS[level]
+        known |= {"mean_rank": rank, "mean_p": p, "reason": "correlated events"}
+        level = "insufficient"
     return table_row("drift", **known, field=field, window=window, window_end=end_s, psi=psi, level=level)
 
 
@@ -134,6 +141,7 @@ def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> N
     short_of_data = [("1", hour, "insufficient of y") for hour in (20, 9, 1, 0)]
     ended = [("1", hour, "major") for hour in range(15, 9, -1)] + [("2", hour, "stable") for hour in range(10)]
     drifts = [("1", 4, "stable"), ("1", 3, "insufficient"), ("1", 2, "minor"), ("1", 1, "insufficient")]
+    unlike = [("1", hour, f"{'like' if hour == 2 else 'unlike'} training") for hour in range(5)]
     again = [("1", 20, "major"), ("1", 9, "stable"), ("1", 1, "major"), ("1", 0, "major")]
     # Story; verdicts as version, hours before the end, and level; the hours of the range; what is shown as since.
     for story, verdicts, range_h, since in (
@@ -141,6 +149,8 @@ def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> N
         ("it drifts from before the range on", [("1", hour, "major") for hour in range(40)], 30, "before 39"),
         ("the version that drifted has no traffic any more", ended, 47, ""),
         ("a field without enough data does not make a window unstable", again + short_of_data, 47, "1"),
+        ("a window like training ends no drift", [*drifts[:3], ("1", 1, "like training"), ("1", 0, "major")], 47, "2"),
+        ("a window like training ends what is unlike it", unlike, 47, "1"),
     ):
         drift, rates = [], []
         for version, hours, text in verdicts:
@@ -154,7 +164,8 @@ def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> N
         (row,) = ask(empty, "fleet.models_now", time_range=TimeRange.between(hours_before(range_h), END))
         before, _, hours_text = since.rpartition(" ")
         shown = hours_before(int(hours_text)).strftime("%Y-%m-%d %H:%M") if since else ""
-        assert row[1:3] == ("major" if since else "stable", f"{before} {shown}".strip()), story
+        state = "unlike training" if verdicts is unlike else "major" if since else "stable"
+        assert row[1:3] == (state, f"{before} {shown}".strip()), story
 
 
 def test_after_silent_days_a_page_keeps_its_variables_and_judges_nothing(client: Client) -> None:
@@ -210,7 +221,8 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
     rows = (
         "('insufficient', 'correlated events', 12.3, 367.2, 0.54, 0.43), ('stable', '', 9, 4, 0.5, 1), "
         "('insufficient', 'too few events', 90, 368, 0.7, 1e-4), ('insufficient', 'too few events', 90, 368, 0.7, nan),"
-        "('insufficient', 'few training rows', 90, 368, 0.5, 0.5), ('insufficient', 'lost events', 9, 36, 0.7, 1e-4)"
+        "('insufficient', 'few training rows', 90, 368, 0.5, 0.5), ('insufficient', 'lost events', 9, 36, 0.7, 1e-4),"
+        "('insufficient', 'too few events', 90, 368, 0.1, 0.02)"
     )
     values = f"values('{', '.join(names)}, mean_rank Float64, mean_p Float64', {rows})"
     like = "correlated events: 12 of 368 independent readings, about 30 such windows; mean rank 0.54 instead of 0.50 "
@@ -225,6 +237,7 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
             "few training rows: 90 of 368 independent readings; mean rank 0.50 instead of 0.50 (p 0.5): like training",
         ),
         ("insufficient", "lost events"),
+        ("insufficient", f"{few}; mean rank 0.10 instead of 0.50 (p 0.02)"),
     ]
     by_slice = {row[0]: row[1] for row in ask(client, "drift.slices", model="fraud")}
     assert by_slice == {"all": "major", "arm=a": "major", "arm=b": "insufficient"}

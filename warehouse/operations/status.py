@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from barograph_server.warehouse.queries import rows_of
-from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, UNLIKE, UNLIKE_P, UNLIKE_RANK
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, LIKE_P, UNLIKE, UNLIKE_P, UNLIKE_RANK
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -117,10 +116,12 @@ class DriftRow(VerdictRow):
 
     @property
     def compared(self) -> str:
-        """`LIKE` or `UNLIKE` if the level is insufficient and the window can be compared with training; else empty."""
-        if self.reason not in FEW_READINGS or math.isnan(self.mean_p):
+        """`LIKE` or `UNLIKE` if the level is insufficient and the mean rank says so; else empty."""
+        if self.reason not in FEW_READINGS:
             return ""
-        return UNLIKE if self.mean_p < UNLIKE_P and abs(self.mean_rank - 0.5) > UNLIKE_RANK else LIKE
+        if self.mean_p < UNLIKE_P and abs(self.mean_rank - 0.5) > UNLIKE_RANK:
+            return UNLIKE
+        return LIKE if self.mean_p > LIKE_P else ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,13 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
-from barograph_server.warehouse.signals.verdicts import FEW_READINGS, FEW_ROWS, LIKE, UNLIKE, is_unlike
+from barograph_server.warehouse.signals.verdicts import (
+    FEW_READINGS,
+    FEW_ROWS,
+    LIKE,
+    LIKE_P,
+    UNLIKE,
+    is_unlike,
+)
 
 LEVELS = ("stable", "insufficient", "minor", "major")
 """Levels of verdicts from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst
@@ -94,8 +101,8 @@ def drift_level(verdict: str = "") -> str:
     """Return the expression for the level that panels show of a verdict on drift: its own, `LIKE`, or `UNLIKE`."""
     of = f"{verdict}." if verdict else ""
     return (
-        f"multiIf({of}level != 'insufficient' OR isNaN({of}mean_p) OR {of}reason NOT IN {FEW_READINGS}, {of}level, "
-        f"{is_unlike(of)}, '{UNLIKE}', '{LIKE}')"
+        f"multiIf({of}level != 'insufficient' OR {of}reason NOT IN {FEW_READINGS}, {of}level, "
+        f"{is_unlike(of)}, '{UNLIKE}', {of}mean_p > {LIKE_P!r}, '{LIKE}', {of}level)"
     )
 
 
@@ -108,7 +115,8 @@ def drift_reason(verdict: str = "") -> str:
     )
     compared = (
         f"if(isNaN({of}mean_p), '', concat('; mean rank ', printf('%.2f', {of}mean_rank), ' instead of 0.50 (p ', "
-        f"printf('%.2g', {of}mean_p), '): ', if({is_unlike(of)}, '{UNLIKE}', '{LIKE}')))"
+        f"printf('%.2g', {of}mean_p), ')', "
+        f"multiIf({is_unlike(of)}, ': {UNLIKE}', {of}mean_p > {LIKE_P!r}, ': {LIKE}', '')))"
     )
     return (
         f"if({of}reason IN {FEW_READINGS} AND {readings} >= 1, concat({of}reason, ': ', toString(round({readings})), "

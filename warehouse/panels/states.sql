@@ -108,7 +108,8 @@ HAVING signal = 'drift' OR number > {{ _BEYOND }}
 {%- endmacro %}
 
 {# The end of the first window since which each field, rate and metric is beyond its threshold: after its last stable one.
-   A window with too little data ends nothing. `last_stable` is 1970 if none is known. #}
+   A window with too little data ends nothing; one like training ends only what is unlike it. `last_stable` is 1970 if
+   none is known. #}
 {% macro _onsets(models) -%}
 {% set history %}{{ models }} AND window_end > $__toTime - {{ _HISTORY }} AND window_end <= $__toTime{% endset %}
 {% set beyond %}slice = 'all' AND level != 'stable' AND {{ last_windows(models) }}{% endset %}
@@ -117,7 +118,8 @@ FROM
 (
     SELECT
         model, signal, version, name, window, arraySort(groupArray((ended, judged.1))) AS levels,
-        arrayLast(each -> each.2 < {{ _BEYOND }}, levels).1 AS stable,
+        arrayLast(each -> each.2 = {{ LEVEL_NUMBERS["stable"] }}
+            OR each.2 = {{ LEVEL_NUMBERS[LIKE] }} AND levels[-1].2 = {{ LEVEL_NUMBERS[UNLIKE] }}, levels).1 AS stable,
         (arrayFirst(each -> each.1 > stable AND each.2 > {{ _BEYOND }}, levels).1, stable) AS onset
     FROM ({{ _verdicts(
         history ~ " AND (model, version, field) IN (SELECT model, version, field FROM drift WHERE " ~ beyond ~ " AND (level != 'insufficient' OR " ~ is_unlike() ~ "))",

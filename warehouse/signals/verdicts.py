@@ -40,15 +40,15 @@ A rule reads a window per field and hop, 96 a day and field by default, so that 
 threshold by chance every few days if a window has few events."""
 
 LIKE, UNLIKE = "like training", "unlike training"
-"""What is shown in place of `insufficient` for a window that has too few independent readings for a level of drift, but
-can be compared with windows of training."""
+"""What is shown in place of `insufficient` for a window that has too few independent readings for a level of drift, if
+its mean rank tells."""
 FEW_ROWS = "few training rows"
 """The reason of windows that no number of events could judge."""
 FEW_READINGS = ("correlated events", "too few events", FEW_ROWS)
 """Reasons of insufficient verdicts on drift whose windows can be compared with those of training all the same."""
 UNLIKE_P, UNLIKE_RANK, LIKE_P = 1e-3, 0.1, 0.05
 """A window is unlike those of training if the p of its mean rank is below the first, and the rank is farther from one
-half than the second. With a p above the third, it ends an alert."""
+half than the second. With a p above the third, it is like them, and ends an alert."""
 
 
 def is_unlike(of: str = "", rank: float = UNLIKE_RANK) -> str:

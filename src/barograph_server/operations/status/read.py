@@ -96,7 +96,7 @@ def is_never(at: datetime) -> bool:
 
 def _reason(row: DriftRow | RateRow) -> str:
     compared = row.compared if isinstance(row, DriftRow) else ""
-    return f"{row.reason}, {compared}" if compared else row.reason
+    return f"{row.reason} ({compared})" if compared else row.reason
 
 
 def _model_status(
