@@ -127,7 +127,8 @@ def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
 
 
 def check_counts(result: dict[str, Any], raw: Raw) -> None:
-    assert (result["n"], result["nulls"], result["invalid"]) == (raw.n, raw.nulls, raw.invalid)
+    counts = result["counts"]
+    assert (result["n"], counts["nulls"], counts["invalid"]) == (raw.n, raw.nulls, raw.invalid)
     assert result["mean"] == pytest.approx(raw.values.mean(), rel=1e-6)
     assert result["stddev"] == pytest.approx(raw.values.std(ddof=1), rel=1e-6)
     assert (result["minimum"], result["maximum"]) == pytest.approx((raw.values.min(), raw.values.max()), rel=1e-6)
