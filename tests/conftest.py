@@ -2,9 +2,9 @@
 
 import gc
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from zlib import crc32
 
 import clickhouse_connect
@@ -15,12 +15,14 @@ from hypothesis import settings
 from barograph_server.local.child_process import PartMissingError
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.local.managed_server import LocalServer
 from barograph_server.warehouse.client import Client
 from tests.support.missing_dependencies import skip_without
 from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
 from tests.support.warehouse import emptied, login, migrated
 
 _TESTS = Path(__file__).parent
+Server = TypeVar("Server", bound=LocalServer)
 
 # How long an example takes depends on the machine.
 settings.register_profile("unhurried", deadline=None)
@@ -76,41 +78,31 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     gc.unfreeze()
 
 
-def _shared_folder(config: pytest.Config) -> Path | None:
-    """Where this worker requests servers; None where pytest runs without workers."""
-    workerinput: dict[str, str] = getattr(config, "workerinput", {})
-    folder = workerinput.get("shared_servers")
-    return None if folder is None else Path(folder)
+def _server(
+    config: pytest.Config, paths: pytest.TempPathFactory, own: Callable[..., Server], shared: Callable[[Path], Server]
+) -> Iterator[Server]:
+    """The server of the run, or one of this process where pytest runs without workers."""
+    folder = getattr(config, "workerinput", {}).get("shared_servers")
+    try:
+        if folder is not None:
+            yield shared(Path(folder))
+            return
+        server = own(paths.mktemp("server"), port=0)
+        server.start()
+    except PartMissingError as error:
+        skip_without(error)
+    yield server
+    server.stop()
 
 
 @pytest.fixture(scope="session")
 def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    folder = _shared_folder(pytestconfig)
-    try:
-        if folder is not None:
-            yield SharedKafka(folder)
-            return
-        kafka = LocalKafka(tmp_path_factory.mktemp("kafka"), port=0)
-        kafka.start()
-    except PartMissingError as error:
-        skip_without(error)
-    yield kafka
-    kafka.stop()
+    yield from _server(pytestconfig, tmp_path_factory, LocalKafka, SharedKafka)
 
 
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    folder = _shared_folder(pytestconfig)
-    try:
-        if folder is not None:
-            yield SharedClickHouse(folder)
-            return
-        clickhouse = LocalClickHouse(tmp_path_factory.mktemp("clickhouse"), port=0)
-        clickhouse.start()
-    except PartMissingError as error:
-        skip_without(error)
-    yield clickhouse
-    clickhouse.stop()
+    yield from _server(pytestconfig, tmp_path_factory, LocalClickHouse, SharedClickHouse)
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,6 @@ IN_WINDOW_OF_VERSION: Text = (*IN_WINDOW, ", version ", LabelRef("version", is_d
 """The window and the version that decide."""
 REASON = LabelRef("reason", is_detail=True)
 """A sentence with the reason if data are insufficient, with a space before it."""
-CAUSE = LabelRef("cause", is_detail=True)
-"""Sentences on a change, with a space before: since when, which other fields, the most likely cause; or empty."""
 
 
 def last_part(window: Window) -> str:

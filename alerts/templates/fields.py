@@ -7,7 +7,6 @@ from barograph.contract import Window
 
 from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.templates.factory import (
-    CAUSE,
     DAY_S,
     IN_WINDOW_OF_VERSION,
     REASON,
@@ -77,7 +76,7 @@ def mean_rules(factory: RuleFactory) -> Iterator[Rule]:
                     " are higher or lower than in windows of training: their mean rank is ",
                 ),
                 *(NumberRef("E", "number"), " away from one half", *IN_WINDOW_OF_VERSION),
-                *(f"; the threshold is {threshold:g}. PSI has too few independent readings to decide.", CAUSE),
+                *(f"; the threshold is {threshold:g}. PSI has too few independent readings to decide."),
             ),
             description=(
                 f"In the {last_part(long)} the mean rank of a field's values among those of training is more than "
@@ -108,7 +107,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 headline=f"more {what} ({severity})",
                 summary=(
                     *(f"More {what} in ", LabelRef("field"), " than in training, by ", NumberRef("E", "percent")),
-                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {percent(threshold)}.", CAUSE),
+                    *(" of all values", *IN_WINDOW_OF_VERSION, f"; the threshold is {percent(threshold)}."),
                 ),
                 description=(
                     f"In the {last_part(short)} the rate of {what} exceeds the rate in training by more than "
@@ -152,7 +151,7 @@ def _psi(
             headline=f"{what} ({severity})",
             summary=(
                 *("PSI of ", LabelRef("field"), " is ", NumberRef("E", "number")),
-                *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON, CAUSE),
+                *(*IN_WINDOW_OF_VERSION, f"; the threshold is {threshold:g}.", REASON),
             ),
             description=(
                 f"The PSI of a field against training exceeds {threshold:g} in the {last_part(long)}{agree}. "

@@ -1,6 +1,5 @@
 import dataclasses
 import re
-from collections.abc import Iterator
 
 import numpy as np
 import pytest
@@ -9,13 +8,12 @@ from barograph.contract.file import parse_contract
 
 from barograph_server.alerts import AlertSettings, Rule, rules_of
 from barograph_server.alerts.simulator import Simulation, simulate
-from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.sketches.drift.overdispersion import learn_phi
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_values, psi_verdicts
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_columns
-from tests.support.warehouse import columns, migrated
+from tests.support.warehouse import columns
 
 pytestmark = pytest.mark.long
 WINDOWS, HOUR_S, WEEK_S = 10_000, 3600, 7 * 86_400
@@ -60,15 +58,14 @@ def verdicts() -> dict[str, PsiVerdicts]:
 
 
 @pytest.fixture(scope="module")
-def client(engine: LocalClickHouse, verdicts: dict[str, PsiVerdicts]) -> Iterator[Client]:
-    with migrated(engine) as built:
-        for field, result in verdicts.items():
-            insert(built, "m", field, "1h", result)
-        correlated = {f"c{n}": correlated_verdicts(n, np.random.default_rng(n)) for n in SIZES}
-        for field, result in (verdicts | correlated).items():
-            insert(built, "fast", field, "1h", result)
-            insert(built, "fast", field, "1d", verdicts["n100000"])
-        yield built
+def client(migrated_client: Client, verdicts: dict[str, PsiVerdicts]) -> Client:
+    for field, result in verdicts.items():
+        insert(migrated_client, "m", field, "1h", result)
+    correlated = {f"c{n}": correlated_verdicts(n, np.random.default_rng(n)) for n in SIZES}
+    for field, result in (verdicts | correlated).items():
+        insert(migrated_client, "fast", field, "1h", result)
+        insert(migrated_client, "fast", field, "1d", verdicts["n100000"])
+    return migrated_client
 
 
 def insert(client: Client, model: str, field: str, window: str, verdicts: PsiVerdicts) -> None:

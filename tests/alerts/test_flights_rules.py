@@ -18,7 +18,6 @@ from barograph_server.examples.flights.data import read_flights
 from barograph_server.examples.flights.features import flight_rows
 from barograph_server.examples.flights.model import train
 from barograph_server.examples.flights.replay import REPLAY_DATES, TRAINING_DATES, between
-from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.performance.metric import difference, proportion
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
@@ -32,7 +31,7 @@ from tests.reference.flights_reference import (
     reference_rate_phi,
     window_counts,
 )
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import row
 
 pytestmark = pytest.mark.long
 WEATHER = ("temp", "dewp")
@@ -56,21 +55,20 @@ def second(year: int, month: int, day: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def client(engine: LocalClickHouse) -> Iterator[Client]:
+def client(migrated_client: Client) -> Client:
     flights = flight_rows(read_flights())
     train, replayed = between(flights, *TRAINING_DATES), between(flights, *REPLAY_DATES)
     train_at, at = (table["at"].cast(pa.int64()).to_numpy() // 1000 for table in (train, replayed))
-    with migrated(engine) as built:
-        for name in (*WEATHER, *STEADY):
-            field = reference_field(name, train, train_at)
-            insert_rows(built, "drift", list(_drift(field, replayed[name], at)))
-            if name in WEATHER:
-                insert_rows(built, "rates", list(_rates(field, train[name], train_at, replayed[name], at)))
-        accepted = int(ACCEPTED.timestamp()) + SHIFT_S
-        insert_rows(
-            built, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
-        )
-        yield built
+    for name in (*WEATHER, *STEADY):
+        field = reference_field(name, train, train_at)
+        insert_rows(migrated_client, "drift", list(_drift(field, replayed[name], at)))
+        if name in WEATHER:
+            insert_rows(migrated_client, "rates", list(_rates(field, train[name], train_at, replayed[name], at)))
+    accepted = int(ACCEPTED.timestamp()) + SHIFT_S
+    insert_rows(
+        migrated_client, "baselines", [row("baselines", model="flight-delay", baseline_id="o", effective_from=accepted)]
+    )
+    return migrated_client
 
 
 def _drift(field: ReferenceField, column: Any, at_s: Any) -> Iterator[dict[str, Any]]:

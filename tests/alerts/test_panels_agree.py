@@ -25,23 +25,22 @@ RULES = rules_for(contracts(), installation())
 
 
 @pytest.fixture(scope="module")
-def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as built:
-        known = {"model": ODD, "version": "1", "slice": "all", "level": "major", "window_end": END_S}
-        for window, length_s, psi in (("1h", 3600, 0.31), ("1d", 86_400, 0.35)):
-            start = {"window": window, "window_start": END_S - length_s, "n": 9000}
-            judged = {"judged_at": END_S * 1000, "threshold_minor": 0.1, "threshold_major": 0.2}
-            observed = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
-            for field in ("amount", "score"):
-                insert_rows(built, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
-            lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
-            rate = {"field": "amount", "kind": "null", "rate": 0.4, "baseline_rate": 0, "p_value": 0}
-            rate |= {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5}
-            insert_rows(built, "rates", [row("rates", **known, **start, **lines, **rate)])
-        figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
-        counted = {"window": "1d", "n": 900, "predictions": 999, "revised_at": END_S * 1000, "revision": 1}
-        insert_rows(built, "performance", [row("performance", **known, **figure, **counted)])
-        yield built
+def client(migrated_client: Client) -> Client:
+    known = {"model": ODD, "version": "1", "slice": "all", "level": "major", "window_end": END_S}
+    for window, length_s, psi in (("1h", 3600, 0.31), ("1d", 86_400, 0.35)):
+        start = {"window": window, "window_start": END_S - length_s, "n": 9000}
+        judged = {"judged_at": END_S * 1000, "threshold_minor": 0.1, "threshold_major": 0.2}
+        observed = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
+        for field in ("amount", "score"):
+            insert_rows(migrated_client, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
+        lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
+        rate = {"field": "amount", "kind": "null", "rate": 0.4, "baseline_rate": 0, "p_value": 0}
+        rate |= {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5}
+        insert_rows(migrated_client, "rates", [row("rates", **known, **start, **lines, **rate)])
+    figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
+    counted = {"window": "1d", "n": 900, "predictions": 999, "revised_at": END_S * 1000, "revision": 1}
+    insert_rows(migrated_client, "performance", [row("performance", **known, **figure, **counted)])
+    return migrated_client
 
 
 def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:

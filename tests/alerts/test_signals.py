@@ -311,8 +311,10 @@ def test_a_large_shift_in_one_shorter_window_with_ample_data_exceeds_the_thresho
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=verdicts.ALONE_EVENTS, psi_low=0.6))[0] > 0.2
 
 
-def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drift") -> tuple[Any, ...]:
-    """The labels of the observed value but the cause, and the observed value."""
+def details(
+    client: Client, name: str, *rows: dict[str, Any], table: str = "drift", change: str = ""
+) -> tuple[Any, ...]:
+    """The labels of the observed value but the cause, which is the expected change, and the observed value."""
     emptied(client)
     insert_rows(client, table, rows)
     rows_of_keys = client.rows(point_sql(SIGNALS[name], "observed", f"toUInt32({T0 + 60})", shown_s=HOUR_S))
@@ -320,7 +322,7 @@ def details(client: Client, name: str, *rows: dict[str, Any], table: str = "drif
         *labels, cause, observed = rows_of_keys[0]
     else:
         *labels, cause, observed = next(each[1:] for each in rows_of_keys if each[0] in ("temp", "auc"))
-    assert cause == ""
+    assert cause == change
     return *labels, observed
 
 
@@ -357,8 +359,13 @@ def test_messages_on_performance_name_the_window_the_version_and_the_reason(clie
 
     bad = [scored("2", 0.79), scored("3", 0.5)]
     unsure = scored("3", 0.5, level="insufficient", reason="too few labels", sufficient=False)
-    for name, observed in (("performance", 0.5), ("measured drop", 0.3), ("expected drop", 0.3)):
-        version, window, *_, reason, value = details(client, name, *bad, table="performance")
+    for name, observed, beyond in (
+        ("performance", 0.5, "Below"),
+        ("measured drop", 0.3, "Above"),
+        ("expected drop", 0.3, ""),
+    ):
+        change = f" {beyond} it since {datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC." if beyond else ""
+        version, window, *_, reason, value = details(client, name, *bad, table="performance", change=change)
         assert (version, window, reason) == ("3", "1d", "")
         assert value == pytest.approx(observed)
         *_, reason, value = details(client, name, unsure, table="performance")
@@ -371,8 +378,22 @@ def test_messages_on_traffic_name_the_window(client: Client) -> None:
     until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC"
     counts = {"n": 100, "timed": 100, "errors": 30, "slow": 40, "sealed": True, "pane_s": HOUR_S}
     panes = [row("volume", model=ODD, version=v, slice="all", pane_start=T0 - HOUR_S, **counts) for v in ("1", "2")]
+    # An hour without predictions does not end a breach, one that met the SLO does.
+    earlier = [
+        row("volume", model=ODD, version="1", slice="all", pane_start=T0 - 9 * HOUR_S, **counts),
+        row(
+            "volume",
+            model=ODD,
+            version="1",
+            slice="all",
+            pane_start=T0 - 8 * HOUR_S,
+            **counts | {"n": 10_000, "timed": 10_000},
+        ),
+    ]
+    change = f" Above it since {until}."
     for name, observed in (("errors", 0.3), ("latency", 0.4)):
-        _, window, end, start, to, _, value = details(client, name, *panes, table="volume")
+        labels = details(client, name, *earlier, *panes, table="volume", change=change)
+        _, window, end, start, to, _, value = labels
         assert (window, end, value) == ("6h", until, observed)
         assert (start, to) == (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
     # Nulls do not count, and neither do other fields.
@@ -382,7 +403,7 @@ def test_messages_on_traffic_name_the_window(client: Client) -> None:
         row("panes", field="temp", above=20, nulls=20, version="2", **known),
         row("panes", field="dewp", above=90, version="1", **known),
     ]
-    _, window, end, *_, value = details(client, "out of range", *fields, table="panes")
+    _, window, end, *_, value = details(client, "out of range", *fields, table="panes", change=change)
     assert (window, end, value) == ("6h", until, 40 / 160)
 
 

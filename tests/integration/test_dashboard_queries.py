@@ -53,15 +53,9 @@ def client(engine: LocalClickHouse) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture(scope="module")
-def _another(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        yield client
-
-
 @pytest.fixture
-def empty(_another: Client) -> Client:
-    return emptied(_another)
+def empty(migrated_client: Client) -> Client:
+    return emptied(migrated_client)
 
 
 def hours_before(hours: float) -> datetime:

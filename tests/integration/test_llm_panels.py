@@ -1,7 +1,6 @@
 """The numbers of the page LLM and of `barograph evaluations`, over planted facts, calls, prompts and evaluations."""
 
 import json
-from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
@@ -12,7 +11,6 @@ from barograph.contract.file import dump_contract
 
 from barograph_server.cli.main import main
 from barograph_server.dashboards.macros import TimeRange
-from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates, read_evaluator_trust
@@ -28,18 +26,17 @@ from tests.support.language_model import (
 )
 from tests.support.pipeline import simple_contract
 from tests.support.two_day_model import END, RANGE, ask
-from tests.support.warehouse import add_row, migrated
+from tests.support.warehouse import add_row
 
 MODEL = "support.bot"
 
 
 @pytest.fixture(scope="module")
-def client(engine: LocalClickHouse) -> Iterator[Client]:
-    with migrated(engine) as client:
-        fill_serving(client, "answers")
-        fill_topics(client, "support-bot")
-        fill_evaluations(client, MODEL)
-        yield client
+def client(migrated_client: Client) -> Client:
+    fill_serving(migrated_client, "answers")
+    fill_topics(migrated_client, "support-bot")
+    fill_evaluations(migrated_client, MODEL)
+    return migrated_client
 
 
 def evaluated(client: Client, name: str) -> list[tuple[Any, ...]]:

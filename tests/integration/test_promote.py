@@ -75,7 +75,6 @@ SUMS = (
 
 @pytest.fixture
 def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
-
     scoring.register(client, CONTRACT)
     return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
 

@@ -78,7 +78,6 @@ def check_ratio(client: Client, contract: Contract, level: Level = Level.stable,
 
 @pytest.fixture
 def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
-
     scoring.register(client, CONTRACT)
     return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
 

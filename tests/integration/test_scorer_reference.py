@@ -17,7 +17,6 @@ from numpy.typing import NDArray
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.performance.cbpe import cbpe_trust, realised_error
 from barograph_server.sketches.performance.metric import MetricEstimate
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
@@ -296,11 +295,9 @@ Rows = tuple[list[dict[str, Any]], list[dict[str, Any]]]
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Score:
     address = engine.address(client.database)
-
-    def build_scorer(day: float, contract: Contract = DAILY, **changes: Any) -> Scorer:
-        return scoring.scorer(client, address, contract, **{"clock": lambda: START_MS / 1000 + day * 86400, **changes})
-
-    return build_scorer
+    return lambda day, contract=DAILY, **changes: scoring.scorer(
+        client, address, contract, **{"clock": lambda: START_MS / 1000 + day * 86400, **changes}
+    )
 
 
 def weeks(days: int, *, labelled_from: int = 0, wrong_until: int = 0) -> Rows:

@@ -13,7 +13,6 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer import shadow_looks
 from barograph_server.streams.scorer.rules import make_rules
-from barograph_server.streams.scorer.worker import Scorer
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
 from tests.integration.test_promote import SUMS
@@ -75,12 +74,8 @@ def performance_row(day: int, *, mature: bool, revision: int = 1) -> dict[str, A
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Score:
     address = engine.address(client.database)
-    now_s = FIRST_S + 90 * DAY_S
-
-    def build(contract: Contract = CONTRACT, **changes: Any) -> Scorer:
-        return scoring.scorer(client, address, contract, **{"clock": lambda: now_s, **changes})
-
-    return build
+    usual: dict[str, Any] = {"clock": lambda: FIRST_S + 90 * DAY_S}
+    return lambda contract=CONTRACT, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
 
 
 @pytest.fixture

@@ -15,6 +15,7 @@ from barograph_server.warehouse.signals.signal import (
     Facts,
     FactTime,
     Signal,
+    since,
 )
 
 Direction = Literal["least", "most", "size"]
@@ -60,7 +61,8 @@ def performance(
         )
 
     facts = Facts(select, _stale_s(window_s, horizon_s), window, has_reason=True)
-    return Signal("", ("",), threshold, facts, below=direction == "least")
+    is_below = direction == "least"
+    return Signal("", ("",), threshold, facts, below=is_below, changes=since(facts, threshold, is_below))
 
 
 def measured_drop(
@@ -117,10 +119,11 @@ def measured_drop(
         return Facts(select, _stale_s(length_s, horizon_s), name, has_reason=True)
 
     whole = facts(window, window_s, 1)
+    changes = since(whole, threshold)
     if not day_s:
-        return Signal("metric", tuple(metrics), threshold, whole)
+        return Signal("metric", tuple(metrics), threshold, whole, changes=changes)
     days = facts(format_duration(day_s), day_s, DAYS_IN_ROW)
-    return Signal("metric", tuple(metrics), threshold, days, whole, fast_threshold=threshold)
+    return Signal("metric", tuple(metrics), threshold, days, whole, fast_threshold=threshold, changes=changes)
 
 
 def expected_drop(

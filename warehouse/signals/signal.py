@@ -29,6 +29,8 @@ DETAILS = ("version", "window", "until", "from", "to", "reason", "cause")
 a range in milliseconds for Grafana's URLs, a sentence with the reason if data are insufficient, and sentences on the
 change (`Signal.changes`)."""
 
+ONSET_REACH_S = 35 * 86_400
+"""Age up to which the start of a breach is searched, in seconds."""
 FactTime = Literal["now", "ended", "judged"]
 """The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
 rule. `ended`: from the earliest time at which it could be known, for replayed history. `judged`: from the time it was
@@ -108,6 +110,24 @@ class Signal:
     def reach_s(self) -> int:
         """Maximum age of a fact that still counts, in seconds."""
         return max(part.stale_s for part in _parts(self).values())
+
+
+def since(facts: Facts, threshold: float, below: bool = False) -> str:
+    """Return the query for `Signal.changes` that says since when the facts of each key breach a threshold.
+
+    A fact without data ends no breach; of several versions the one that breaches longest counts.
+    """
+    period = EventTimeRange(f"(toUnixTimestamp(now()) - {ONSET_REACH_S})", "toUnixTimestamp(now())")
+    breach = f"verdict.1 >= {SURE} AND verdict.2 {'<' if below else '>'} {float(threshold)!r}"
+    ends = (
+        "SELECT key, version, maxIf(end, NOT breach) AS last_met, "
+        "arrayMin(arrayFilter(at -> at > last_met, groupArrayIf(end, breach))) AS start "
+        f"FROM (SELECT *, {breach} AS breach FROM ({facts.rows(period, 'now')}) WHERE verdict.1 != {EMPTY}) "
+        "GROUP BY key, version HAVING maxIf(end, breach) > last_met"
+    )
+    words = f" {'Below' if below else 'Above'} it since "
+    start = "formatDateTime(toDateTime(min(start), 'UTC'), '%F %H:%i UTC')"
+    return f"SELECT key, concat({literal(words)}, {start}, '.') AS change FROM ({ends}) GROUP BY key"
 
 
 def point_sql(

@@ -7,6 +7,7 @@ from barograph_server.warehouse.signals.literals import literal, literals
 from barograph_server.warehouse.signals.signal import (
     AMPLE,
     EMPTY,
+    ONSET_REACH_S,
     RENEWED,
     SURE,
     UNSURE,
@@ -22,8 +23,6 @@ PSI = "psi"
 """Signal of the verdicts on distributions in the table of causes."""
 CAUSE_REACH_S = 7 * 86_400
 """Age up to which the cause of a verdict is shown: an alert may fire for days."""
-ONSET_REACH_S = 35 * 86_400
-"""How far back the onset of a change is looked for."""
 SHOWN_OTHERS = 5
 """Most fields that a message names besides its own."""
 ALONE_EVENTS = 500

@@ -6,7 +6,16 @@ from barograph.contract import format_duration
 
 from barograph_server.warehouse.queries import END_OF_TIME_S
 from barograph_server.warehouse.signals.literals import literal
-from barograph_server.warehouse.signals.signal import EMPTY, SURE, UNSURE, EventTimeRange, Facts, FactTime, Signal
+from barograph_server.warehouse.signals.signal import (
+    EMPTY,
+    SURE,
+    UNSURE,
+    EventTimeRange,
+    Facts,
+    FactTime,
+    Signal,
+    since,
+)
 from barograph_server.warehouse.signals.verdicts import PaneTiming
 
 DAY_S = 86_400
@@ -74,7 +83,8 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
         )
 
     facts = Facts(select, pane.stale_s(pane.pane_s), format_duration(window_s))
-    return Signal("field" if field else "", (field,), threshold, facts, has_versions=False)
+    changes = since(facts, threshold)
+    return Signal("field" if field else "", (field,), threshold, facts, has_versions=False, changes=changes)
 
 
 def silence(model: str, pane: PaneTiming, at_least_s: int, threshold: float = 1.0) -> Signal:

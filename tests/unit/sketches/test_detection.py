@@ -19,6 +19,7 @@ from barograph_server.sketches.detection.rate_power import count_exceedance, lea
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.rates import rate_verdicts
+from tests.reference.page_times import deciles
 from tests.support.baselines import category, numeric
 
 EDGES = tuple(ndtri(np.arange(1, 10) / 10).tolist())
@@ -41,15 +42,13 @@ def test_a_shift_a_factor_and_a_constant_are_those_of_the_distribution() -> None
     assert same.bins == pytest.approx(trained.bins, abs=1e-12)
     assert same.rates == pytest.approx(trained.rates)
     after = effects.shifted(field, 1.0)
-    valid = np.diff(ndtr(np.array(EDGES) - 1.0), prepend=0.0, append=1.0)
-    assert after.bins[:-1] == pytest.approx(0.9 * valid, abs=2e-3)
+    assert after.bins[:-1] == pytest.approx(0.9 * deciles(1.0), abs=2e-3)
     assert after.bins[-1] == pytest.approx(0.1)
     assert after.bins.sum() == pytest.approx(1.0)
     assert after.rates["above"] == pytest.approx(0.9 * (1.0 - ndtr(3.0)), abs=5e-4)
     assert after.rates["below"] == 0.0
     wide = effects.scaled(field, 1.8)
-    valid = np.diff(ndtr(np.array(EDGES) / 1.8), prepend=0.0, append=1.0)
-    assert wide.bins[:-1] == pytest.approx(0.9 * valid, abs=2e-3)
+    assert wide.bins[:-1] == pytest.approx(0.9 * deciles(0.0, 1.8), abs=2e-3)
     hangs = effects.stuck(field, 0.05)
     assert hangs.bins[5] == pytest.approx(0.9)
     assert mixed_psi(trained.bins, hangs.bins, 1.0) > 5.0
@@ -149,11 +148,6 @@ def test_the_interval_covers_the_onset_and_unchanged_panes_have_none(runs: int) 
 
 
 FloatArray = NDArray[np.float64]
-DECILES = ndtri(np.arange(1, 10) / 10)
-
-
-def deciles(shift: float = 0.0, scale: float = 1.0) -> FloatArray:
-    return np.diff(ndtr((DECILES - shift) / scale), prepend=0.0, append=1.0)
 
 
 STUCK = np.eye(10)[4]
