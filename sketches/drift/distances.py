@@ -1,6 +1,6 @@
 """Distances of a window from its baseline beside PSI: Kolmogorov–Smirnov, Wasserstein, Jensen–Shannon.
 
-None of these sets a level: exact counts decide, sketches explain.
+What they decide is stated in docs/statistics.md.
 
 A window is described by its sketch's quantiles at the middles of `STEPS` equal steps of rank, 0.001, 0.003, … 0.999; a
 baseline by its table of exact quantiles at ranks 0, 0.001, … 1. Each represents its distribution function within a

@@ -311,9 +311,7 @@ def test_a_large_shift_in_one_shorter_window_with_ample_data_exceeds_the_thresho
     assert fast_psi_at(client, *calm, verdict("1h", T0, 0.9, "major", n=verdicts.ALONE_EVENTS, psi_low=0.6))[0] > 0.2
 
 
-def details(
-    client: Client, name: str, *rows: dict[str, Any], table: str = "drift", change: str = ""
-) -> tuple[Any, ...]:
+def details(client: Client, name: str, *rows: Any, table: str = "drift", change: str = "") -> tuple[Any, ...]:
     """The labels of the observed value but the cause, which is the expected change, and the observed value."""
     emptied(client)
     insert_rows(client, table, rows)
@@ -359,12 +357,13 @@ def test_messages_on_performance_name_the_window_the_version_and_the_reason(clie
 
     bad = [scored("2", 0.79), scored("3", 0.5)]
     unsure = scored("3", 0.5, level="insufficient", reason="too few labels", sufficient=False)
-    for name, observed, beyond in (
-        ("performance", 0.5, "Below"),
-        ("measured drop", 0.3, "Above"),
-        ("expected drop", 0.3, ""),
-    ):
-        change = f" {beyond} it since {datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC." if beyond else ""
+    since = f"it since {datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC."
+    names = {
+        "performance": (0.5, f" Below {since}"),
+        "measured drop": (0.3, f" Above {since}"),
+        "expected drop": (0.3, ""),
+    }
+    for name, (observed, change) in names.items():
         version, window, *_, reason, value = details(client, name, *bad, table="performance", change=change)
         assert (version, window, reason) == ("3", "1d", "")
         assert value == pytest.approx(observed)
@@ -376,24 +375,13 @@ def test_messages_on_performance_name_the_window_the_version_and_the_reason(clie
 
 def test_messages_on_traffic_name_the_window(client: Client) -> None:
     until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC"
-    counts = {"n": 100, "timed": 100, "errors": 30, "slow": 40, "sealed": True, "pane_s": HOUR_S}
-    panes = [row("volume", model=ODD, version=v, slice="all", pane_start=T0 - HOUR_S, **counts) for v in ("1", "2")]
-    # An hour without predictions does not end a breach, one that met the SLO does.
-    earlier = [
-        row("volume", model=ODD, version="1", slice="all", pane_start=T0 - 9 * HOUR_S, **counts),
-        row(
-            "volume",
-            model=ODD,
-            version="1",
-            slice="all",
-            pane_start=T0 - 8 * HOUR_S,
-            **counts | {"n": 10_000, "timed": 10_000},
-        ),
-    ]
+    counts = {"model": ODD, "slice": "all", "errors": 30, "slow": 40, "sealed": True, "pane_s": HOUR_S}
+    # An hour that met the objective ended an earlier breach.
+    hours = (("1", 1, 100), ("2", 1, 100), ("1", 8, 10_000), ("1", 9, 100))
+    panes = [row("volume", version=v, pane_start=T0 - h * HOUR_S, n=n, timed=n, **counts) for v, h, n in hours]
     change = f" Above it since {until}."
     for name, observed in (("errors", 0.3), ("latency", 0.4)):
-        labels = details(client, name, *earlier, *panes, table="volume", change=change)
-        _, window, end, start, to, _, value = labels
+        _, window, end, start, to, _, value = details(client, name, *panes, table="volume", change=change)
         assert (window, end, value) == ("6h", until, observed)
         assert (start, to) == (str((T0 - HOUR_S) * 1000), str(T0 * 1000))
     # Nulls do not count, and neither do other fields.

@@ -31,6 +31,7 @@ from barograph.contract.file import contract_record
 from barograph.contract.kinds import RecordKind
 from barograph.contract.sections import record_of
 from barograph.prompts.keys import PROMPT, VARIABLE
+from barograph.schemas import FOLDER as SCHEMAS
 
 from barograph_server.drills.run.suite import DRILL, SUITE
 from barograph_server.drills.run.text import fault_table
@@ -174,6 +175,12 @@ CONTRACT_RECORDS = {
     "alert rules": RULE_SETTINGS,
 }
 
+
+def example_contract() -> str:
+    """Write the example contract, as Markdown."""
+    return f"```yaml\n{(SCHEMAS / 'examples' / 'contract.yaml').read_text('utf-8').rstrip()}\n```"
+
+
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
@@ -187,7 +194,10 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "keys of a drill": partial(key_table, DRILL),
     },
     "llm.md": {"reasons": reason_table},
-    "contract.md": {f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
+    "contract.md": {
+        "the example": example_contract,
+        **{f"keys of {name}": partial(key_table, record) for name, record in CONTRACT_RECORDS.items()},
+    },
 }
 """The generated tables of each page, by the names in their markers."""
 

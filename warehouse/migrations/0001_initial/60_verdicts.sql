@@ -133,4 +133,4 @@ PARTITION BY toYYYYMM(window_end)
 ORDER BY (model, version, baseline_id, slice, field, window, window_end, record_seq)
 TTL window_end + INTERVAL 750 DAY
 SETTINGS ttl_only_drop_parts = 1, fsync_after_insert = 1, fsync_part_directory = 1
-COMMENT 'Descriptive statistics of the numbers in a window, from sketches and moments, every revision; they set no level. Kept for 750 days of event time. The view latest_distances holds the latest revision.';
+COMMENT 'Descriptive statistics of the numbers in a window, from sketches and moments, every revision. Kept for 750 days of event time. The view latest_distances holds the latest revision.';
