@@ -97,9 +97,8 @@ class Rule:
 
     @property
     def message(self) -> Text:
-        """The name of the model, which is the headline of a message, the summary, and what is known of the change."""
-        cause = (LabelRef("cause", is_detail=True),) if self.signal.changes else ()
-        return (f"{self.model}: ", *self.summary, *cause) if self.model else self.summary
+        """The summary with the name of the model, which is the headline of a message."""
+        return (f"{self.model}: ", *self.summary) if self.model else self.summary
 
     @property
     def advice(self) -> str:

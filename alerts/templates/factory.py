@@ -20,6 +20,8 @@ IN_WINDOW_OF_VERSION: Text = (*IN_WINDOW, ", version ", LabelRef("version", is_d
 """The window and the version that decide."""
 REASON = LabelRef("reason", is_detail=True)
 """A sentence with the reason if data are insufficient, with a space before it."""
+CAUSE = LabelRef("cause", is_detail=True)
+"""Sentences on a change, with a space before: since when, which other fields, the most likely cause; or empty."""
 
 
 def last_part(window: Window) -> str:
@@ -90,7 +92,10 @@ class RuleFactory:
         return threshold, round(threshold * self.clear_share, 12) if override.clear is None else override.clear
 
     def rule(self, name: str, severity: Severity, **arguments: Any) -> Iterator[Rule]:
-        """Yield the rule with the shared attributes; nothing if the contract disables it."""
+        """Yield the rule with the shared attributes, and a summary that says what its signal knows of the change.
+
+        Yields nothing if the contract disables the rule.
+        """
         override, alerts = self.override(name), self.contract.alerts
         if override.severity == "none":
             return
@@ -110,6 +115,8 @@ class RuleFactory:
             "description": texts(name)[-1],
             "page_query": self._query(arguments),
         }
+        if arguments["signal"].changes:
+            arguments["summary"] = (*arguments["summary"], CAUSE)
         yield Rule(**shared | arguments)
 
     def by_field(self, name: str, critical: Sequence[bool] = (True, False)) -> Iterator[tuple[Severity, list[str]]]:

@@ -185,7 +185,7 @@ def test_a_page_and_a_ticket_about_nulls_of_one_feed_name_each_other(client: Cli
     for severity, field, other in (("page", "amount", "country"), ("ticket", "country", "amount")):
         (rule,) = (r for r in RULES if (r.name, r.model, r.severity) == ("null-rate", ODD, severity))
         rows = {each[0]: each[-2] for each in client.rows(expand_backend(rule.queries["E"], RANGE))}
-        assert re.fullmatch(rf" Above it since [0-9-]+ [0-9:]+ UTC\. Since about then also {other}\.", rows[field])
+        assert re.fullmatch(rf" Not stable since [0-9-]+ [0-9:]+ UTC\. Since about then also {other}\.", rows[field])
 
 
 def test_literals_mean_the_same_after_grafana_and_clickhouse(emptied_client: Client) -> None:

@@ -367,7 +367,7 @@ def test_messages_on_performance_name_the_window_the_version_and_the_reason(clie
         version, window, *_, reason, value = details(client, name, *bad, table="performance", change=change)
         assert (version, window, reason) == ("3", "1d", "")
         assert value == pytest.approx(observed)
-        *_, reason, value = details(client, name, unsure, table="performance")
+        *_, reason, value = details(client, name, unsure, table="performance", change=change)
         assert value == pytest.approx(observed)
         # An estimate without labels is not less certain because labels are missing.
         assert reason == ("" if name == "expected drop" else " Insufficient data: too few labels.")

@@ -92,8 +92,8 @@ async (names) => {
       || (hides(style.overflowY) && element.scrollHeight > element.clientHeight + 1);
     if (clips && !says(element, element.innerText)) report("clipped text", element, element.innerText.trim().slice(0, 60));
   }
-  // Tables and notes scroll; a chart or a number that does hides a part of itself.
-  for (const body of document.querySelectorAll(".panel:not([data-type=table]):not([data-type=text]) > .body")) {
+  // Tables, notes and lists of alerts scroll; a chart or a number that does hides a part of itself.
+  for (const body of document.querySelectorAll(".panel:not([data-type=table]):not([data-type=text]):not([data-type=alertlist]) > .body")) {
     if (body.scrollWidth > body.clientWidth + 1 || body.scrollHeight > body.clientHeight + 1) report("clipped text", body, "scrolls");
   }
   for (const { element, text, corners } of texts) {

@@ -169,28 +169,13 @@ def firing_alert(client: Client, incident: PlantedIncident) -> FiringAlert:
 
 
 def walk(screen: PreviewPage, served: ServedModels, incident: PlantedIncident, alert: FiringAlert) -> None:
-    """Follow an alert's link to the incident's panel: it is on the page, or in a folded row, which is clicked."""
+    """Follow an alert's link to the incident's panel."""
     served.now_s = incident.at_s
     screen.open(alert.link)
-    if not screen.page.query_selector(panel_selector(incident)):
-        with screen.page.expect_navigation():
-            screen.page.click(f'[data-row="{_row_of(incident)["id"]}"]')
-        screen.wait_drawn()
 
 
 def panel_selector(incident: PlantedIncident) -> str:
     return f'[data-panel="{panel_ids(incident.page)[incident.panel]}"]'
-
-
-def _row_of(incident: PlantedIncident) -> Json:
-    panel_id = panel_ids(incident.page)[incident.panel]
-    row: Json
-    (row,) = (
-        row
-        for row in dashboards()[incident.page]["panels"]
-        if panel_id in (panel["id"] for panel in row.get("panels", ()))
-    )
-    return row
 
 
 SCRIPT = Path(__file__).with_name("page_layout.js")

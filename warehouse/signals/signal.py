@@ -30,7 +30,7 @@ a range in milliseconds for Grafana's URLs, a sentence with the reason if data a
 change (`Signal.changes`)."""
 
 ONSET_REACH_S = 35 * 86_400
-"""Age up to which the start of a breach is searched, in seconds."""
+"""Age up to which messages search the start of a change, in seconds."""
 FactTime = Literal["now", "ended", "judged"]
 """The time from which a fact counts. `now`: from the end of its window, with all rows in the table, as for an alert
 rule. `ended`: from the earliest time at which it could be known, for replayed history. `judged`: from the time it was
@@ -113,17 +113,17 @@ class Signal:
 
 
 def since(facts: Facts, threshold: float, below: bool = False) -> str:
-    """Return the query for `Signal.changes` that says since when the facts of each key breach a threshold.
+    """Return the query for `Signal.changes` that says since when the value of each key is beyond a threshold.
 
-    A fact without data ends no breach; of several versions the one that breaches longest counts.
+    A fact without data ends nothing; of several versions the one that is longest beyond it counts.
     """
     period = EventTimeRange(f"(toUnixTimestamp(now()) - {ONSET_REACH_S})", "toUnixTimestamp(now())")
-    breach = f"verdict.1 >= {SURE} AND verdict.2 {'<' if below else '>'} {float(threshold)!r}"
+    beyond = f"verdict.2 {'<' if below else '>'} {float(threshold)!r}"
     ends = (
-        "SELECT key, version, maxIf(end, NOT breach) AS last_met, "
-        "arrayMin(arrayFilter(at -> at > last_met, groupArrayIf(end, breach))) AS start "
-        f"FROM (SELECT *, {breach} AS breach FROM ({facts.rows(period, 'now')}) WHERE verdict.1 != {EMPTY}) "
-        "GROUP BY key, version HAVING maxIf(end, breach) > last_met"
+        "SELECT key, version, maxIf(end, NOT beyond) AS last_met, "
+        "arrayMin(arrayFilter(at -> at > last_met, groupArrayIf(end, beyond))) AS start "
+        f"FROM (SELECT *, {beyond} AS beyond FROM ({facts.rows(period, 'now')}) WHERE verdict.1 != {EMPTY}) "
+        "GROUP BY key, version HAVING maxIf(end, beyond) > last_met"
     )
     words = f" {'Below' if below else 'Above'} it since "
     start = "formatDateTime(toDateTime(min(start), 'UTC'), '%F %H:%i UTC')"

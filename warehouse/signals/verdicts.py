@@ -107,7 +107,7 @@ def psi(
         fast: further windows shorter than `long`.
         fast_threshold: at least `threshold`; None: no window suffices alone.
     """
-    changes = _changes(model, (PSI,), f"psi > {float(threshold)!r}", "Drifting")
+    changes = _changes(model, (PSI,), f"(level != 'stable' OR psi > {float(threshold)!r})", "Drifting")
 
     def facts(window: HoppingWindow) -> Facts:
         def select(period: EventTimeRange, fact_time: FactTime) -> str:
@@ -168,7 +168,7 @@ def rate(
         )
 
     facts = Facts(select, pane.stale_s(window.hop_s), window.name)
-    changes = _changes(model, kinds, f"delta > {float(threshold)!r}", "Above it")
+    changes = _changes(model, kinds, f"(level != 'stable' OR delta > {float(threshold)!r})", "Not stable")
     return Signal("field", tuple(fields), threshold, facts, changes=changes)
 
 
@@ -197,13 +197,13 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
 def _changes(
     model: str, kinds: Sequence[str], is_beyond: str, since: str, is_known: str = "level != 'insufficient'"
 ) -> str:
-    """Return the query for sentences on each field that is beyond a threshold: since when, which others, and why.
+    """Return the query for sentences on each field that changed: since when, which others, and why.
 
-    A window with insufficient data ends no change. Others are the fields that went beyond the same threshold within a
-    day of this one. The guard writes causes up to a minute after the verdict, so the first message may lack them.
+    A window with insufficient data ends no change. Others are the fields whose change began within a day of this
+    one. The guard writes causes up to a minute after the verdict, so the first message may lack them.
 
     Args:
-        is_beyond: the condition of a verdict beyond the threshold.
+        is_beyond: the condition of a verdict on a change.
         since: the start of the first sentence.
         is_known: the condition of a verdict that counts.
     """

@@ -186,7 +186,8 @@ async function drawPanels(panels, state, notes) {
       continue;
     }
     const inner = panel.panels ?? [];
-    const opened = !panel.collapsed || address.get("open")?.split(",").includes(String(panel.id));
+    const opened = !panel.collapsed || address.get("open")?.split(",").includes(String(panel.id))
+      || inner.some((each) => String(each.id) === address.get("viewPanel"));
     const button = element("button", `${opened ? "▾" : "▸"} ${substituteVariables(panel.title, state)}`, { class: "row", "data-row": panel.id });
     button.addEventListener("click", () => toggle(panel.id));
     place(button, { ...panel.gridPos, x: 0, w: 24, h: 1 }, down);
@@ -220,6 +221,8 @@ async function show() {
   drawPages(pages, state);
   const notes = await request(`/api/pages/${encodeURIComponent(uid)}/annotations`, queryBody(state));
   await drawPanels(page.panels, state, notes);
+  // Grafana shows only this panel.
+  document.querySelector(`[data-panel="${CSS.escape(address.get("viewPanel") ?? "")}"]`)?.scrollIntoView();
 }
 
 show().then(
