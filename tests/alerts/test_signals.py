@@ -376,10 +376,10 @@ def test_messages_on_performance_name_the_window_the_version_and_the_reason(clie
 def test_messages_on_traffic_name_the_window(client: Client) -> None:
     until = f"{datetime.fromtimestamp(T0, UTC):%Y-%m-%d %H:%M} UTC"
     counts = {"model": ODD, "slice": "all", "errors": 30, "slow": 40, "sealed": True, "pane_s": HOUR_S}
-    # An hour that met the objective ended an earlier breach.
+    # An hour that met the objective ended an earlier breach; the next one began after it.
     hours = (("1", 1, 100), ("2", 1, 100), ("1", 8, 10_000), ("1", 9, 100))
     panes = [row("volume", version=v, pane_start=T0 - h * HOUR_S, n=n, timed=n, **counts) for v, h, n in hours]
-    change = f" Above it since {until}."
+    change = f" Above it since {datetime.fromtimestamp(T0 - 7 * HOUR_S, UTC):%Y-%m-%d %H:%M} UTC."
     for name, observed in (("errors", 0.3), ("latency", 0.4)):
         _, window, end, start, to, _, value = details(client, name, *panes, table="volume", change=change)
         assert (window, end, value) == ("6h", until, observed)
@@ -391,7 +391,9 @@ def test_messages_on_traffic_name_the_window(client: Client) -> None:
         row("panes", field="temp", above=20, nulls=20, version="2", **known),
         row("panes", field="dewp", above=90, version="1", **known),
     ]
-    _, window, end, *_, value = details(client, "out of range", *fields, table="panes", change=change)
+    _, window, end, *_, value = details(
+        client, "out of range", *fields, table="panes", change=f" Above it since {until}."
+    )
     assert (window, end, value) == ("6h", until, 40 / 160)
 
 

@@ -27,6 +27,7 @@ from barograph.contract import (
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
+from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes
 from barograph_server.sketches.baseline.baseline import Baseline, SliceValues, dump_baseline
 from barograph_server.sketches.rollout.looks import decide_at, look_days
 from barograph_server.warehouse.client import Client
@@ -207,6 +208,9 @@ def fill(client: Client, models: Sequence[str]) -> None:
             _prompt(tables, model)
     tables.insert(client)
     store_lineage(client, [contract_of(model) for model in models], START_S * 1000)
+    start, end = (datetime.fromtimestamp(at_s, UTC) for at_s in (END_S - 7 * DAY_S, END_S))
+    for model in models:
+        store_causes(client, explain_verdicts(client, contract_of(model), start, end), end)
     _shadow(client, models[0])
     _drills(client, models[0])
     _health(client, models[0])

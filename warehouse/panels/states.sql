@@ -202,16 +202,17 @@ arrayMap(end -> (end + 3600,
     arraySum(each -> if(each.1 > end - short_s AND each.1 <= end, each.{{ whole }}, 0), hours)), hours.1)
 {%- endmacro %}
 
-{# A problem if the share of the last window is surely above what the SLO allows. It began with the first window after
-   the last one that met the SLO. #}
-{% macro _broken(windows, allowed, what) -%}
+{# A problem if the share of the last window is surely above what the SLO allows. It began with the last hour that met
+   the SLO before the end of the first window that did not. #}
+{% macro _broken(name, part, whole, allowed, what) -%}
+{% set windows, first, stable = name ~ "_windows", name ~ "_first", name ~ "_stable" %}
 {% set k, n, share = windows ~ "[-1].2", windows ~ "[-1].3", "(" ~ windows ~ "[-1].2 / " ~ windows ~ "[-1].3)" %}
-{% set stable %}arrayLast(each -> each.2 <= each.3 * {{ allowed }}, {{ windows }}).1{% endset %}
+{% set met %}arrayLast(each -> each.1 + 3600 < {{ first }} AND each.{{ whole }} > 0 AND each.{{ part }} <= each.{{ whole }} * {{ allowed }}, hours).1{% endset %}
 (
         toUInt8(if({{ allowed }} > 0 AND NOT is_late AND ({{ share }} + 1.92 / {{ n }} - 1.96 * sqrt(({{ share }} * (1 - {{ share }}) + 0.96 / {{ n }}) / {{ n }})) / (1 + 3.84 / {{ n }}) > {{ allowed }},
             {{ LEVEL_NUMBERS["major"] }}, 0)),
         {{ share }} / {{ allowed }}, concat({{ percent(share) }}, ' {{ what }}, SLO ', {{ percent(allowed) }}),
-        toUInt32(arrayFirst(each -> each.1 > {{ stable }}, {{ windows }}).1), toUInt32({{ stable }})
+        toUInt32(if({{ met }} > 0, {{ met }} + 3600, {{ first }})), toUInt32({{ stable }})
     )
 {%- endmacro %}
 
@@ -220,18 +221,30 @@ arrayMap(end -> (end + 3600,
 {% macro _traffic_problems(models) -%}
 SELECT
     model, requests, errors, timed, slow, last_busy, silent_s,
-    {{ _windows(3, 2) }} AS failed_windows, {{ _windows(5, 4) }} AS slow_windows,
     arrayFilter(each -> each.1 > 0, [
-        {{ _broken("failed_windows", "allowed_errors", "of predictions failed") }},
-        {{ _broken("slow_windows", "allowed_slow", "of predictions slow") }},
+        {{ _broken("failed", 3, 2, "allowed_errors", "of predictions failed") }},
+        {{ _broken("slow", 5, 4, "allowed_slow", "of predictions slow") }},
         (
             toUInt8(if(last_busy > 0 AND silent_s > usual_s, {{ LEVEL_NUMBERS["major"] }}, 0)), silent_s / usual_s,
             concat('silent for ', {{ duration("silent_s") }}, if(is_late, ', nothing was counted: see Pipeline',
-                concat(', usual gap ', {{ duration("greatest(at_least_s, second_gap_s)") }}))),
+                concat(', usual gap ', {{ duration("usual_s") }}))),
             toUInt32(last_busy), toUInt32(last_busy)
         )
     ]) AS problems
-FROM ({{ traffic(models) }})
+FROM
+(
+    SELECT *,
+        arrayFirst(each -> each.1 > failed_stable, failed_windows).1 AS failed_first,
+        arrayFirst(each -> each.1 > slow_stable, slow_windows).1 AS slow_first
+    FROM
+    (
+        SELECT *,
+            {{ _windows(3, 2) }} AS failed_windows, {{ _windows(5, 4) }} AS slow_windows,
+            arrayLast(each -> each.2 <= each.3 * allowed_errors, failed_windows).1 AS failed_stable,
+            arrayLast(each -> each.2 <= each.3 * allowed_slow, slow_windows).1 AS slow_stable
+        FROM ({{ traffic(models) }})
+    )
+)
 {%- endmacro %}
 
 {# The problems of verdicts, labels, prompts and costs; for fields also levels that are none. #}

@@ -43,7 +43,7 @@ ORDER BY time, version
 SELECT {{ finite("sum(pane.errors) / sum(pane.n)") }} AS errors,
     toFloat64OrNull(extract({{ _CONTRACT }}, '\\berror_rate:\\s*([0-9.eE+-]+)')) AS "SLO"
 FROM all_volume AS pane
-WHERE {{ _VERSION }}
+WHERE {{ _VERSION }} AND pane_start >= $__toTime - INTERVAL 1 DAY
 {% endcall %}
 
 {% call series("traffic.error_kinds", "kind:text | errors", period_s=HOUR_S) %}

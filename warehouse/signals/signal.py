@@ -45,6 +45,9 @@ class EventTimeRange:
     end: str
 
 
+ONSET_REACH = EventTimeRange(f"(toUnixTimestamp(now()) - {ONSET_REACH_S})", "toUnixTimestamp(now())")
+
+
 @dataclass(frozen=True, slots=True)
 class Facts:
     """The query for a signal's facts."""
@@ -112,22 +115,29 @@ class Signal:
         return max(part.stale_s for part in _parts(self).values())
 
 
-def since(facts: Facts, threshold: float, below: bool = False) -> str:
+def since(facts: Facts, threshold: float, below: bool = False, met: str = "") -> str:
     """Return the query for `Signal.changes` that says since when the value of each key is beyond a threshold.
 
     A fact without data ends nothing; of several versions the one that is longest beyond it counts.
+
+    Args:
+        met: a query for the column `end`: the ends of the panes that met the threshold. The change then began after the
+            last of them before the end of the first window beyond it.
     """
-    period = EventTimeRange(f"(toUnixTimestamp(now()) - {ONSET_REACH_S})", "toUnixTimestamp(now())")
     beyond = f"verdict.2 {'<' if below else '>'} {float(threshold)!r}"
-    ends = (
+    start = (
         "SELECT key, version, maxIf(end, NOT beyond) AS last_met, "
         "arrayMin(arrayFilter(at -> at > last_met, groupArrayIf(end, beyond))) AS start "
-        f"FROM (SELECT *, {beyond} AS beyond FROM ({facts.rows(period, 'now')}) WHERE verdict.1 != {EMPTY}) "
+        f"FROM (SELECT *, {beyond} AS beyond FROM ({facts.rows(ONSET_REACH, 'now')}) WHERE verdict.1 != {EMPTY}) "
         "GROUP BY key, version HAVING maxIf(end, beyond) > last_met"
     )
+    if met:
+        ends = f"(SELECT groupArray(toUInt32(end)) FROM ({met}))"
+        last = f"arrayMax(arrayPushFront(arrayFilter(at -> at < first.start, {ends}), toUInt32(0)))"
+        start = f"SELECT key, if({last} = 0, toUInt32(first.start), {last}) AS start FROM ({start}) AS first"
     words = f" {'Below' if below else 'Above'} it since "
-    start = "formatDateTime(toDateTime(min(start), 'UTC'), '%F %H:%i UTC')"
-    return f"SELECT key, concat({literal(words)}, {start}, '.') AS change FROM ({ends}) GROUP BY key"
+    written = "formatDateTime(toDateTime(min(start), 'UTC'), '%F %H:%i UTC')"
+    return f"SELECT key, concat({literal(words)}, {written}, '.') AS change FROM ({start}) GROUP BY key"
 
 
 def point_sql(

@@ -8,6 +8,7 @@ from barograph_server.warehouse.queries import END_OF_TIME_S
 from barograph_server.warehouse.signals.literals import literal
 from barograph_server.warehouse.signals.signal import (
     EMPTY,
+    ONSET_REACH,
     SURE,
     UNSURE,
     EventTimeRange,
@@ -59,12 +60,14 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
     """
     of_field = f" AND field = {literal(field)}" if field else ""
 
-    def select(period: EventTimeRange, fact_time: FactTime) -> str:
-        wide = EventTimeRange(f"({period.start} - {window_s})", period.end)
-        panes = (
-            f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, {counts} WHERE {_where(model, wide)}{of_field} "
+    def panes(period: EventTimeRange) -> str:
+        return (
+            f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, {counts} WHERE {_where(model, period)}{of_field} "
             "GROUP BY end"
         )
+
+    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+        wide = EventTimeRange(f"({period.start} - {window_s})", period.end)
         # Panes that end in (end − window, end].
         frame = f"(ORDER BY end ASC RANGE BETWEEN {window_s - 1} PRECEDING AND CURRENT ROW)"
         sums = (
@@ -72,7 +75,7 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
             f"k / n AS share, {Z * Z} / n AS z2n, "
             f"(share + z2n / 2 - sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n) AS low, "
             f"(share + z2n / 2 + sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n) AS high "
-            f"FROM ({panes}) AS panes"
+            f"FROM ({panes(wide)}) AS panes"
         )
         state = f"multiIf(n = 0, {EMPTY}, low > {float(threshold)!r}, {SURE}, {UNSURE})"
         return (
@@ -83,7 +86,8 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
         )
 
     facts = Facts(select, pane.stale_s(pane.pane_s), format_duration(window_s))
-    changes = since(facts, threshold)
+    met = f"SELECT end FROM ({panes(ONSET_REACH)}) WHERE pane_n > 0 AND pane_k <= {float(threshold)!r} * pane_n"
+    changes = since(facts, threshold, met=met)
     return Signal("field" if field else "", (field,), threshold, facts, has_versions=False, changes=changes)
 
 

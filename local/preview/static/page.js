@@ -117,7 +117,7 @@ function incidentLine(incident) {
   const line = element("details", undefined, { class: incident.severity });
   const summary = element("summary");
   summary.append(element("b", TITLES[incident.severity]), ` ${incident.title} `);
-  if (incident.severity !== "pending") summary.append(element("span", `since ${incident.before ? "before " : ""}${time(incident.since)}`, { class: "since" }));
+  if (incident.severity !== "pending") summary.append(element("span", `firing since ${incident.before ? "before " : ""}${time(incident.since)}`, { class: "since" }));
   const count = incident.alerts.length;
   summary.append(` ${count} ${count === 1 ? "alert" : "alerts"} `);
   // By default the folder of runbooks is a path in the repository, which this server does not have.
