@@ -30,7 +30,7 @@ from barograph_server.warehouse.evaluation.review_queue import read_queue
 from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, unsent_gold
 from tests.support.browser import PreviewPage
 from tests.support.http import request
-from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, PlantedIncident
+from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, SHORT_DRIFT, PlantedIncident
 from tests.support.page_scenes import (
     SCENES,
     FiringAlert,
@@ -278,7 +278,10 @@ CHECKS: dict[str, Check] = {
 }
 
 
-@pytest.mark.parametrize("incident", INCIDENTS, ids=[incident.rule for incident in INCIDENTS])
+LINKED = (*INCIDENTS, PlantedIncident("psi-major", SHORT_DRIFT, "age", "field", "psi"))
+
+
+@pytest.mark.parametrize("incident", LINKED, ids=[f"{incident.rule} of {incident.model}" for incident in LINKED])
 def test_the_link_leads_to_the_number(
     screen: PreviewPage, served: dict[str, ServedModels], incident: PlantedIncident
 ) -> None:
