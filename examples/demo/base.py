@@ -77,10 +77,14 @@ def wipe(addresses: StackAddresses, demo: str = "demo") -> None:
         return
 
 
+STUCK_S = 300.0
+"""Time without progress after which a demo fails; a busy machine needs a minute."""
+LINE_EVERY_S = 5.0
 COMMAND = ".venv/bin/barograph"
 STOP_S = 30.0
 
 Prepared = TypeVar("Prepared")
+Progress = TypeVar("Progress")
 
 
 class DemoError(CommandError):
@@ -109,7 +113,7 @@ class Demo(ABC):
         self.local = LocalStack(root)
         self.folder = self.local.root / self.name
         self.terminal, self.stack = terminal, stack
-        self._began_s = time.monotonic()
+        self._began_s = self._line_s = time.monotonic()
         self._children: Supervisor | None = None
         self._settings: Settings | None = None
 
@@ -118,7 +122,7 @@ class Demo(ABC):
         """Start everything with `start`, send all events, and wait until they are processed.
 
         Raises:
-            DemoError: something takes too long.
+            DemoError: something makes no progress.
             LocalStackError: Kafka or ClickHouse does not start.
         """
 
@@ -244,15 +248,33 @@ class Demo(ABC):
         self.stack.callback(self._children.stop, STOP_S)
         self._children.start()
 
-    def wait(self, what: str, is_done: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until a condition is true.
+    def wait(
+        self,
+        what: str,
+        measure: Callable[[], Progress],
+        is_done: Callable[[Progress], bool],
+        shown: Callable[[Progress], str] = str,
+    ) -> Progress:
+        """Measure progress until it is done, and print it every few seconds.
 
         Raises:
-            DemoError: it takes too long.
+            DemoError: there is no progress.
         """
-        until_s = time.monotonic() + timeout_s
-        while not is_done():
+        progress, moved_s = measure(), time.monotonic()
+        while not is_done(progress):
             self.supervisor.poll()
-            if time.monotonic() > until_s:
-                raise DemoError(f"Waited {timeout_s:.0f} s for {what}. See the logs in {self.local.log_dir}.")
             time.sleep(POLL_S)
+            before, progress, now_s = progress, measure(), time.monotonic()
+            if progress != before:
+                moved_s = now_s
+            elif now_s - moved_s > STUCK_S:
+                stuck = f"No progress for {STUCK_S:.0f} s ({what}): {shown(progress)}"
+                raise DemoError(f"{stuck}. See the logs in {self.local.log_dir}.")
+            if now_s - self._line_s >= LINE_EVERY_S:
+                self._line_s = now_s
+                self.terminal.line(f"  {shown(progress)}")
+        return progress
+
+    def wait_for(self, what: str, count: Callable[[], int], goal: int) -> None:
+        """Wait until a count reaches a goal."""
+        self.wait(what, count, lambda n: n >= goal, lambda n: f"{what} {n:,} of {goal:,}")

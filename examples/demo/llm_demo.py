@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Callable
 from datetime import UTC, datetime
 
 import pyarrow as pa
@@ -44,10 +43,6 @@ WARM_UP_CALLS = 120
 """Generations that the first baseline is made from."""
 COMPARED_CALLS, CHANGED_CALLS = 400, 150
 """Most generations of the comparison of prompts, and those of the changed topics."""
-PHASE_S = 400.0
-"""Longest duration of a phase; a busy machine answers slowly."""
-COUNTED_S = 90.0
-"""Longest time until the last generation is counted."""
 UNSEALED_S = 2700
 """Event time that the monitor keeps open at most: a pane, its lateness and the disorder of events."""
 DAY_S = 86_400
@@ -93,15 +88,15 @@ class LlmDemo(Demo):
     def _converse(self, bot: BotProcess, findings: Findings, first: Contract) -> None:
         """Answer questions until the guard has moved the label and the topics have changed."""
 
-        def wait(what: str, is_done: Callable[[], bool]) -> None:
-            def check() -> bool:
-                bot.check()
-                return is_done()
+        def answered() -> int:
+            bot.check()
+            return len(bot.calls())
 
-            self.wait(what, check, PHASE_S)
+        def recorded() -> int:
+            return int(findings.row("recorded")["n"])
 
         self.say(f"Answer {WARM_UP_CALLS} questions, and barograph infer: the contract and the baseline")
-        wait("the first generations", lambda: findings.row("recorded")["n"] >= WARM_UP_CALLS)
+        self.wait_for("recorded generations:", lambda: min(answered(), recorded()), WARM_UP_CALLS)
         training = self.folder / "training.parquet"
         pq.write_table(findings.table("training"), training)
         result = infer_contract(training, first)
@@ -109,17 +104,31 @@ class LlmDemo(Demo):
         self.say(f"Half of the questions go to the label candidate, {CANDIDATE}, until it is rolled back")
         bot.command("arms 0.5")
         most = len(bot.calls()) + COMPARED_CALLS
-        wait("the comparison", lambda: findings.row("rollbacks")["n"] > 0 or len(bot.calls()) >= most)
+        self.wait(
+            "the comparison",
+            lambda: (answered(), int(findings.row("rollbacks")["n"])),
+            lambda progress: progress[0] >= most or progress[1] > 0,
+            lambda progress: f"{progress[0]:,} answers, {progress[1]} labels rolled back",
+        )
         self.say(f"From now on {CHANGED_SHARE:.0%} of the questions are about {CHANGED_TOPIC}")
         bot.command(f"mix {CHANGED_TOPIC} {CHANGED_SHARE}")
-        last = len(bot.calls()) + CHANGED_CALLS
-        wait("the changed topics", lambda: len(bot.calls()) >= last)
+        self.wait_for("answers:", answered, len(bot.calls()) + CHANGED_CALLS)
         bot.stop()
         self._calls = bot.calls()
         n = len(self._calls)
-        self.wait(f"{n} recorded generations", lambda: findings.row("recorded")["n"] >= n, COUNTED_S)
-        self.wait("the verdicts of all panes", lambda: findings.row("unsealed")["s"] <= UNSEALED_S, COUNTED_S)
-        self.wait("the evaluations of all answers", lambda: findings.row("unevaluated")["n"] <= 0, COUNTED_S)
+        self.wait_for("recorded generations:", recorded, n)
+        self.wait(
+            "the verdicts of all panes",
+            lambda: int(findings.row("unsealed")["s"]),
+            lambda seconds: seconds <= UNSEALED_S,
+            lambda seconds: f"{seconds:,} s without verdicts",
+        )
+        self.wait(
+            "the evaluations",
+            lambda: int(findings.row("unevaluated")["n"]),
+            lambda n: n <= 0,
+            lambda n: f"{n:,} answers without an evaluation",
+        )
 
     def _start_bot(self, model: LocalLanguageModel, port: int, origin_s: int) -> BotProcess:
         options = {

@@ -46,8 +46,6 @@ LATER_QUOTES = 10
 GOLD = 100
 MOST_WAITING = 8
 """Answers that wait for the judge: the bot answers no faster than the judge can follow."""
-PHASE_S = 600.0
-"""Longest duration of a phase; a busy machine answers slowly."""
 
 CONTRACT = Contract(
     model=MODEL,
@@ -105,21 +103,21 @@ class QualityDemo(Demo):
             self._publish(publisher, answers, lambda: count("judged"))
 
         def wait(what: str) -> None:
-            self.wait(what, lambda: min(count("cited"), count("judged")) >= len(self._answers), PHASE_S)
+            self.wait_for(what, lambda: min(count("cited"), count("judged")), len(self._answers))
 
         self.say(f"Answer questions from {len(documents)} documents, and quote them, also with faults")
         pairs = zip(model_answers(model_url, documents), itertools.islice(planted, QUOTES), strict=False)
         publish(itertools.chain.from_iterable(pairs))
-        wait("the evaluations of all answers")
+        wait("evaluated answers:")
         self.say(f"People label {GOLD} of these answers at random, and barograph review import")
         self._label(client)
-        self.wait(f"{GOLD} labels", lambda: count("labels") >= GOLD, PHASE_S)
+        self.wait_for("labels:", lambda: count("labels"), GOLD)
         self.say("The rubric of the judge is changed: a new version, with a series of its own")
         _change(evaluators / RUBRIC)
         # The evaluator reads changed files every few seconds.
         publish(itertools.takewhile(lambda _: count("judges") < 2, itertools.islice(planted, QUOTES)))
         publish(itertools.islice(planted, LATER_QUOTES))
-        wait("the new judge")
+        wait("answers that the new judge evaluated:")
 
     def _publish(self, publisher: Publisher, answers: Iterable[KnownAnswer], judged: Callable[[], int]) -> None:
         policy = ContentPolicy(CONTRACT, b"")
@@ -128,7 +126,7 @@ class QualityDemo(Demo):
             publisher.prediction(id=number, context=policy.members(number, answer.question, answer.text))
             publisher.flush()
             self._answers[number] = answer
-            self.wait("the judge to follow", lambda: len(self._answers) - judged() <= MOST_WAITING, PHASE_S)
+            self.wait_for("judged answers:", judged, len(self._answers) - MOST_WAITING)
 
     def _label(self, client: Client) -> None:
         now = datetime.now(UTC)

@@ -15,17 +15,14 @@ import numpy as np
 import pyarrow as pa
 from barograph import Publisher
 
-from barograph_server.examples.demo.base import POLL_S, Demo, DemoError
 from barograph_server.examples.demo.base import POLL_S as APPLIED_S
+from barograph_server.examples.demo.base import Demo
 from barograph_server.examples.demo.findings import Findings
 from barograph_server.examples.flights.contract import VERSION
 from barograph_server.warehouse.client import connect
 
 AHEAD = 40_000
 """Maximum number of published predictions that the sketcher has not read: six weeks of flights."""
-STUCK_S = 120.0
-"""Time without progress after which the demo fails; a busy machine needs seconds."""
-LINE_EVERY_S = 5.0
 APPLY_DELAY_S = 3 * APPLIED_S
 """Time after which every processor has picked up an applied change."""
 DAY_MS = 86_400_000
@@ -105,31 +102,25 @@ class _Stages:
     def __init__(self, demo: Demo, findings: Findings, publisher: Publisher, totals: Mapping[str, int]) -> None:
         self._demo, self._findings, self._publisher, self._totals = demo, findings, publisher, totals
         self._done: dict[str, Any] = dict.fromkeys((*totals, "sealed_until_s"), 0)
-        self._line_s = time.monotonic()
 
     def wait(self, least: Mapping[str, float]) -> None:
-        """Wait until as many events have passed each stage, and print the progress every few seconds.
+        """Wait until as many events have passed each stage.
 
         Raises:
             DemoError: there is no progress.
         """
-        moved_s = time.monotonic()
-        while not all(self._done[stage] >= n for stage, n in least.items()):
-            self._demo.supervisor.poll()
-            before, now_s = self._done, time.monotonic()
-            self._done = self._findings.row("progress") | {"published": self._publisher.stats.published}
-            shown = ", ".join(f"{stage} {self._done[stage]:,} of {n:,}" for stage, n in self._totals.items())
-            if self._done != before:
-                moved_s = now_s
-            elif now_s - moved_s > STUCK_S:
-                raise DemoError(
-                    f"The replay has made no progress for {STUCK_S:.0f} s: {shown}. See the processor logs in "
-                    f"{self._demo.local.log_dir}."
-                )
-            if now_s - self._line_s >= LINE_EVERY_S:
-                self._line_s = now_s
-                self._demo.terminal.line(f"  {shown}")
-            time.sleep(POLL_S)
+
+        def measure() -> dict[str, Any]:
+            return self._findings.row("progress") | {"published": self._publisher.stats.published}
+
+        def is_done(done: Mapping[str, Any]) -> bool:
+            return all(done[stage] >= n for stage, n in least.items())
+
+        def shown(done: Mapping[str, Any]) -> str:
+            return ", ".join(f"{stage} {done[stage]:,} of {n:,}" for stage, n in self._totals.items())
+
+        if not is_done(self._done):
+            self._done = self._demo.wait("The replay", measure, is_done, shown)
 
 
 def days(*tables: pa.Table) -> Iterator[tuple[int, list[pa.Table]]]:
