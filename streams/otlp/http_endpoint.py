@@ -34,7 +34,7 @@ RETRY_AFTER_S = 5
 """When an exporter shall send a refused request again: exporters wait at least this long."""
 BODY_S = 20.0
 """Longest time in which a body must arrive."""
-MAX_BODIES_BYTES = 4 * MAX_REQUEST_BYTES
+MAX_BODIES_BYTES = 2 * MAX_REQUEST_BYTES
 """Bytes of bodies that are in memory at once; more requests are refused."""
 MAX_CONNECTIONS = 200
 STORE_S = 4.0

@@ -12,7 +12,7 @@ import msgspec
 
 from barograph_server.streams.otlp.export_decoder import ExportDecoder
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
-from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_count, check_size
+from barograph_server.streams.otlp.span import MAX_PART_BYTES, STATUS_ERROR, DecodedRequest, check_count, check_size
 
 
 class _Value(msgspec.Struct, gc=False):
@@ -82,6 +82,9 @@ class _Request(msgspec.Struct, gc=False):
     resourceSpans: list[_ResourceSpans] = []
 
 
+MAX_SEPARATORS = 4_000_000
+"""Most members and elements of a request of more than `MAX_PART_BYTES`: as many as one of that size can have."""
+_SEPARATORS = (b"{", b"[", b",")
 _MAX_UINT64 = 2**64 - 1
 
 
@@ -150,6 +153,12 @@ class JsonExportDecoder(ExportDecoder):
 
     def decode(self, data: bytes) -> DecodedRequest:
         check_size(len(data))
+        if len(data) > MAX_PART_BYTES and sum(map(data.count, _SEPARATORS)) > MAX_SEPARATORS:
+            raise ExportError(
+                RequestReason.TOO_LARGE,
+                f"The request has more than {MAX_SEPARATORS:,} braces, brackets and commas. Reduce the batch size of "
+                "the exporter (OTEL_BSP_MAX_EXPORT_BATCH_SIZE, or the Collector's batch processor).",
+            )
         try:
             message = _DECODER.decode(data)
         except RecursionError:

@@ -3,6 +3,7 @@
 The Collector's encoding `otlp_proto` writes `TracesData`, which has the same bytes as `ExportTraceServiceRequest`.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 from google.protobuf.message import DecodeError
@@ -10,7 +11,19 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from barograph_server.streams.otlp.export_decoder import ExportDecoder
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
-from barograph_server.streams.otlp.span import STATUS_ERROR, DecodedRequest, check_count, check_size
+from barograph_server.streams.otlp.span import (
+    MAX_PART_BYTES,
+    STATUS_ERROR,
+    DecodedRequest,
+    check_count,
+    check_size,
+    part_too_large,
+)
+
+MAX_HEAD_BYTES = 256 << 10
+"""Most bytes of a resource, or of a scope, in a request that is decoded in parts: each part repeats them."""
+_CHILDREN = (0x0A, 0x12, 0x12)
+"""Tags of resources in a request, of scopes in a resource, and of spans in a scope."""
 
 
 class ProtobufExportDecoder(ExportDecoder):
@@ -18,19 +31,21 @@ class ProtobufExportDecoder(ExportDecoder):
 
     def decode(self, data: bytes) -> DecodedRequest:
         check_size(len(data))
+        request = DecodedRequest()
+        for part in [data] if len(data) <= MAX_PART_BYTES else _parts(data):
+            self._decode_part(part, request)
+            check_count(len(request.spans) + sum(request.rejected.values()))
+        return request
+
+    def _decode_part(self, data: bytes, request: DecodedRequest) -> None:
         try:
             message = ExportTraceServiceRequest.FromString(data)
         except (DecodeError, RecursionError):
-            raise ExportError(
-                RequestReason.NOT_PROTOBUF,
-                "The body is not an ExportTraceServiceRequest in protobuf: it is cut off, has another encoding, or "
-                "nests values more than 100 levels deep.",
-            ) from None
+            raise _not_protobuf() from None
         check_count(len(message.resource_spans), "resources")
         check_count(sum(len(each.scope_spans) for each in message.resource_spans), "scopes")
         groups = [(each.resource, scope) for each in message.resource_spans for scope in each.scope_spans]
         check_count(sum(len(group.spans) for _, group in groups))
-        request = DecodedRequest()
         for resource, group in groups:
             scope = self._scope(group.scope.name, group.scope.version, self._resource(resource.attributes))
             for span in group.spans:
@@ -45,7 +60,6 @@ class ProtobufExportDecoder(ExportDecoder):
                     span.end_time_unix_nano,
                     span.status.code == STATUS_ERROR,
                 )
-        return request
 
     @staticmethod
     def _value(value: Any) -> Any:
@@ -67,6 +81,68 @@ class ProtobufExportDecoder(ExportDecoder):
     @staticmethod
     def _event_ns(event: Any) -> int:
         return int(event.time_unix_nano)
+
+
+def _not_protobuf() -> ExportError:
+    return ExportError(
+        RequestReason.NOT_PROTOBUF,
+        "The body is not an ExportTraceServiceRequest in protobuf: it is cut off, has another encoding, or "
+        "nests values more than 100 levels deep.",
+    )
+
+
+def _parts(data: bytes, depth: int = 0) -> Iterator[bytes]:
+    """Split a message by its resources, scopes and spans into messages of about `MAX_PART_BYTES`.
+
+    The parser takes many times the size of a message with many small members; so it takes that of a part.
+    """
+    head, children = bytearray(), []
+    for n, (tag, field, value) in enumerate(_fields(data), 1):
+        check_count(n, ("resources", "scopes", "spans")[depth])
+        if tag == _CHILDREN[depth]:
+            children.append(value)
+        elif depth:
+            head += field
+    if len(head) > MAX_HEAD_BYTES:
+        raise part_too_large("resource or scope", MAX_HEAD_BYTES)
+    part = bytearray(head)
+    for child in children:
+        if len(child) > MAX_PART_BYTES and depth == len(_CHILDREN) - 1:
+            raise part_too_large("span", MAX_PART_BYTES)
+        for piece in [child] if len(child) <= MAX_PART_BYTES else _parts(child, depth + 1):
+            if len(part) > len(head) and len(part) + len(piece) > MAX_PART_BYTES:
+                yield bytes(part)
+                part = bytearray(head)
+            part += bytes((_CHILDREN[depth], *varint(len(piece)))) + piece
+    yield bytes(part)
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
+    """Yield the tag, the bytes and the value of each field of a request, a resource or a scope: all have a length."""
+    at = 0
+    while at < len(data):
+        tag, begin = data[at], at
+        length = shift = 0
+        while True:
+            at += 1
+            if tag & 0x87 != 2 or at >= len(data) or shift > 28:
+                raise _not_protobuf()
+            length |= (data[at] & 0x7F) << shift
+            shift += 7
+            if data[at] < 0x80:
+                break
+        at += 1
+        if at + length > len(data):
+            raise _not_protobuf()
+        yield tag, data[begin : at + length], data[at : at + length]
+        at += length
+
+
+def varint(n: int) -> Iterator[int]:
+    while n > 0x7F:
+        yield n & 0x7F | 0x80
+        n >>= 7
+    yield n
 
 
 def _list(value: Any, kind: str | None) -> list[Any] | None:

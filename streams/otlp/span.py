@@ -12,8 +12,10 @@ import msgspec
 from barograph_server.streams.otlp.conventions import MAX_NAME_CHARS, numberless
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason, SpanReason
 
-MAX_REQUEST_BYTES = 5 << 20
-"""Largest export request, packed and unpacked: a hostile one of this size takes 440 MB while it is decoded."""
+MAX_REQUEST_BYTES = 20 << 20
+"""Largest export request, packed and unpacked."""
+MAX_PART_BYTES = 4 << 20
+"""Bytes of a request in protobuf that are parsed at once: hostile ones take 440 MB while they are decoded."""
 MAX_SPANS = 10_000
 """Most spans, resources and scopes of one export request; the Collector's batches have 8,192 by default."""
 MAX_JSON_TEXT = 64 << 10
@@ -127,3 +129,11 @@ def check_size(n_bytes: int) -> None:
             f"The request has more than {MAX_REQUEST_BYTES:,} bytes. Reduce the exporter's batch size "
             "(OTEL_BSP_MAX_EXPORT_BATCH_SIZE, or the Collector's batch processor), or export no content of messages.",
         )
+
+
+def part_too_large(what: str, n_bytes: int) -> ExportError:
+    return ExportError(
+        RequestReason.TOO_LARGE,
+        f"A {what} of a request with more than {MAX_PART_BYTES:,} bytes has more than {n_bytes:,}. "
+        "Shorten its attributes.",
+    )

@@ -18,11 +18,11 @@ from barograph_server.streams.otlp import http_endpoint
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
-from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
+from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder, varint
 from barograph_server.streams.otlp.receiver import Receiver
 from barograph_server.streams.otlp.rejection import MAX_ATTRIBUTES, ExportError, RequestReason, SpanReason
 from barograph_server.streams.otlp.settings import OtlpSettings
-from barograph_server.streams.otlp.span import MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
+from barograph_server.streams.otlp.span import MAX_PART_BYTES, MAX_REQUEST_BYTES, MAX_SPANS, DecodedRequest
 from barograph_server.streams.runtime.metrics_report import Report, memory_bytes
 from barograph_server.warehouse.operations import metrics
 from tests.support.otlp import (
@@ -112,7 +112,7 @@ def test_requests_that_are_rejected(served: Served) -> None:
         (b"{}", "application/json", {"Content_Encoding": "zstd"}, 415, "gzip"),
         (b"{}", "application/json", GZIP, 400, "gzip"),
         (gzip.compress(b"{}" * 99, mtime=0)[:-5], "application/json", GZIP, 400, "cut off"),
-        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1), mtime=0), PROTOBUF, GZIP, 413, "5,242,880 bytes"),
+        (gzip.compress(bytes(MAX_REQUEST_BYTES + 1), mtime=0), PROTOBUF, GZIP, 413, "20,971,520 bytes"),
         (gzip.compress(b" ", mtime=0) * 101, "application/json", GZIP, 400, "more than 100 members"),
         (bytes(MAX_REQUEST_BYTES + 1), PROTOBUF, {}, 413, "batch size"),
         (b'{"resourceSpans":[{}%s]}' % (b",{}" * 10_000), "application/json", {}, 400, "10,001 resources"),
@@ -320,6 +320,45 @@ def test_too_many_spans(decode: Decode) -> None:
     with pytest.raises(ExportError, match="10,001 spans") as caught:
         decode(export_of(*[span(f"{i + 1:x}", attributes={}) for i in range(MAX_SPANS + 1)]))
     assert caught.value.reason == RequestReason.TOO_MANY_SPANS
+
+
+@BOTH
+def test_a_batch_of_long_texts_is_read_in_parts_as_whole(decode: Decode) -> None:
+    texts = {"gen_ai.response.model": "m", "gen_ai.prompt.0.content": "some, words " * 1_000}
+
+    def batch(n: int) -> list[dict[str, Any]]:
+        exported = export_of(*[span(f"{i + 1:x}", attributes=texts) for i in range(n)], scope="one")
+        resources: list[dict[str, Any]] = exported["resourceSpans"]
+        return resources
+
+    (small,) = decode({"resourceSpans": batch(1)}).spans
+    other = export_of(span("fff"), scope="two", service="other")["resourceSpans"]
+    export = {"resourceSpans": [*batch(512), *other, *batch(512)]}
+    assert len(as_protobuf(export)) > 2 * MAX_PART_BYTES
+    read = decode(export).spans
+    assert [each.span_id for each in read[:512]] == [each.span_id for each in read[513:]]
+    assert (read[512].scope.name, read[512].scope.resource["service.name"]) == ("two", "other")
+    assert read[0] == read[513] == small
+    assert all(each.scope == small.scope for each in (*read[:512], *read[513:]))
+
+
+def test_a_large_body_takes_the_memory_of_a_part() -> None:
+    def field(tag: int, data: bytes) -> bytes:
+        return bytes((tag, *varint(len(data)))) + data
+
+    large, many = bytes(MAX_PART_BYTES + 1), MAX_PART_BYTES // 2
+    for data, text in (
+        (b"\x0a\x00" * (many + 1), "10,001 resources"),
+        (field(0x0A, field(0x12, b"\x12\x00" * (many + 9))), "10,001 spans"),
+        (field(0x0A, field(0x12, field(0x12, large))), "A span of a request"),
+        (field(0x0A, field(0x1A, large)), "A resource or scope"),
+        (b"\x0a" + b"\xff" * MAX_PART_BYTES, "cut off"),
+        (field(0x0A, large)[:-1], "cut off"),
+    ):
+        with pytest.raises(ExportError, match=text):
+            PROTOBUF_DECODER.decode(data)
+    with pytest.raises(ExportError, match="braces, brackets and commas"):
+        JSON_DECODER.decode(b'{"resourceSpans":[%s{}]}' % (b"{}," * many))
 
 
 @BOTH
