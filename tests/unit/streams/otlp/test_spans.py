@@ -11,8 +11,8 @@ import pytest
 from barograph_server.streams.events.event_time import FUTURE_MS, RETENTION_MS
 from barograph_server.streams.otlp.conventions import Conventions, Use, load_conventions
 from barograph_server.streams.otlp.model_call import CallReader, ModelCall
-from barograph_server.streams.otlp.nesting import Candidate, NestedCalls, SpanOutcome
-from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
+from barograph_server.streams.otlp.rejection import SpanOutcome, SpanReason, ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import Span
 from barograph_server.warehouse.operations.metrics import SPAN_OUTCOME, VALUE_REASON
@@ -21,6 +21,7 @@ from tests.support.otlp import (
     FOLDER,
     INSTRUMENTATIONS,
     RECEIVED_MS,
+    RECORDED,
     as_json,
     as_protobuf,
     export_of,
@@ -59,7 +60,7 @@ def test_the_table_is_well_formed() -> None:
 def test_all_names_that_were_seen_in_golden_files_are_seen() -> None:
     """`unseen` marks exactly the names that no golden file has."""
     present: set[str] = set()
-    for name in INSTRUMENTATIONS:
+    for name in (*INSTRUMENTATIONS, *RECORDED):
         present |= set(re.findall(r'"key": ?"([^"]+)"', (FOLDER / f"{name}.jsonl").read_text(encoding="utf-8")))
     marked = {alias.name for each in TABLE.meanings.values() for alias in each.names if alias.unseen}
     unmarked = {alias.name for each in TABLE.meanings.values() for alias in each.names if not alias.unseen}
