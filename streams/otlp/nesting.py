@@ -213,10 +213,14 @@ class NestedCalls:
         if trace is not None and span_id in trace.waiting:
             self._decide(trace, trace.waiting[span_id], counting)
 
-    def _decide(self, trace: _Trace, call: ModelCall, counting: list[ModelCall]) -> None:
-        """Count a call that is inside of no other, unless it is the twin of one that counts."""
-        candidate = _counted(call)
-        around = (each for each in trace.waiting.values() if each is not call and _contains(each, call))
+    def _decide(self, trace: _Trace, call: ModelCall, counting: list[ModelCall], *, is_placed: bool = False) -> None:
+        """Count a call that is inside of no other, unless it is the twin of one that counts.
+
+        Args:
+            is_placed: all its ancestors are known, so that no call that waits is around it.
+        """
+        candidate, waiting = _counted(call), () if is_placed else trace.waiting.values()
+        around = (each for each in waiting if each is not call and _contains(each, call))
         if any(trace.is_twin(each, candidate) for each in itertools.chain(trace.counted, map(_counted, around))):
             self._nest(trace, call, SpanOutcome.TWIN)
         else:
@@ -227,7 +231,7 @@ class NestedCalls:
         if len(trace.waiting) == 1:
             (call,) = trace.waiting.values()
             if not call.parent_id and not trace.nodes[call.span_id].covers:
-                self._decide(trace, call, counting)
+                self._decide(trace, call, counting, is_placed=True)
                 return
         for call in [each for each in trace.waiting.values() if trace.nodes[each.span_id].covers]:
             self._nest(trace, call)
@@ -244,7 +248,7 @@ class NestedCalls:
             elif is_known:
                 outermost.append(call)
         for call in outermost:
-            self._decide(trace, call, counting)
+            self._decide(trace, call, counting, is_placed=True)
 
     def _outer_call(self, trace: _Trace, call: ModelCall) -> tuple[bytes | None, bool]:
         """Return the outermost known model call around a call, and whether all its ancestors are known."""
