@@ -188,13 +188,15 @@ class CallReader:
         unlisted = None
         for rule in self._conventions.model_calls:
             value = values.get(rule.meaning)
+            if value is None:
+                continue
             if value in rule.calls:
                 return SpanOutcome.COUNTED
             if value in rule.steps:
                 return SpanOutcome.STEP
             if value in rule.others:
                 return SpanOutcome.NO_CALL
-            unlisted = value or unlisted
+            unlisted = value
         has_usage = any(meaning in values for meaning in self._conventions.model_calls_by_presence)
         if unlisted is None and has_usage:
             return SpanOutcome.COUNTED

@@ -90,6 +90,16 @@ class _Trace(msgspec.Struct, gc=False):
     covered: dict[bytes, None] = {}
     """Parents that have not arrived and have an inner call that counted."""
 
+    described: dict[bytes, _Counted] = {}
+    """What would be remembered of calls that wait, as far as they were compared."""
+
+    def describe(self, call: ModelCall) -> _Counted:
+        """Return what would be remembered of a call that waits."""
+        description = self.described.get(call.span_id)
+        if description is None:
+            description = self.described[call.span_id] = _counted(call)
+        return description
+
     def missing_parent(self, parent_id: bytes) -> bytes:
         """Return the nearest ancestor that has not arrived; empty if the chain ends in a root or a step."""
         for _ in range(_MAX_DEPTH):
@@ -219,9 +229,9 @@ class NestedCalls:
         Args:
             is_placed: all its ancestors are known, so that no call that waits is around it.
         """
-        candidate, waiting = _counted(call), () if is_placed else trace.waiting.values()
-        around = (each for each in waiting if each is not call and _contains(each, call))
-        if any(trace.is_twin(each, candidate) for each in itertools.chain(trace.counted, map(_counted, around))):
+        candidate, waiting = trace.describe(call), () if is_placed else trace.waiting.values()
+        around = (trace.describe(each) for each in waiting if each is not call and _contains(each, call))
+        if any(trace.is_twin(each, candidate) for each in itertools.chain(trace.counted, around)):
             self._nest(trace, call, SpanOutcome.TWIN)
         else:
             self._count(trace, call, counting, candidate)
@@ -285,6 +295,7 @@ class NestedCalls:
 
     def _end(self, trace: _Trace, call: ModelCall) -> None:
         del trace.waiting[call.span_id]
+        trace.described.pop(call.span_id, None)
         self.waiting -= 1
         self.waiting_chars -= call.content_chars
 

@@ -6,7 +6,6 @@ from typing import Any
 
 import pytest
 from barograph import cost, parse_contract
-from barograph.values import QuickPrediction
 
 from barograph_server.streams.otlp.ingest import IngestReport
 from barograph_server.streams.otlp.rejection import SpanOutcome, ValueReason
@@ -291,11 +290,3 @@ def test_a_call_that_counted_late_does_not_suppress_the_call_around_its_tool() -
     _, spans = TRACES["a call in a tool in a call"]
     rows = [len(predictions([each], ingest=ingest)) for each in (spans[2], spans[1], spans[0])]
     assert rows == [1, 0, 1], "each wait ends before the next span arrives"
-
-
-def test_costs_that_are_not_known_are_no_member_of_metrics() -> None:
-    add_cost = ContractCosts(lambda: Registry()).add_cost
-    for values, expected in (({"cost_usd": None}, None), ({"cost_usd": None, "ttft_ms": 1.0}, {"ttft_ms": 1.0})):
-        prediction = QuickPrediction("m", "1", "i", 0, metrics=values)
-        add_cost(prediction)
-        assert prediction.metrics == expected
