@@ -1,11 +1,11 @@
 """The table of attribute names (`conventions.yaml`), indexed for decoding and mapping."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import cache
 from importlib import resources
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import msgspec
 import yaml
@@ -29,7 +29,7 @@ class AliasName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     name: str
     convention: str
     member: str | None = None
-    """The member of a JSON text that holds the value; empty for the whole text, None if the value is no JSON text."""
+    """Path of the value in a JSON text; empty for the whole text, None if the value is no JSON text."""
     unseen: bool = False
     """Whether the name was only read in documentation or source text."""
 
@@ -57,17 +57,24 @@ class EventName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class ModelCallRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A meaning that decides whether a span is a model call, and its values for which it is one."""
+    """A meaning that decides what a span is, and its values for each."""
 
     meaning: str
     calls: frozenset[str]
+    steps: frozenset[str]
+    """Tools and agents."""
+    others: frozenset[str]
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """A value on a span that shows that the server reported its usage."""
+    """A value on a span that shows how to read its counts."""
 
     meaning: str
     contains: str = ""
+
+    def holds(self, values: Mapping[str, Any]) -> bool:
+        """Return whether a span with these values has it."""
+        return self.meaning in values and self.contains in str(values[self.meaning])
 
 
 class ScopeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -77,9 +84,13 @@ class ScopeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     versions: tuple[str, ...]
     tokens: Reliability
     evidence: Evidence | None = None
+    """That the server reported the usage of a stream."""
+    beside: Evidence | None = None
+    """That parts are not in the whole: cached tokens not in the input tokens, and so on."""
     ttft: Literal["reported", "estimated"] = "reported"
     cost_zero: Literal["known", "unknown"] = "known"
     own_errors: frozenset[str] = frozenset()
+    logs_streams: bool = False
 
 
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

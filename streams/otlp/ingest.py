@@ -15,7 +15,7 @@ from barograph_server.streams.otlp.model_call import CallReader, ModelCall
 from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
 from barograph_server.streams.otlp.prediction import PredictionMapper
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
-from barograph_server.streams.otlp.rejection import RequestReason, SpanReason
+from barograph_server.streams.otlp.rejection import RequestReason, SpanOutcome, SpanReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
 from barograph_server.streams.runtime.metrics_report import Report
@@ -84,19 +84,23 @@ class Ingest:
         """Meaning and reason of values that count as not observed."""
         self.unlisted = self._reader.counts.unlisted
         """Instrumentation scopes without an entry in the table of trust."""
+        self.operations = self._reader.counts.operations
+        """What spans with a model or tokens do, where the table of conventions does not list it."""
 
     def add(self, request: DecodedRequest, received_ms: int) -> AddedRequest:
         """Add a request."""
         rejected = Counter(request.rejected)
         candidates: list[Candidate] = []
         for span in request.spans:
-            call = self._reader.read(span)
-            if isinstance(call, ModelCall):
-                call = self._check(call, received_ms)
-            if isinstance(call, SpanReason):
-                rejected[call] += 1
+            read = self._reader.read(span)
+            if isinstance(read, ModelCall):
+                read = self._check(read, received_ms)
+            if isinstance(read, SpanReason):
+                rejected[read] += 1
+            elif isinstance(read, SpanOutcome):
+                candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, None, read))
             else:
-                candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, call))
+                candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, read))
         self.rejected.update(rejected)
         self._count_unknown(request.unknown)
         self._observe_text(candidates)
@@ -119,7 +123,7 @@ class Ingest:
 
     def _observe_text(self, candidates: Iterable[Candidate]) -> None:
         by_model: dict[str, list[ModelCall]] = {}
-        for trace_id, span_id, _, call in candidates:
+        for trace_id, span_id, _, call, _ in candidates:
             if call is None or call.text is None:
                 continue
             if self.nested.is_known(trace_id, span_id):
@@ -207,6 +211,7 @@ class IngestReport:
         for title, names in (
             ("unknown attribute names", ingest.unknown),
             ("scopes without an entry in the table of trust", ingest.unlisted),
+            ("operations of spans with a model or tokens that are not understood", ingest.operations),
         ):
             new = sorted(name for name in names if f"{title} {name}" not in self._known_names)
             if new:

@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 from barograph.text.features import ObservedText
 
-from barograph_server.streams.otlp.conventions import Conventions, ScopeTrust
-from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.otlp.conventions import Conventions, Evidence, ScopeTrust
+from barograph_server.streams.otlp.rejection import SpanOutcome, SpanReason, ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
 from barograph_server.streams.otlp.values import (
@@ -27,12 +27,21 @@ from barograph_server.streams.otlp.values import (
     read_value,
 )
 
-MAX_UNLISTED_SCOPES = 200
-"""Scopes without an entry in the table of trust that are counted by name; further ones count as `other`."""
+MAX_UNLISTED = 200
+"""Scopes, and operations, without an entry in the table that are counted by name; further ones count as `other`."""
+MAX_ROUTES = 10_000
+"""Routes whose last version is remembered."""
 _TEXTS = ("name", "title", "model")
 """Forms of which an empty text means that there is none: OpenLIT writes one for each unset option."""
 ESTIMATED = "_estimated"
 """Suffix of a number that the instrumentation computed by itself. Contracts do not name it unless the user wants it."""
+PARTS = (
+    ("input_tokens", ("cached_input_tokens", "cache_write_input_tokens")),
+    ("output_tokens", ("reasoning_output_tokens",)),
+)
+"""A count, and those of its parts."""
+AUDIO = ("input_audio_tokens", "output_audio_tokens")
+ORDINARY_TIERS = (None, "default", "standard", "auto")
 UNKNOWN_ERROR = "unknown"
 """The kind of error of a call that failed and does not name one."""
 
@@ -78,6 +87,8 @@ class ReadCounts:
     """Meaning and reason of values that count as not observed."""
     unlisted: Counter[str] = field(default_factory=Counter)
     """Scopes of model calls that the table of trust does not list."""
+    operations: Counter[str] = field(default_factory=Counter)
+    """What spans with a model or tokens do, where the table does not list it."""
 
 
 class CallReader:
@@ -88,26 +99,37 @@ class CallReader:
         self._lookup = conventions.attribute
         first, second = "response_model", "request_model"
         self._version_order = (second, first) if otlp.version == "request" else (first, second)
+        self._model_attribute = otlp.model_attribute
+        self._answered: dict[tuple[str | None, str], str] = {}
+        """Route (application, requested model) → the model that answered last."""
         self._trust: dict[str, ScopeTrust | None] = {}
         self.counts = ReadCounts()
 
-    def read(self, span: Span) -> ModelCall | SpanReason | None:
-        """Return the model call of a span, the reason why it is rejected, or None if it is no model call."""
+    def read(self, span: Span) -> ModelCall | SpanReason | SpanOutcome:
+        """Return the model call of a span, the reason why it is rejected, or what it is instead."""
         if not span.attributes:
-            return None
+            return SpanOutcome.NO_CALL
         faults: list[tuple[str, ValueReason]] = []
         values = self._values(span.attributes, faults)
-        if not self._is_model_call(values):
-            return None
+        logged_ms = values.pop("logged_ms", None)
+        outcome = self._outcome(values)
+        if outcome is not SpanOutcome.COUNTED:
+            return outcome
         if span.start_ns <= 0:
             return SpanReason.BAD_TIME
-        version = self._version(span, values)
-        if version is None:
-            return SpanReason.MISSING_VERSION
         trust = self._trust_of(span.scope.name)
+        if trust is not None and trust.logs_streams:
+            if logged_ms is not None:
+                span.start_ns -= int(logged_ms * NS_PER_MS)
+                values["is_stream"] = True
+            elif not (span.failed or "response_id" in values or "output_tokens" in values):
+                return SpanOutcome.STREAM_START
         latency_ms = self._latency(span, faults)
         self._set_first_token(span, values, latency_ms, faults)
         error = self._error(span, values, trust, faults)
+        version = self._version(span, values, is_answered=error is None and "response_model" in values)
+        if version is None:
+            return SpanReason.MISSING_VERSION
         estimated = False
         if trust is not None:
             estimated = _is_estimated(trust, values)
@@ -115,6 +137,7 @@ class CallReader:
                 values["ttft_ms" + ESTIMATED] = values.pop("ttft_ms")
             if trust.cost_zero == "unknown" and values.get("cost_usd") == 0:
                 del values["cost_usd"]
+        _check_usage(values, faults, are_parts_beside=trust is not None and _holds(trust.beside, values))
         if faults:
             self.counts.values.update(faults)
         return ModelCall(
@@ -160,14 +183,37 @@ class CallReader:
                     faults.append((meaning, error.reason))
         return values
 
-    def _is_model_call(self, values: dict[str, Any]) -> bool:
+    def _outcome(self, values: dict[str, Any]) -> SpanOutcome:
+        """Return what a span is: `COUNTED` if it is a model call."""
+        unlisted = None
         for rule in self._conventions.model_calls:
             value = values.get(rule.meaning)
-            if value is not None:
-                return value in rule.calls
-        return any(meaning in values for meaning in self._conventions.model_calls_by_presence)
+            if value is None:
+                continue
+            if value in rule.calls:
+                return SpanOutcome.COUNTED
+            if value in rule.steps:
+                return SpanOutcome.STEP
+            if value in rule.others:
+                return SpanOutcome.NO_CALL
+            unlisted = value
+        has_usage = any(meaning in values for meaning in self._conventions.model_calls_by_presence)
+        if unlisted is None and has_usage:
+            return SpanOutcome.COUNTED
+        if not has_usage and "request_model" not in values:
+            return SpanOutcome.NO_CALL
+        _count_name(self.counts.operations, unlisted or "none")
+        return SpanOutcome.UNKNOWN_OPERATION
 
-    def _version(self, span: Span, values: dict[str, Any]) -> str | None:
+    def _version(self, span: Span, values: dict[str, Any], *, is_answered: bool) -> str | None:
+        """Return the version of a call; if nothing answered, the model that answered its route last."""
+        route = span.scope.resource.get(self._model_attribute), values.get("request_model", "")
+        if self._version_order[0] == "response_model" and route[1]:
+            if not is_answered:
+                return self._answered.get(route, str(route[1]))
+            if len(self._answered) >= MAX_ROUTES:
+                self._answered.clear()
+            self._answered[route] = values["response_model"]
         for meaning in self._version_order:
             version = values.get(meaning)
             if version is not None:
@@ -182,13 +228,11 @@ class CallReader:
         return None
 
     def _trust_of(self, scope: str) -> ScopeTrust | None:
-        if scope not in self._trust and len(self._trust) < MAX_UNLISTED_SCOPES:
+        if scope not in self._trust and len(self._trust) < MAX_UNLISTED:
             self._trust[scope] = self._conventions.trust_of(scope)
         trust = self._trust[scope] if scope in self._trust else self._conventions.trust_of(scope)
         if trust is None:
-            unlisted = self.counts.unlisted
-            name = scope if scope in unlisted or (len(unlisted) < MAX_UNLISTED_SCOPES and is_name(scope)) else OTHER
-            unlisted[name] += 1
+            _count_name(self.counts.unlisted, scope)
         return trust
 
     def _latency(self, span: Span, faults: list[tuple[str, ValueReason]]) -> float | None:
@@ -249,7 +293,31 @@ class CallReader:
 def _is_estimated(trust: ScopeTrust, values: dict[str, Any]) -> bool:
     if trust.tokens == "reported" or values.get("is_stream") is False:
         return False
-    evidence = trust.evidence
-    if evidence is None or evidence.meaning not in values:
-        return True
-    return bool(evidence.contains) and evidence.contains not in str(values[evidence.meaning])
+    return not _holds(trust.evidence, values)
+
+
+def _holds(evidence: Evidence | None, values: dict[str, Any]) -> bool:
+    return evidence is not None and evidence.holds(values)
+
+
+def _check_usage(values: dict[str, Any], faults: list[tuple[str, ValueReason]], *, are_parts_beside: bool) -> None:
+    """Make each count contain its parts, remove impossible ones, and mark by None a cost that tokens do not give."""
+    for whole, names in PARTS:
+        parts = [values[name] for name in names if name in values]
+        if whole not in values or not parts:
+            continue
+        if are_parts_beside:
+            values[whole] += sum(parts)
+        elif sum(parts) > values[whole]:
+            faults.append((whole, ValueReason.INCONSISTENT))
+            for name in (whole, *names):
+                values.pop(name, None)
+    if values.get("cost_usd") is None and (
+        values.get("service_tier") not in ORDINARY_TIERS or any(values.get(name) for name in AUDIO)
+    ):
+        values["cost_usd"] = None
+        faults.append(("cost_usd", ValueReason.NO_PRICE))
+
+
+def _count_name(counts: Counter[str], name: str) -> None:
+    counts[name if name in counts or (len(counts) < MAX_UNLISTED and is_name(name)) else OTHER] += 1

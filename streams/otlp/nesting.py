@@ -1,28 +1,34 @@
-"""Of nested model calls one counts: two instrumentations, or client and server, describe the same call twice.
+"""Of several descriptions of a model call one counts: two instrumentations, or client and server, describe it twice.
 
 A model call counts unless one of its ancestors in the trace is a model call, so of nested calls the outermost counts:
 it has the application's name and its prompt. Where the outermost did not observe a value, or only estimated it, the
-value of the call inside is taken, if there is exactly one and both wait.
+value of the call inside is taken, if there is exactly one and both wait. A tool or an agent between them makes the
+inner call one of its own.
 
 Spans arrive in any order, and children usually before their parents. A call therefore waits until the chain of its
-parents ends in a known model call or a root, at most `wait_s`. After that it counts, except if a call of another scope
-in the same trace has counted whose time contains it: the chain between them is missing, and counting both could count
-tokens twice. A call that arrives when a call inside of it has counted does not count.
+parents ends in a known model call, a step or a root, at most `wait_s`. A call that arrives when a call inside of it has
+counted does not count.
+
+Calls of which neither is known to be inside of the other are compared (`_Trace.is_twin`): two of different scopes whose
+times contain each other are one call if they have the same response id, or if nothing contradicts it and the chain
+between them is not known. Order does not matter: a call is compared with all that have counted, and with those that
+wait and contain it.
 
 Memory is bounded by the number of spans: the oldest traces are forgotten first. A span that arrives again while its
 trace is remembered does not count again.
 """
 
+import itertools
 import time
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable
-from enum import StrEnum
 from typing import NamedTuple
 
 import msgspec
 from barograph.text.content import ANSWER_HASH, PROMPT_HASH
 
 from barograph_server.streams.otlp.model_call import ModelCall
+from barograph_server.streams.otlp.rejection import SpanOutcome
 from barograph_server.streams.otlp.settings import OtlpSettings
 
 MAX_REMEMBERED_SPANS = 100_000
@@ -31,24 +37,12 @@ MAX_WAITING = 20_000
 """Model calls that wait for parents: at most 60 MB. Beyond it, the oldest no longer waits."""
 MAX_WAITING_IN_TRACE = 1_000
 """Model calls of one trace that wait for parents."""
-MAX_INTERVALS = 256
-"""Calls of one trace whose times are remembered."""
+MAX_COUNTED = 256
+"""Calls of one trace that counted and with which later ones are compared: the last ones."""
 _TOLERANCE_NS = 100_000_000
 """Clocks of client and server differ."""
 _MAX_DEPTH = 1_000
 """Longest chain of parents that is followed; a circle ends there."""
-
-
-class SpanOutcome(StrEnum):
-    """What happened to a span."""
-
-    COUNTED = "counted"
-    NESTED = "nested"
-    """A model call inside of another, or around one that has counted."""
-    DUPLICATE = "duplicate"
-    """The span was received before."""
-    NO_CALL = "no-call"
-    """Not a model call: an agent, a chain, retrieval, a tool, an HTTP request."""
 
 
 class Candidate(NamedTuple):
@@ -59,20 +53,31 @@ class Candidate(NamedTuple):
     parent_id: bytes
     """Empty for a root."""
     call: ModelCall | None
+    outcome: SpanOutcome = SpanOutcome.NO_CALL
+    """What the span is, if it describes no model call."""
 
 
 class _Node(msgspec.Struct, gc=False):
     parent_id: bytes
     is_call: bool = False
     """Whether a model call waits or has counted here."""
+    is_step: bool = False
+    """Whether calls inside are other calls than those around."""
     covers: bool = False
     """Whether a call inside has counted."""
 
 
-class _Interval(msgspec.Struct, gc=False):
+class _Counted(msgspec.Struct, gc=False, frozen=True):
+    """What is remembered of a call that counted."""
+
     scope: str
+    parent_id: bytes
     start_ns: int
     end_ns: int
+    response_id: str | None
+    models: frozenset[str]
+    tokens: tuple[int | None, int | None]
+    """Input and output tokens; None if they are estimated or not known."""
 
 
 class _Trace(msgspec.Struct, gc=False):
@@ -81,10 +86,41 @@ class _Trace(msgspec.Struct, gc=False):
     waiting: dict[bytes, ModelCall] = {}
     inner: dict[bytes, list[ModelCall]] = {}
     """Waiting call → the calls inside of it."""
-    intervals: tuple[_Interval, ...] = ()
-    """Times of calls that counted."""
+    counted: tuple[_Counted, ...] = ()
     covered: dict[bytes, None] = {}
     """Parents that have not arrived and have an inner call that counted."""
+
+    described: dict[bytes, _Counted] = {}
+    """What would be remembered of calls that wait, as far as they were compared."""
+
+    def describe(self, call: ModelCall) -> _Counted:
+        """Return what would be remembered of a call that waits."""
+        description = self.described.get(call.span_id)
+        if description is None:
+            description = self.described[call.span_id] = _counted(call)
+        return description
+
+    def missing_parent(self, parent_id: bytes) -> bytes:
+        """Return the nearest ancestor that has not arrived; empty if the chain ends in a root or a step."""
+        for _ in range(_MAX_DEPTH):
+            node = self.nodes.get(parent_id) if parent_id else None
+            if node is None:
+                return parent_id
+            parent_id = b"" if node.is_step else node.parent_id
+        return b""
+
+    def is_twin(self, one: _Counted, other: _Counted) -> bool:
+        """Return whether two calls, neither of which is known to be inside of the other, are one."""
+        if one.scope == other.scope or not (_contains(one, other) or _contains(other, one)):
+            return False
+        if one.response_id and other.response_id:
+            return one.response_id == other.response_id
+        if one.models.isdisjoint(other.models) or _differ(one.tokens[1], other.tokens[1]):
+            return False
+        if one.parent_id == other.parent_id:
+            return None not in one.tokens and one.tokens == other.tokens
+        # With the same end of what is known above them, they are side by side.
+        return self.missing_parent(one.parent_id) != self.missing_parent(other.parent_id)
 
 
 class NestedCalls:
@@ -114,20 +150,21 @@ class NestedCalls:
         """Add the spans of one export request, and return the calls that count now."""
         touched: dict[bytes, _Trace] = {}
         deadline_s = self._clock() + self._wait_s
-        for trace_id, span_id, parent_id, call in candidates:
+        for trace_id, span_id, parent_id, call, outcome in candidates:
             trace = touched.get(trace_id)
             if trace is None:
                 trace = touched[trace_id] = self._trace(trace_id)
             if span_id in trace.nodes:
                 self.outcomes[SpanOutcome.DUPLICATE] += 1
                 continue
-            trace.nodes[span_id] = _Node(parent_id, is_call=call is not None)
+            is_step = call is None and outcome is SpanOutcome.STEP
+            trace.nodes[span_id] = _Node(parent_id, is_call=call is not None, is_step=is_step)
             self.remembered += 1
             if span_id in trace.covered:
                 del trace.covered[span_id]
                 self._cover(trace, span_id)
             if call is None:
-                self.outcomes[SpanOutcome.NO_CALL] += 1
+                self.outcomes[outcome] += 1
                 continue
             trace.waiting[span_id] = call
             self.waiting += 1
@@ -186,19 +223,25 @@ class NestedCalls:
         if trace is not None and span_id in trace.waiting:
             self._decide(trace, trace.waiting[span_id], counting)
 
-    def _decide(self, trace: _Trace, call: ModelCall, counting: list[ModelCall]) -> None:
-        """Decide a call whose chain of parents stays unknown."""
-        if any(_contains(outer, call) for outer in trace.intervals):
-            self._nest(trace, call)
+    def _decide(self, trace: _Trace, call: ModelCall, counting: list[ModelCall], *, is_placed: bool = False) -> None:
+        """Count a call that is inside of no other, unless it is the twin of one that counts.
+
+        Args:
+            is_placed: all its ancestors are known, so that no call that waits is around it.
+        """
+        candidate, waiting = trace.describe(call), () if is_placed else trace.waiting.values()
+        around = (trace.describe(each) for each in waiting if each is not call and _contains(each, call))
+        if any(trace.is_twin(each, candidate) for each in itertools.chain(trace.counted, around)):
+            self._nest(trace, call, SpanOutcome.TWIN)
         else:
-            self._count(trace, call, counting)
+            self._count(trace, call, counting, candidate)
 
     def _resolve(self, trace: _Trace, counting: list[ModelCall]) -> None:
         """Decide the waiting calls of a trace whose chain of parents is known."""
         if len(trace.waiting) == 1:
             (call,) = trace.waiting.values()
             if not call.parent_id and not trace.nodes[call.span_id].covers:
-                self._count(trace, call, counting)
+                self._decide(trace, call, counting, is_placed=True)
                 return
         for call in [each for each in trace.waiting.values() if trace.nodes[each.span_id].covers]:
             self._nest(trace, call)
@@ -215,7 +258,7 @@ class NestedCalls:
             elif is_known:
                 outermost.append(call)
         for call in outermost:
-            self._count(trace, call, counting)
+            self._decide(trace, call, counting, is_placed=True)
 
     def _outer_call(self, trace: _Trace, call: ModelCall) -> tuple[bytes | None, bool]:
         """Return the outermost known model call around a call, and whether all its ancestors are known."""
@@ -226,23 +269,24 @@ class NestedCalls:
             node = trace.nodes.get(parent_id)
             if node is None:
                 return outer_id, False
+            if node.is_step:
+                return outer_id, True
             if node.is_call and parent_id != call.span_id:
                 outer_id = parent_id
             parent_id = node.parent_id
         return None, True
 
-    def _nest(self, trace: _Trace, call: ModelCall) -> None:
+    def _nest(self, trace: _Trace, call: ModelCall, outcome: SpanOutcome = SpanOutcome.NESTED) -> None:
         """Do not count a call. Calls inside of it are judged by what is around it."""
-        self.outcomes[SpanOutcome.NESTED] += 1
+        self.outcomes[outcome] += 1
         self._end(trace, call)
         trace.nodes[call.span_id].is_call = False
         trace.inner.pop(call.span_id, None)
 
-    def _count(self, trace: _Trace, call: ModelCall, counting: list[ModelCall]) -> None:
+    def _count(self, trace: _Trace, call: ModelCall, counting: list[ModelCall], counted: _Counted) -> None:
         self.outcomes[SpanOutcome.COUNTED] += 1
         self._end(trace, call)
-        if len(trace.intervals) < MAX_INTERVALS:
-            trace.intervals += (_Interval(call.scope.name, call.start_ns, call.end_ns),)
+        trace.counted = (*trace.counted, counted)[-MAX_COUNTED:]
         self._cover(trace, call.parent_id)
         inner = trace.inner.pop(call.span_id, [])
         if len(inner) == 1:
@@ -251,6 +295,7 @@ class NestedCalls:
 
     def _end(self, trace: _Trace, call: ModelCall) -> None:
         del trace.waiting[call.span_id]
+        trace.described.pop(call.span_id, None)
         self.waiting -= 1
         self.waiting_chars -= call.content_chars
 
@@ -263,7 +308,7 @@ class NestedCalls:
             if node is None:
                 trace.covered[parent_id] = None
                 return
-            if node.covers:
+            if node.covers or node.is_step:
                 return
             node.covers = True
             parent_id = node.parent_id
@@ -316,9 +361,19 @@ def _is_usage(meaning: str) -> bool:
     return meaning.endswith("_tokens") or meaning == "cost_usd"
 
 
-def _contains(outer: _Interval, call: ModelCall) -> bool:
-    return (
-        outer.scope != call.scope.name
-        and outer.start_ns - _TOLERANCE_NS <= call.start_ns
-        and call.end_ns <= outer.end_ns + _TOLERANCE_NS
-    )
+def _counted(call: ModelCall) -> _Counted:
+    values = call.values
+    models = (values.get("request_model"), values.get("response_model"))
+    # Some name a model with its provider.
+    names = frozenset(name.rpartition("/")[2] for name in models if name)
+    tokens = (None, None) if call.tokens_estimated else (values.get("input_tokens"), values.get("output_tokens"))
+    response_id = values.get("response_id")
+    return _Counted(call.scope.name, call.parent_id, call.start_ns, call.end_ns, response_id, names, tokens)
+
+
+def _contains(outer: _Counted | ModelCall, inner: _Counted | ModelCall) -> bool:
+    return outer.start_ns - _TOLERANCE_NS <= inner.start_ns and inner.end_ns <= outer.end_ns + _TOLERANCE_NS
+
+
+def _differ(one: int | None, other: int | None) -> bool:
+    return one is not None and other is not None and one != other

@@ -76,6 +76,26 @@ class SpanReason(StrEnum):
     )
 
 
+class SpanOutcome(StrEnum):
+    """What happened to a span that was not rejected."""
+
+    COUNTED = "counted"
+    NESTED = "nested"
+    """A model call inside of another, or around one that has counted."""
+    TWIN = "twin"
+    """Another description of a call that counts, with which it has no known parent in common."""
+    STREAM_START = "stream-start"
+    """The request of a stream, whose call another record describes."""
+    DUPLICATE = "duplicate"
+    """The span was received before."""
+    UNKNOWN_OPERATION = "unknown-operation"
+    """It has a model or tokens, and the table of conventions does not know what it does."""
+    STEP = "step"
+    """A tool or an agent: model calls inside of it are other calls than one around it."""
+    NO_CALL = "no-call"
+    """Not a model call: a chain, retrieval, embeddings, an HTTP request."""
+
+
 class ValueReason(StrEnum):
     """Why a value of a model call counts as not observed."""
 
@@ -99,6 +119,15 @@ class ValueReason(StrEnum):
     NOT_FINITE = "not-finite", "NaN, infinity"
     NOT_A_NAME = "not-a-name", "a text that does not look like a name: it could be of a prompt or an error message"
     AFTER_END = "after-end", "a first token before the start or after the end"
+    INCONSISTENT = (
+        "inconsistent",
+        "more cached tokens than input tokens, or more tokens of reasoning than output tokens: none of them is known, "
+        "and neither is the cost",
+    )
+    NO_PRICE = (
+        "no-price",
+        "the cost of tokens of audio, or of a service tier such as `batch`: a contract has no prices for them",
+    )
     INSTRUMENTATION_ERROR = (
         "instrumentation-error",
         "an error of the instrumentation's own code, listed in the table of trust: the call itself did not fail",

@@ -145,6 +145,9 @@ class ContractCosts:
         """
         contract = self._registry().contracts.get(prediction.model)
         metrics = prediction.metrics
+        if metrics and metrics.get(COST, 0.0) is None:  # tokens do not give it
+            prediction.metrics = {name: value for name, value in metrics.items() if name != COST} or None
+            return
         if contract is None or not contract.prices or not metrics or COST in metrics:
             return
         tokens = {name: metrics[name] for name in TOKEN_METRICS if name in metrics}

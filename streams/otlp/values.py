@@ -38,7 +38,7 @@ class UnreadableValue(Exception):
 
 
 def member_of(value: Any, member: str) -> Any:
-    """Return one member of a JSON text, or the whole for an empty name; None if the member is missing.
+    """Return a member of a JSON text by its path, or the whole for an empty one; None if the member is missing.
 
     Of a list, such as MLflow's linked prompts, the first element counts.
 
@@ -57,7 +57,9 @@ def member_of(value: Any, member: str) -> Any:
         parsed = parsed[0] if parsed else {}
     if not isinstance(parsed, dict):
         raise UnreadableValue(ValueReason.WRONG_TYPE)
-    return parsed.get(member)
+    for name in member.split("."):
+        parsed = parsed.get(name) if isinstance(parsed, dict) else None
+    return parsed
 
 
 def read_value(form: Form, unit: Unit, value: Any) -> Any:

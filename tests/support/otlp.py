@@ -22,6 +22,8 @@ INSTRUMENTATIONS = (
     *("genai-openai-default", "genai-openai-content", "v2-default", "v2-latest"),
     *("openllmetry", "openinference", "openlit", "litellm"),
 )
+RECORDED = ("logfire", "langfuse", "pydantic-ai", "anthropic")
+"""Calls of other clients, to a server with fixed usage."""
 RECEIVED_MS = 1_795_792_020_000
 """A time shortly after all golden files were recorded, Unix milliseconds."""
 

@@ -54,15 +54,15 @@ CHANGE = MetricLabel("change", ("new", "revised"))
 SPAN_OUTCOME = MetricLabel(
     "outcome",
     (
-        *("counted", "nested", "duplicate", "no-call", "bad-id", "too-many-attributes", "bad-time", "future-time"),
-        *("too-old", "missing-model", "missing-version"),
+        *("counted", "nested", "twin", "stream-start", "duplicate", "unknown-operation", "step", "no-call"),
+        *("bad-id", "too-many-attributes", "bad-time", "future-time", "too-old", "missing-model", "missing-version"),
     ),
 )
 VALUE_REASON = MetricLabel(
     "reason",
     (
         *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
-        "instrumentation-error",
+        *("instrumentation-error", "inconsistent", "no-price"),
     ),
 )
 FACT_REASON = MetricLabel(
@@ -220,8 +220,8 @@ SPANS = MetricFamily(
     "spans_total",
     "counter",
     "",
-    "Spans of OTLP exports: model calls that counted, nested ones that did not, duplicates, spans that are no model "
-    "calls, and rejected spans by reason.",
+    "Spans of OTLP exports: model calls that counted, those that did not by reason, duplicates, spans that are no "
+    "model calls, and rejected spans by reason.",
     ("otlp",),
     "",
     (SPAN_OUTCOME,),

@@ -24,7 +24,9 @@ def cost(
     reasoning_output_tokens: float | None = None,
     at: datetime | None = None,
 ) -> float | None:
-    """Return what a call cost in US dollars; None if no price matches, or a count that has a price is not known.
+    """Return what a call cost in US dollars; None if no price matches, or its tokens do not give it.
+
+    They do not if a count that has a price is not known, or is smaller than its parts.
 
     Cached input tokens, and those written to a cache, are part of the input tokens, and tokens of reasoning of the
     output tokens; each is charged once. If they are not known, all input and output tokens have the ordinary price.
@@ -89,8 +91,6 @@ def _charge(
         return 0.0 if is_free else None
     rest, total = tokens, 0.0
     for count, price in parts:
-        # More cached tokens than tokens would be charged twice.
-        part = min(count or 0.0, rest)
-        total += part * (ordinary if price is None else price)
-        rest -= part
-    return total + rest * ordinary
+        total += (count or 0.0) * (ordinary if price is None else price)
+        rest -= count or 0.0
+    return total + rest * ordinary if rest >= 0 else None

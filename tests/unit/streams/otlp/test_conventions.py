@@ -1,0 +1,292 @@
+"""Spans of instrumentations that count or name differently: rows, tokens and costs are those of the provider."""
+
+import itertools
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from barograph import cost, parse_contract
+
+from barograph_server.streams.otlp.ingest import IngestReport
+from barograph_server.streams.otlp.rejection import SpanOutcome, ValueReason
+from barograph_server.streams.otlp.run import TOKEN_METRICS, ContractCosts
+from barograph_server.streams.otlp.settings import OtlpSettings
+from barograph_server.streams.registry.registry import Registry
+from barograph_server.streams.runtime.metrics_report import Report
+from barograph_server.warehouse.operations import metrics
+from tests.support.otlp import CALL, RECORDED, export_of, exports, make_ingest, predictions, span
+
+CONTRACT = parse_contract("""
+contract: 1
+model: support-bot
+prices:
+  - {version: "gpt-4o*", input: 2.5, cached_input: 1.25, output: 10}
+  - {version: "claude*", input: 3, cached_input: 0.3, cache_write: 3.75, output: 15}
+  - {version: "text-embedding-3-small", input: 0.02}
+""")
+OPENAI = (200 * 2.5 + 800 * 1.25 + 50 * 10) / 1e6
+"""The published formula for 1,000 input tokens, 800 of them cached, and 50 output tokens."""
+ANTHROPIC = (100 * 3 + 900 * 0.3 + 200 * 3.75 + 50 * 15) / 1e6
+"""The published formula for 100 input tokens, 900 read from the cache, 200 written to it, and 50 output tokens."""
+COSTS = {
+    "logfire": [OPENAI] * 3 + [ANTHROPIC],
+    "langfuse": [OPENAI] * 3 + [ANTHROPIC],
+    "pydantic-ai": [OPENAI] * 2,
+    "anthropic": [ANTHROPIC],
+}
+DROPPED = {"logfire": {SpanOutcome.STREAM_START: 1}, "anthropic": {SpanOutcome.TWIN: 1}}
+
+
+def cost_of(event: dict[str, Any]) -> float | None:
+    tokens = {name: event["metrics"][name] for name in TOKEN_METRICS if name in event["metrics"]}
+    return cost(CONTRACT, event["version"], **tokens, at=datetime(2026, 11, 27, tzinfo=UTC))
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_calls_are_rows_with_the_costs_of_the_provider(name: str) -> None:
+    ingest = make_ingest()
+    events = predictions(exports(name), ingest=ingest)
+    assert [cost_of(event) for event in events] == pytest.approx(COSTS[name])
+    reported = [event["metrics"]["cost_usd"] for event in events if "cost_usd" in event["metrics"]]
+    assert reported == pytest.approx(COSTS[name] if name in ("logfire", "pydantic-ai") else [])
+    outcomes = {each: n for each, n in ingest.nested.outcomes.items() if each not in ("counted", "no-call", "step")}
+    assert outcomes == DROPPED.get(name, {})
+    assert [dict(each) for each in (ingest.not_observed, ingest.unknown, ingest.unlisted, ingest.operations)] == [
+        {}
+    ] * 4
+
+
+def test_streams_of_logfire_and_pydantic_ai_have_their_times() -> None:
+    logged = predictions(exports("logfire"))[1]
+    assert logged["context"]["stream"] == "true"
+    assert logged["latency_ms"] == pytest.approx(66.799115)
+    assert predictions(exports("pydantic-ai"))[1]["metrics"]["ttft_ms"] == pytest.approx(457.004178)
+    # A request that failed has no log record: its span is the call.
+    failed = span(attributes=CALL | {"error.type": "RateLimitError"}, status={"code": 2})
+    assert [each["error"] for each in predictions([export_of(failed, scope="logfire.openai")])] == ["RateLimitError"]
+
+
+CLAUDE = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-x"}
+CACHED = {"gen_ai.usage.cache_read.input_tokens": 900, "gen_ai.usage.cache_creation.input_tokens": 200}
+EXCLUSIVE = CLAUDE | CACHED | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}
+MLFLOW = {"mlflow.spanType": '"CHAT_MODEL"', "mlflow.llm.model": '"gpt-4o"'}
+MLFLOW_USAGE = '{"input_tokens": 1000, "output_tokens": 50, "cache_read_input_tokens": 800}'
+MLFLOW_CLAUDE = (
+    '{"input_tokens": 100, "output_tokens": 50, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 200}'
+)
+
+
+@pytest.mark.parametrize(
+    ("scope", "attributes", "expected"),
+    [
+        ("openlit.instrumentation.anthropic", EXCLUSIVE, ANTHROPIC),
+        ("opentelemetry.instrumentation.bedrock", EXCLUSIVE | {"gen_ai.provider.name": "aws.bedrock"}, ANTHROPIC),
+        ("opentelemetry.instrumentation.anthropic", EXCLUSIVE | {"gen_ai.usage.input_tokens": 1200}, ANTHROPIC),
+        ("mlflow.tracing.provider", MLFLOW | {"mlflow.chat.tokenUsage": MLFLOW_USAGE}, OPENAI),
+        (
+            "mlflow.tracing.provider",
+            {
+                "mlflow.spanType": '"CHAT_MODEL"',
+                "mlflow.llm.model": '"claude-x"',
+                "mlflow.message.format": '"anthropic"',
+                "mlflow.chat.tokenUsage": MLFLOW_CLAUDE,
+            },
+            ANTHROPIC,
+        ),
+        (
+            "langfuse-sdk",
+            {
+                "langfuse.observation.type": "generation",
+                "langfuse.observation.model.name": "gpt-4o",
+                "langfuse.observation.usage_details": '{"input": 200, "input_cache_read": 800, "output": 30,'
+                ' "output_reasoning": 20}',
+            },
+            OPENAI,
+        ),
+    ],
+)
+def test_what_the_input_tokens_contain_by_convention(scope: str, attributes: dict[str, Any], expected: float) -> None:
+    """Hand-made after the source of the instrumentations."""
+    (event,) = predictions([export_of(span(attributes=attributes), scope=scope)])
+    assert cost_of(event) == pytest.approx(expected)
+
+
+def test_an_impossible_combination_is_counted_and_has_no_cost() -> None:
+    ingest = make_ingest()
+    reasoning = CALL | {"gen_ai.usage.output_tokens": 5, "gen_ai.usage.reasoning.output_tokens": 6}
+    spans = [span("01", attributes=EXCLUSIVE), span("02", start_ms=1, attributes=reasoning)]
+    cached, thought = predictions([export_of(*spans)], ingest=ingest)
+    assert (cached["metrics"], cost_of(cached)) == ({"output_tokens": 50}, None)
+    assert thought["metrics"] == {"input_tokens": 7}
+    assert ingest.not_observed == {
+        ("input_tokens", ValueReason.INCONSISTENT): 1,
+        ("output_tokens", ValueReason.INCONSISTENT): 1,
+    }
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"openai.response.service_tier": "flex"},
+        {"gen_ai.openai.response.service_tier": "batch"},
+        {"gen_ai.usage.details.input_audio_tokens": 3},
+        {"llm.token_count.completion_details.audio": 3},
+    ],
+)
+def test_tokens_without_a_price_in_the_contract_have_no_cost(attributes: dict[str, Any]) -> None:
+    usage = {"gen_ai.request.model": "gpt-4o", "gen_ai.usage.output_tokens": 1}
+
+    def priced(further: dict[str, Any]) -> tuple[dict[str, Any], dict[Any, int]]:
+        add_cost = ContractCosts(lambda: Registry(contracts={"support-bot": CONTRACT})).add_cost
+        ingest = make_ingest(steps=[add_cost])
+        (event,) = predictions([export_of(span(attributes=CALL | usage | further))], ingest=ingest)
+        return event["metrics"], dict(ingest.not_observed)
+
+    assert "cost_usd" in priced({"openai.response.service_tier": "default"})[0]
+    values, not_observed = priced(attributes)
+    assert "cost_usd" not in values
+    assert not_observed == {("cost_usd", ValueReason.NO_PRICE): 1}
+    # What the instrumentation reports stays.
+    assert priced(attributes | {"operation.cost": 0.5}) == ({**values, "cost_usd": 0.5}, {})
+    assert cost(CONTRACT, "text-embedding-3-small", input_tokens=1_000_000) == 0.02
+
+
+def test_operations_are_understood_or_counted_by_name() -> None:
+    def outcome(attributes: dict[str, Any]) -> tuple[SpanOutcome, dict[str, int]]:
+        ingest = make_ingest()
+        predictions([export_of(span(attributes=attributes))], ingest=ingest)
+        (each,) = ingest.nested.outcomes
+        return each, dict(ingest.operations)
+
+    for name in ("chat.completions", "text.completions", "text_completions", "converse", "converse_stream"):
+        assert outcome(CALL | {"gen_ai.operation.name": name})[0] is SpanOutcome.COUNTED
+    for name in ("invoke_agent", "execute_tool"):
+        assert outcome(CALL | {"gen_ai.operation.name": name}) == (SpanOutcome.STEP, {})
+    assert outcome(CALL | {"gen_ai.operation.name": "embeddings"}) == (SpanOutcome.NO_CALL, {})
+    unknown = SpanOutcome.UNKNOWN_OPERATION
+    assert outcome(CALL | {"gen_ai.operation.name": "image"}) == (unknown, {"image": 1})
+    assert outcome({"gen_ai.request.model": "m"}) == (unknown, {"none": 1})
+    assert outcome({"langfuse.observation.type": "new", "gen_ai.usage.input_tokens": 1}) == (unknown, {"new": 1})
+    assert outcome({"gen_ai.operation.name": "new"}) == (SpanOutcome.NO_CALL, {})
+    # A kind that says nothing leaves the decision to the operation.
+    assert outcome(CALL | {"openinference.span.kind": "UNKNOWN"})[0] is SpanOutcome.COUNTED
+
+
+def test_operations_that_are_not_understood_are_in_metrics_and_log(capsys: pytest.CaptureFixture[str]) -> None:
+    ingest, report = make_ingest(), Report("otlp", "o-1")
+    findings = IngestReport(ingest, report)
+    image = CALL | {"gen_ai.operation.name": "image"}
+    predictions([export_of(*(span(f"{i:02}", attributes=image) for i in range(1, 4)))], ingest=ingest)
+    findings.update()
+    assert report.values(metrics.SPANS) == {("unknown-operation",): 3}
+    assert capsys.readouterr().out.count("image") == 1
+
+
+@pytest.mark.parametrize(("version", "expected"), [("response", "gpt-4o-1"), ("request", "gpt-4o")])
+def test_an_error_has_the_version_that_its_route_last_answered_with(version: Any, expected: str) -> None:
+    ingest = make_ingest(otlp=OtlpSettings(version=version))
+    request = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o"}
+    answer, error = request | {"gen_ai.response.model": "gpt-4o-1"}, request | {"error.type": "RateLimitError"}
+    # Logfire names the requested model as the one that answered.
+    logged = error | {"gen_ai.response.model": "gpt-4o"}
+    other = error | {"gen_ai.request.model": "gpt-5"}
+    each = (error, answer, error, logged, request, other)
+    spans = [span(f"{i + 1:02}", attributes=attributes, start_ms=i) for i, attributes in enumerate(each)]
+    versions = [event["version"] for event in predictions([export_of(*spans)], ingest=ingest)]
+    assert versions == ["gpt-4o", *[expected] * 4, "gpt-5"]
+    elsewhere = predictions([export_of(span(attributes=error, trace_id="0b"), service="web")], ingest=ingest)
+    assert elsewhere[0]["version"] == "gpt-4o"
+
+
+TOOL, AGENT = {"gen_ai.operation.name": "execute_tool"}, {"gen_ai.operation.name": "invoke_agent"}
+ANSWER = CALL | {"gen_ai.usage.output_tokens": 9}
+
+
+def one(scope: str, *members: Any, **more: Any) -> dict[str, Any]:
+    return export_of(span(*members, **more), scope=scope)
+
+
+def with_id(response_id: str) -> dict[str, Any]:
+    return CALL | {"gen_ai.response.id": response_id}
+
+
+TRACES: dict[str, tuple[int, list[dict[str, Any]]]] = {
+    "parallel calls of three SDKs, their agent still open": (
+        3,
+        [
+            one("a", "02", "99", duration_ms=300),
+            one("b", "03", "99", start_ms=10),
+            one("c", "04", "99", start_ms=20, duration_ms=50),
+        ],
+    ),
+    "the same under a chain": (
+        2,
+        [
+            one("a", "02", "99", duration_ms=300),
+            one("x", "03", "99", attributes={"openinference.span.kind": "CHAIN"}, duration_ms=200),
+            one("b", "04", "03", start_ms=10),
+        ],
+    ),
+    "a call in a tool in a call": (
+        2,
+        [
+            one("a", "01", duration_ms=500),
+            one("a", "02", "01", start_ms=10, attributes=TOOL, duration_ms=300),
+            one("a", "03", "02", start_ms=20),
+            one("b", "04", "03", start_ms=21, duration_ms=90),
+        ],
+    ),
+    "two instrumentations side by side, with the response's id": (
+        1,
+        [
+            one("x", "01", attributes=AGENT, duration_ms=500),
+            one("a", "02", "01", attributes=with_id("r-1")),
+            one("b", "03", "01", start_ms=1, attributes=with_id("r-1"), duration_ms=98),
+        ],
+    ),
+    "two instrumentations side by side, with the same tokens": (
+        1,
+        [one("a", "02", "99", attributes=ANSWER), one("b", "03", "99", attributes=ANSWER, duration_ms=90)],
+    ),
+    "two calls whose ids differ, with an unknown chain": (
+        2,
+        [
+            one("a", "02", "98", attributes=with_id("r-1"), duration_ms=300),
+            one("b", "03", "99", attributes=with_id("r-2")),
+        ],
+    ),
+    "two models at once, with an unknown chain": (
+        2,
+        [
+            one("a", "02", "98", duration_ms=300),
+            one("b", "03", "99", attributes=CALL | {"gen_ai.request.model": "n"}),
+        ],
+    ),
+    "client and server, the chain between them lost": (
+        1,
+        [
+            one("a", "01", duration_ms=300),
+            one("b", "03", "02", start_ms=10, attributes=CALL | {"gen_ai.request.model": "openai/m"}),
+            one("x", "04", "01", attributes={"http.url": "x"}),
+        ],
+    ),
+    "client and server under an open span, the chain between them lost": (
+        1,
+        [one("a", "01", "99", duration_ms=300), one("b", "03", "02", start_ms=10)],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TRACES)
+def test_rows_are_calls_in_any_order_and_grouping(name: str) -> None:
+    expected, spans = TRACES[name]
+    for order in itertools.permutations(spans):
+        for grouped in (order, [{"resourceSpans": [part for each in order for part in each["resourceSpans"]]}]):
+            assert len(predictions(grouped)) == expected, [each["resourceSpans"][0] for each in order]
+
+
+def test_a_call_that_counted_late_does_not_suppress_the_call_around_its_tool() -> None:
+    ingest = make_ingest()
+    _, spans = TRACES["a call in a tool in a call"]
+    rows = [len(predictions([each], ingest=ingest)) for each in (spans[2], spans[1], spans[0])]
+    assert rows == [1, 0, 1], "each wait ends before the next span arrives"
