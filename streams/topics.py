@@ -60,6 +60,11 @@ class Topics:
         return f"{self.prefix}{PROMPTS_TOPIC}"
 
     @property
+    def waiting_answers(self) -> str:
+        """Answers whose judge does not answer, until the evaluator calls it again."""
+        return f"{self.prefix}waiting-answers"
+
+    @property
     def all(self) -> tuple[str, ...]:
         return (
             self.predictions,
@@ -71,6 +76,7 @@ class Topics:
             self.dead_letters,
             self.model_health,
             self.prompts,
+            self.waiting_answers,
         )
 
 

@@ -81,7 +81,7 @@ def trained_groups(layout: Layout) -> Iterator[tuple[int, int, FieldBaseline, Sl
             continue
         for column, field in enumerate(layout.fields):
             counts = field.slices.get(name)
-            if counts is not None:
+            if counts is not None and (any(counts.cells) or counts.invalid):
                 yield row, column, field, counts
 
 

@@ -89,9 +89,20 @@ class Layout:
         return slice(cells.start, cells.stop + FieldColumn.NULL)
 
     def event_cells(self, field: int) -> slice:
-        """Return the columns of the cells and `invalid`: together they count each event once."""
+        """Return the columns of the cells and `invalid`: together they count each event of the field once."""
         cells = self.cells(field)
         return slice(cells.start, cells.stop + FieldColumn.INVALID + 1)
+
+    def field_events(self, counts: IntArray) -> IntArray:
+        """Count the events of each field, shape (..., n_fields), of counts of shape (..., width).
+
+        These are all events, but without the failed ones that lack a value of the answer.
+        """
+        if not self.fields:
+            return np.zeros((*counts.shape[:-1], 0), dtype=np.int64)
+        bounds = np.stack([self.starts, self.columns(FieldColumn.INVALID) + 1], axis=1).ravel()
+        events: IntArray = np.add.reduceat(counts, bounds, axis=-1)[..., ::2]
+        return events
 
     def span(self, field_from: int, field_to: int) -> slice:
         """Return the columns of the fields [field_from, field_to): cells and tails."""

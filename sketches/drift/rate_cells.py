@@ -15,11 +15,10 @@ from barograph_server.sketches.baseline.groups import (
     VerdictGroups,
     as_columns,
     flatten_slices,
-    reference_slices,
     shared,
     trained_groups,
 )
-from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, IntArray, Layout
 from barograph_server.sketches.drift.rates import RATE_KINDS
 
 
@@ -35,16 +34,15 @@ class RateCells(VerdictGroups):
     Attributes:
         kind_index: Index into `RATE_KINDS` of each group, shape (G,).
         base_k: Training rows that count, shape (G,).
-        base_n: All training rows of the slice, shape (G,); at least 1.
+        base_n: All training rows of the field in the slice, shape (G,); at least 1.
         counted: Training rows that were counted, shape (G,): base_k but for `unseen`.
         base_phi: Variance of base_k relative to a count of independent rows, shape (G,); 1 but for `unseen`.
     """
 
     def __init__(self, layout: Layout) -> None:
         rows, phi = array("q"), array("d")
-        references = reference_slices(layout)
         for row, column, field, counts in trained_groups(layout):
-            n = layout.baseline.slice_rows[references[row]]
+            n = sum(counts.cells) + counts.invalid
             tail = int(layout.starts[column]) + field.n_cells
             for index, kind in enumerate(RATE_KINDS):
                 if not kind.applies_to(field):
@@ -82,9 +80,11 @@ class RateCells(VerdictGroups):
         return k
 
     def n(self, counts: IntArray) -> IntArray:
-        """Return all events of each group's slice, shape (W, G), of counts of shape (W, n_slices, width)."""
-        n: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
-        return n
+        """Return all events of each group's field and slice, shape (W, G), of counts of shape (W, n_slices, width)."""
+        if not counts[:, :, ERRORS].any():
+            n: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
+            return n
+        return self.layout.field_events(counts)[:, self.slice_index, self.field_index]
 
     def select(self, chosen: NDArray[np.bool_]) -> RateCells:
         """Return some groups, a mask of shape (G,)."""

@@ -87,9 +87,7 @@ def learn_variation(
             window_bins = bins.window_bins(counts)
             scores.append(psi_values(bins.base_bins, window_bins, bins.starts))
             ranks.append(mean_ranks(bins, window_bins))
-            rows = np.stack(
-                [counts[..., layout.event_cells(i)].sum(axis=-1) for i in range(len(layout.fields))], axis=-1
-            )
+            rows = layout.field_events(counts)
             rate_scores.append((rates.k(counts), rows[:, rates.slice_index, rates.field_index]))
         learned = _learn_bins(bins, scores, season, length.hours, shorter[0])
         of_bins = np.where(bins_of_rates < 0, 1.0, np.append(learned.of_bins, 1.0)[bins_of_rates])

@@ -99,8 +99,8 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
                 *required_acls("prompts", topics),
             )
         case "evaluator":
-            predictions = topics.predictions
-            return (_read(predictions), _write(predictions), *_member("evaluator", topics, transactions=True))
+            own = topics.predictions, topics.waiting_answers
+            return (*map(_read, own), *map(_write, own), *_member("evaluator", topics, transactions=True))
         case "otlp":
             # Read on the topics of the Collector, whose names only the settings have, is granted beside these.
             return (_write(topics.predictions), *_member("otlp", topics, transactions=True))

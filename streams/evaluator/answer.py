@@ -119,7 +119,7 @@ def _answer(event: _AnswerEvent) -> Answer | None:
     context = {name: text_of(each) for name, each in event.context.items() if name not in (PROMPT_TEXT, ANSWER_TEXT)}
     return Answer(
         event.model,
-        event.version,
+        _valid(event.version),
         _valid(event.id),
         at_ms,
         _valid(text),

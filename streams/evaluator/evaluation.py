@@ -1,6 +1,6 @@
 """Evaluations of answers, and their events."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
@@ -31,7 +31,7 @@ class NoResult(StrEnum):
     SKIPPED_BUDGET = "skipped-budget"
     """The hourly budget is used up."""
     SKIPPED_LAG = "skipped-lag"
-    """The answer was received too long ago: the evaluator skips calls of judges until it has caught up."""
+    """The answer was received too long ago, or waited for so long, because judges took their time for others."""
     INTERNAL = "internal-error"
     """The evaluator has a bug; the log has the error."""
 
@@ -58,6 +58,13 @@ class Evaluation:
     def answer_class(self) -> str | None:
         """`faulty`, `sound`, or None without a result."""
         return None if self.is_faulty is None else FAULTY if self.is_faulty else SOUND
+
+    def after(self, earlier: "Evaluation") -> "Evaluation":
+        """Return the evaluation with what an earlier try used, too."""
+        names = {**earlier.metrics, **self.metrics}
+        return replace(
+            self, metrics={name: earlier.metrics.get(name, 0.0) + self.metrics.get(name, 0.0) for name in names}
+        )
 
 
 def failed(reason: NoResult) -> Evaluation:

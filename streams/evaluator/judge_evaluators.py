@@ -19,7 +19,7 @@ from barograph_server.streams.evaluator.judges.chat import ChatModel, ChatParame
 from barograph_server.streams.evaluator.judges.consistency import COMPARISONS, mean_similarity, sample_answers
 from barograph_server.streams.evaluator.judges.context import CONTEXT_RULES, DocumentContext
 from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
-from barograph_server.streams.evaluator.judges.errors import JudgeSettingsError
+from barograph_server.streams.evaluator.judges.errors import JudgeErrorCode, JudgeSettingsError
 from barograph_server.streams.evaluator.judges.judge import Judge, JudgeVerdict
 from barograph_server.streams.evaluator.judges.retries import CallRetries, RetryingEndpoint
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, parse_rubric
@@ -29,6 +29,8 @@ from barograph_server.streams.unencrypted import is_loopback
 _KEY = "evaluator.key"
 _OF_EVENTS = frozenset(("prompt", "answer"))
 """Inputs of rubrics that events contain; `context` is selected from documents."""
+_WITHOUT_LINE = (None, JudgeErrorCode.BREAKER)
+"""Errors without a line of the log: that of a breaker repeats the ones that opened it, for every answer."""
 
 
 class JudgeEvaluators:
@@ -76,7 +78,7 @@ class JudgeEvaluators:
             except AnswerCheckError:
                 return failed(NoResult.TOO_LONG)
             verdict = judge.evaluate(JudgedTexts(answer.question or "", answer.text, documents))
-            if verdict.error is not None:
+            if verdict.error not in _WITHOUT_LINE:
                 self._log.warning("no verdict", endpoint=endpoint.name, error=verdict.error, reason=verdict.message)
             return _evaluation(verdict, endpoint)
 
@@ -180,7 +182,8 @@ def build_consistency(
             asks_logprob = False
         metrics = call_metrics(endpoint, samples.input_tokens, samples.output_tokens, samples.attempts)
         if samples.error is not None:
-            log.warning("no verdict", error=samples.error.code, reason=str(samples.error))
+            if samples.error.code not in _WITHOUT_LINE:
+                log.warning("no verdict", error=samples.error.code, reason=str(samples.error))
             return Evaluation(metrics=metrics, error=samples.error.code.value)
         if samples.mean_logprob is not None:
             metrics["mean_logprob"] = samples.mean_logprob

@@ -37,6 +37,7 @@ def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> 
         )
         schedule.start()
         with closing(judges):
-            services.run(processor, GROUP, [SourceTopic(settings.topics.predictions, "predictions")], shutdown)
+            sources = [SourceTopic(name, label) for name, label in processor.topics.items()]
+            services.run(processor, GROUP, sources, shutdown)
 
     return run_processor("evaluator", settings, work)

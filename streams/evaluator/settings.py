@@ -53,9 +53,11 @@ class EvaluatorSettings:
     lag_s: Annotated[
         float,
         Setting(
-            NumberKind(1.0, 86_400.0), "age at which an answer is too old for a judge, in seconds since Kafka has it"
+            NumberKind(1.0, 86_400.0),
+            "age at which an answer is too old for a judge, in seconds since Kafka has it; it waits until then if the "
+            "judge does not answer",
         ),
-    ] = 300.0
+    ] = 21_600.0
 
     def endpoints_by_name(self) -> dict[str, JudgeEndpoint]:
         """Return the endpoints by name."""

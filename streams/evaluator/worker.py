@@ -3,6 +3,9 @@
 Evaluations and the offsets of their answers are committed in one Kafka transaction, so that each chosen answer has one
 evaluation of each evaluator, whatever is killed. A call of a judge is not part of the transaction: after a crash, the
 calls of the uncommitted transaction are repeated, and only the repeated ones are recorded.
+
+An answer whose judge does not answer goes to `waiting-answers` in the same transaction, and is read from there until it
+has a result or is too old.
 """
 
 import hashlib
@@ -14,16 +17,19 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
 import structlog
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 from barograph.values import encode_event
 
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Membership
 from barograph_server.streams.broker.client import PartitionId
-from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.broker.transactions import Message, Transactions
 from barograph_server.streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
 from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
+from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
+from barograph_server.streams.evaluator.judges.errors import OF_ENDPOINT
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 
@@ -34,7 +40,9 @@ MAX_ANSWERS = 50
 READ_S = 1.0
 """How long answers are collected for one transaction."""
 JUDGE_S = 40.0
-"""Seconds in which judges may begin the calls of a transaction; answers that still wait then are skipped."""
+"""Seconds in which judges may begin the calls of a transaction; the other answers are written to `waiting-answers`."""
+RETRY_S = 10.0
+"""Pause of the answers that wait, after a transaction in which none of them could be evaluated."""
 POLL_S = 1.0
 """How often the group is polled during evaluations."""
 KNOWN_EVALUATIONS = 100_000
@@ -47,9 +55,7 @@ class _Task:
     """An evaluation that is due."""
 
     evaluator: ActiveEvaluator
-    answer: Answer
-    share: float
-    received_ms: int
+    due: DueAnswer
 
 
 def _key(evaluator: ActiveEvaluator, answer: Answer) -> bytes:
@@ -76,18 +82,21 @@ class EvaluatorProcessor:
 
         Args:
             parallel: calls of judges at the same time.
-            lag_s: age since receipt at which judges skip an answer.
+            lag_s: age since receipt at which an answer is too old for judges.
         """
         self._evaluators, self._report = evaluators, report
-        self._predictions = settings.topics.predictions
+        self._predictions, self._waiting = settings.topics.predictions, settings.topics.waiting_answers
+        self.topics = {self._predictions: "predictions", self._waiting: "waiting-answers"}
+        """The topics that it reads, with their labels in metrics."""
         self._lag_s, self._monotonic, self._clock = lag_s, monotonic, clock
-        self._consumer = AssignedConsumer(
-            settings, GROUP, {self._predictions: "predictions"}, report, poll_messages=POLL_MESSAGES
-        )
+        self._consumer = AssignedConsumer(settings, GROUP, self.topics, report, poll_messages=POLL_MESSAGES)
         self._transactions = Transactions(settings, GROUP, report)
         self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="judge")
         self._done: OrderedDict[bytes, None] = OrderedDict()
-        self._polled_s = monotonic()
+        self._polled_s = self._retry_s = monotonic()
+        self._has_waiting = False
+        self._answered_ms: dict[str, int] = {}
+        """Endpoint → when it last answered."""
         self._log = structlog.get_logger().bind(processor=GROUP, instance=settings.instance)
 
     def run(self, stop: threading.Event) -> None:
@@ -108,10 +117,16 @@ class EvaluatorProcessor:
         membership = consumer.membership()
         tasks: dict[bytes, _Task] = {}
         n_answers, began_s = 0, self._monotonic()
+        waiting = [partition for partition in consumer.positions if partition[0] == self._waiting]
+        consumer.pause(waiting if began_s < self._retry_s else ())
         while not stop.is_set() and n_answers < MAX_ANSWERS and self._monotonic() - began_s < READ_S:
             portion = consumer.read(membership)
-            for _, messages, _ in portion.messages:
+            for topic, messages, _ in portion.messages:
                 for message in messages:
+                    if topic == self._waiting:
+                        n_answers += 1
+                        tasks.update(self._read_waiting(message))
+                        continue
                     for answer, received_ms in self._read(message):
                         n_answers += 1
                         tasks.update(self._tasks(answer, received_ms))
@@ -119,13 +134,28 @@ class EvaluatorProcessor:
                 consumer.handle_error(error, partition)
         if not consumer.positions or not (tasks or consumer.has_uncommitted):
             return
-        events = self._evaluate(list(tasks.values()), membership, stop)
-        if events is None:
+        ordered = sorted(tasks.values(), key=lambda task: task.evaluator.is_judge)
+        written = self._evaluate(ordered, membership, stop)
+        if written is None:
             return
-        consumer.commit(self._transactions, [(self._predictions, {"value": event}) for event in events], membership)
+        consumer.commit(self._transactions, written, membership)
         self._remember(tasks)
-        self._report.count_committed(len(events), "published")
+        has_result = [topic == self._predictions for topic, _ in written]
+        self._plan_retry(has_result, [task.due.has_waited for task in ordered])
+        self._report.count_committed(sum(has_result), "published")
         self._report.heartbeat.record_work()
+
+    def _plan_retry(self, has_result: list[bool], has_waited: list[bool]) -> None:
+        """Pause the answers that wait if a transaction had some of them, and a result for none."""
+        retried = [result for result, waited in zip(has_result, has_waited, strict=True) if waited]
+        if retried and not any(retried):
+            self._retry_s = self._monotonic() + RETRY_S
+        if not all(has_result) and not self._has_waiting:
+            self._log.warning(
+                "answers wait for a judge",
+                action=f"None, if it answers soon: it is called again until they are {self._lag_s:,.0f} s old.",
+            )
+        self._has_waiting = not all(has_result) or (self._has_waiting and not retried)
 
     def _read(self, message: Any) -> Iterator[tuple[Answer, int]]:
         is_arrow = _IS_ARROW in (message.headers() or ())
@@ -143,7 +173,20 @@ class EvaluatorProcessor:
             if is_chosen(evaluator.model, answer.id, share):
                 key = _key(evaluator, answer)
                 if key not in self._done:
-                    yield key, _Task(evaluator, answer, share, received_ms)
+                    yield key, _Task(evaluator, DueAnswer(answer, evaluator.name, share, received_ms))
+
+    def _read_waiting(self, message: Any) -> dict[bytes, _Task]:
+        reason = "its judge is no longer in the contract"
+        try:
+            due = decode_due(message.value() or b"")
+            for evaluator in self._evaluators.by_model.get(due.answer.model, ()):
+                if evaluator.name == due.evaluator:
+                    return {_key(evaluator, due.answer): _Task(evaluator, due)}
+        except msgspec.DecodeError:
+            reason = "it is no record of this release"
+        position = f"{message.topic()}/{message.partition()}/{message.offset()}"
+        self._log.warning("waiting answer left out", position=position, reason=reason)
+        return {}
 
     def _remember(self, keys: Collection[bytes]) -> None:
         self._done.update(dict.fromkeys(keys))
@@ -152,15 +195,15 @@ class EvaluatorProcessor:
 
     # ------------------------------------------------------------------------------------------ evaluating
 
-    def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[bytes] | None:
-        """Evaluate all tasks; None if a stop was requested first, so that nothing may be committed."""
+    def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[Message] | None:
+        """Evaluate all tasks, checks first; None if a stop was requested first, so that nothing may be committed."""
         until_s = self._monotonic() + JUDGE_S
         judges = [task for task in tasks if task.evaluator.is_judge]
         calls = [self._pool.submit(self._judge, task, until_s) for task in judges]
         # A member that evaluates must go on polling, and must not fetch what it cannot evaluate yet.
         self._consumer.pause(self._consumer.positions)
         try:
-            events = [self._check(task, membership) for task in tasks if not task.evaluator.is_judge]
+            messages = [self._check(task, membership) for task in tasks if not task.evaluator.is_judge]
             while not stop.is_set() and not all(each.done() for each in calls):
                 self._consumer.keep_polling(membership, 0.1)
                 self._report.heartbeat.record_work()
@@ -170,34 +213,45 @@ class EvaluatorProcessor:
                 each.cancel()
         if stop.is_set():
             return None
-        self._consumer.pause(())
-        return [*events, *(each.result() for each in calls)]
+        return [*messages, *(each.result() for each in calls)]
 
-    def _check(self, task: _Task, membership: Membership) -> bytes:
+    def _check(self, task: _Task, membership: Membership) -> Message:
         if self._monotonic() - self._polled_s > POLL_S:
             self._consumer.keep_polling(membership, 0.0)
             self._report.heartbeat.record_work()
             self._polled_s = self._monotonic()
-        return self._run(task)
-
-    def _judge(self, task: _Task, until_s: float) -> bytes:
-        """Call the judge, unless the answer waits for too long or the budget is used up."""
-        if self._monotonic() > until_s or self._clock() - task.received_ms / 1000 > self._lag_s:
-            return _encode(task, failed(NoResult.SKIPPED_LAG), 0.0)
-        if not task.evaluator.budget.take_call():
-            return _encode(task, failed(NoResult.SKIPPED_BUDGET), 0.0)
-        return self._run(task)
-
-    def _run(self, task: _Task) -> bytes:
         began_s = self._monotonic()
-        evaluation = task.evaluator.evaluate(task.answer)
-        return _encode(task, evaluation, (self._monotonic() - began_s) * 1000)
+        evaluation = task.evaluator.evaluate(task.due.answer)
+        return self._publish(task, evaluation, (self._monotonic() - began_s) * 1000)
 
+    def _judge(self, task: _Task, until_s: float) -> Message:
+        """Call the judge. The answer waits if the endpoint fails or time is short, and after a wait also for budget."""
+        due, endpoint = task.due, task.evaluator.settings.endpoint
+        if self._clock() - due.received_ms / 1000 > self._lag_s:
+            return self._publish(task, due.last or failed(NoResult.SKIPPED_LAG))
+        if self._monotonic() > until_s:
+            return self._wait(due.waiting(due.last or failed(NoResult.SKIPPED_LAG)))
+        if not task.evaluator.budget.take_call():
+            skipped = failed(NoResult.SKIPPED_BUDGET)
+            if due.last is None:
+                return self._publish(task, skipped)
+            return self._wait(due.waiting(skipped.after(due.last)))
+        began_s = self._monotonic()
+        evaluation = task.evaluator.evaluate(due.answer)
+        now_ms, latency_ms = int(self._clock() * 1000), (self._monotonic() - began_s) * 1000
+        if evaluation.error not in OF_ENDPOINT and evaluation.metrics.get("calls"):
+            self._answered_ms[endpoint] = now_ms
+        if due.last is not None:
+            evaluation = evaluation.after(due.last)
+        waiting = due.after_try(evaluation, self._answered_ms.get(endpoint, -1), now_ms)
+        return self._publish(task, evaluation, latency_ms) if waiting is None else self._wait(waiting)
 
-def _encode(task: _Task, evaluation: Evaluation, latency_ms: float) -> bytes:
-    evaluator = task.evaluator
-    return encode_event(
-        evaluation_event(
-            evaluator.contract, evaluator.name, evaluator.version, task.answer, task.share, evaluation, latency_ms
+    def _wait(self, due: DueAnswer) -> Message:
+        return self._waiting, {"value": msgspec.json.encode(due)}
+
+    def _publish(self, task: _Task, evaluation: Evaluation, latency_ms: float = 0.0) -> Message:
+        evaluator, due = task.evaluator, task.due
+        event = evaluation_event(
+            evaluator.contract, evaluator.name, evaluator.version, due.answer, due.share, evaluation, latency_ms
         )
-    )
+        return self._predictions, {"value": encode_event(event)}

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from barograph.contract import CONFIDENCE, Contract, Field, FieldType
 from barograph.contract.check import default_source
-from barograph.events import MAPS, SCORES
+from barograph.events import CONTEXT, FEATURES, MAPS, SCORES
 
 from barograph_server.sketches.baseline.baseline import FieldBaseline
 from barograph_server.streams.events.hashed_values import hashed_sources
@@ -14,6 +14,14 @@ LATENCY = "latency_ms"
 """The source that the latency objective is about."""
 SCORES_PREFIX = f"{SCORES}."
 """Prefix of the sources of single scores."""
+
+
+_OF_REQUEST = (f"{FEATURES}.", f"{CONTEXT}.")
+
+
+def is_of_answer(source: str) -> bool:
+    """Whether only an answer has the source, so that a failed prediction without it lacks nothing."""
+    return not source.startswith(_OF_REQUEST)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from barograph_server.sketches.sketch.categorical import UnseenCategories
 from barograph_server.sketches.sketch.merge import N_MOMENTS, NumberSummary
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 from barograph_server.streams.events.columns import INVALID_TEXT, EventColumns
-from barograph_server.streams.events.projection import LATENCY, field_of
+from barograph_server.streams.events.projection import LATENCY, field_of, is_of_answer
 from barograph_server.streams.sketcher.grouping import CodedDimension, PaneGroups
 from barograph_server.streams.sketcher.pane_summary import PaneSummary
 from barograph_server.streams.sketcher.slices import SliceCoder
@@ -36,6 +36,7 @@ class SeriesCoder:
         declared = {field.name: field for field in contract.fields}
         fields = [declared.get(field.name) or field_of(field, contract) for field in layout.fields]
         self.sources = [field.source for field in fields]
+        self.are_of_answer = [is_of_answer(source) for source in self.sources]
         self.types = [field.type for field in fields]
         self.kinds = [field.sketch for field in fields]
         self.slow_ms = contract.slo.latency_ms
@@ -62,6 +63,8 @@ def summarise_panes(
 ) -> list[PaneSummary]:
     """Summarise events of one model and baseline.
 
+    A failed event without a value in a field of the answer does not count in this field.
+
     Args:
         events: ordered by pane.
         pane: shape (n,), numbers the pane of each event from 0.
@@ -81,6 +84,7 @@ def summarise_panes(
     bounds = np.searchsorted(pane, np.arange(n_panes + 1))
     in_order = not series.dimensions and len(events) >= FEW_IN_PANE * n_panes
     orders: dict[int, NDArray[np.int64]] = {}
+    has_failed = bool(events.errors.any())
     counts[:, :, EVENTS] = groups.number()
     for column, mask in _header(events, series.slow_ms):
         counts[:, :, column] = groups.number(mask)
@@ -93,6 +97,8 @@ def summarise_panes(
                 texts = pa.nulls(len(events), pa.string())
             cell = _category_cells(cells, texts)
             block[:, :, : cells.n_codes] = groups.count(cell, cells.n_codes)
+            if has_failed and series.are_of_answer[i]:
+                block[:, :, cells.null] -= groups.number(events.errors & (cell == cells.null))
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
             continue
         values = _field_numbers(events, series.sources[i], series.types[i])
@@ -107,6 +113,8 @@ def summarise_panes(
         else:
             _count_numbers(cells, values, groups, block)
             panes, field_moments, field_sketches = summariser.by_group(values, finite, bounds)
+        if has_failed and series.are_of_answer[i]:
+            block[:, :, cells.null] -= groups.number(events.errors & np.isnan(values))
         moments[panes, i] = field_moments
         for p, sketch in zip(panes, field_sketches, strict=True):
             sketches[p][i] = sketch

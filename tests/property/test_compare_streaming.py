@@ -61,6 +61,11 @@ def training_table(name: str) -> pa.Table:
 
 def production_table(name: str) -> pa.Table:
     table = TABLES[name](np.random.default_rng(11), ROWS)
+    if name == "regression":
+        errors = np.random.default_rng(5).choice(["", "timeout"], ROWS, p=[0.9, 0.1])
+        table = table.append_column("error", pa.array(errors))
+        forecast = np.where(errors == "", table["forecast"].to_numpy(), np.nan)
+        table = table.set_column(table.column_names.index("forecast"), "forecast", pa.array(forecast, from_pandas=True))
     # Arrow cannot reorder views of texts.
     views = {field.name: pa.string() for field in table.schema if pa.types.is_string_view(field.type)}
     table = table.cast(pa.schema([pa.field(f.name, views.get(f.name, f.type)) for f in table.schema]))
@@ -87,6 +92,8 @@ def served(contract: Contract, table: pa.Table, roles: dict[str, Any]) -> pa.Tab
         elif pa.types.is_time(column.type):
             column = column.cast(pa.int32())
         columns[source] = column
+    if "error" in table.column_names:
+        columns["error"] = table["error"]
     times = np.zeros(table.num_rows, np.int64)
     if "time" in roles:
         times, _, _ = read_times_ms(memory_table("production", table), roles["time"])

@@ -32,7 +32,7 @@ NUMBERS = st.sampled_from(
     ]
 ) | st.floats(-20, 20)
 TEXTS = st.sampled_from([*COLOURS, "mauve", "", INVALID_TEXT, None])
-EVENT = st.tuples(st.integers(0, 3), NUMBERS, NUMBERS, TEXTS, TEXTS, TEXTS)
+EVENT = st.tuples(st.integers(0, 3), NUMBERS, NUMBERS, TEXTS, TEXTS, TEXTS, st.booleans())
 
 
 def registry(dimensions: int, retained: bool) -> Registry:
@@ -64,8 +64,8 @@ def registry(dimensions: int, retained: bool) -> Registry:
         pane_s=PANE_S,
         fields=(
             Field(name="x", source="features.x", type="float"),
-            Field(name="n", source="features.n", type="float"),
-            Field(name="colour", source="features.colour", type="category"),
+            Field(name="n", source="metrics.n", type="float"),
+            Field(name="colour", source="class", type="category"),
         ),
         slices=tuple(
             Slice(name=cut.name, source=cut.source, sketches=("x", "n") if retained and cut.name == "d0" else ())
@@ -77,7 +77,7 @@ def registry(dimensions: int, retained: bool) -> Registry:
 
 def columns(events: list[Any], dimensions: int) -> EventColumns:
     n = len(events)
-    pane, x, whole, colour, *texts = zip(*events, strict=True) if events else ((),) * 6
+    pane, x, whole, colour, *texts, failed = zip(*events, strict=True) if events else ((),) * 7
     return EventColumns(
         "m",
         np.array(pane, dtype=np.int64) * PANE_S * 1000 + 7,
@@ -87,10 +87,10 @@ def columns(events: list[Any], dimensions: int) -> EventColumns:
         np.zeros(n, dtype=np.int32),
         ("1",),
         np.zeros(n, dtype=np.int32),
-        np.zeros(n, dtype=bool),
-        {"features.x": np.array(x, dtype=np.float64), "features.n": np.array(whole, dtype=np.float64)},
+        np.array(failed, dtype=bool),
+        {"features.x": np.array(x, dtype=np.float64), "metrics.n": np.array(whole, dtype=np.float64)},
         {
-            "features.colour": pa.array(colour, pa.string()),
+            "class": pa.array(colour, pa.string()),
             **{f"context.d{i}": pa.array(texts[i % len(texts)], pa.string()) for i in range(dimensions)},
         },
     )
@@ -111,7 +111,7 @@ def cells_of(value: Any) -> set[str]:
 def plainly(events: list[Any], dimensions: int) -> dict[int, dict[tuple[str, str, str], int]]:
     """Counts by pane, and within it by slice, field and column, event by event."""
     counts: dict[int, dict[tuple[str, str, str], int]] = defaultdict(lambda: defaultdict(int))
-    for pane, x, whole, colour, *texts in events:
+    for pane, x, whole, colour, *texts, failed in events:
         slices = ["all"]
         for i in range(dimensions):
             text = texts[i % len(texts)]
@@ -119,7 +119,8 @@ def plainly(events: list[Any], dimensions: int) -> dict[int, dict[tuple[str, str
         for name in slices:
             counts[pane * PANE_S][name, "", "events"] += 1
             for field, value in (("x", x), ("n", whole), ("colour", colour)):
-                for column in cells_of(value):
+                # A failed event lacks no output.
+                for column in cells_of(value) - ({"null"} if failed and field != "x" else set()):
                     counts[pane * PANE_S][name, field, column] += 1
     return counts
 

@@ -90,7 +90,8 @@ class Pipeline:
     def create(self, source_partitions: int = 1) -> None:
         topics, appended = self.topics, {"message.timestamp.type": "LogAppendTime"}
         source, compacted = {**appended, "max.message.bytes": str(1 << 20)}, {"cleanup.policy": "compact"}
-        expected = [NewTopic(name, source_partitions, 1, config=source) for name in (topics.predictions, topics.labels)]
+        sources = topics.predictions, topics.labels, topics.waiting_answers
+        expected = [NewTopic(name, source_partitions, 1, config=source) for name in sources]
         expected.append(NewTopic(topics.partials, self.partials_partitions, 1, config=appended))
         expected += [
             NewTopic(name, 1, 1) for name in (topics.predictions_dead, topics.labels_dead, topics.partials_dead)

@@ -94,6 +94,14 @@ def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
         TopicSpec(
             topics.prompts, 1, {"cleanup.policy": "compact", **timed}, {"min.compaction.lag.ms": str(7 * _DAY_MS)}
         ),
+        # Their text is kept for no longer than they may wait (`evaluator.lag_s`), and a day more.
+        TopicSpec(
+            topics.waiting_answers,
+            settings.predictions_partitions,
+            inner,
+            {"retention.ms": str(2 * _DAY_MS)},
+            can_grow=True,
+        ),
     )
 
 

@@ -96,7 +96,7 @@ def sample_answers(
             greedy = calls.complete(ChatRequest(messages, replace(parameters, temperature=0.0), logprobs=True))
             mean_logprob, lacks_logprobs = greedy.mean_logprob, greedy.mean_logprob is None
         except JudgeError as error:
-            lacks_logprobs = error.code is JudgeErrorCode.REFUSED and not error.is_of_endpoint
+            lacks_logprobs = error.code is JudgeErrorCode.REFUSED
     return AnswerSamples(
         tuple(texts),
         mean_logprob,

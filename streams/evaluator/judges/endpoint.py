@@ -23,9 +23,12 @@ _CODES = {
 _HINTS = {
     400: "Check the length of the texts, and that the server supports `json_schema`",
     401: "Check the key",
+    402: "Check the account",
     403: "Check the key",
     404: "Check the path and the name of the model",
 }
+_DENIALS = (401, 402, 403, 404)
+"""Statuses of a wrong key, model or path, or an account without credit, which every call to the endpoint gets."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,11 +103,11 @@ class ChatEndpoint:
             return answer.body
         if status in (429, 503):
             wait_s = answer.retry_after_s
-            raise JudgeError(JudgeErrorCode.OVERLOADED, f"{what}.", status=status, retry_after_s=wait_s)
+            raise JudgeError(JudgeErrorCode.OVERLOADED, f"{what}.", retry_after_s=wait_s)
         if status >= 500 or status == 408:
-            raise JudgeError(JudgeErrorCode.ERROR, f"{what}.", status=status)
+            raise JudgeError(JudgeErrorCode.ERROR, f"{what}.")
         hint = "Write the final URL" if 300 <= status < 400 else _HINTS.get(status, "Check the settings")
-        raise JudgeError(JudgeErrorCode.REFUSED, f"{what}. {hint}.", status=status)
+        raise JudgeError(JudgeErrorCode.DENIED if status in _DENIALS else JudgeErrorCode.REFUSED, f"{what}. {hint}.")
 
     def _body(self, request: ChatRequest) -> dict[str, Any]:
         body: dict[str, Any] = {

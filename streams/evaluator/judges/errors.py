@@ -8,6 +8,7 @@ class JudgeErrorCode(StrEnum):
 
     TIMEOUT = "judge-timeout"
     UNREACHABLE = "judge-unreachable"
+    DENIED = "judge-denied"
     REFUSED = "judge-refused"
     OVERLOADED = "judge-overloaded"
     ERROR = "judge-error"
@@ -23,24 +24,21 @@ class JudgeErrorCode(StrEnum):
 _TRANSIENT = frozenset(
     {JudgeErrorCode.TIMEOUT, JudgeErrorCode.UNREACHABLE, JudgeErrorCode.OVERLOADED, JudgeErrorCode.ERROR}
 )
-_OF_ALL_CALLS = frozenset({401, 403, 404})
-"""Statuses of a wrong key, model or path, which every call to the endpoint gets."""
+OF_ENDPOINT = _TRANSIENT | {JudgeErrorCode.DENIED, JudgeErrorCode.BREAKER}
+"""Errors of the endpoint: the same request may succeed later."""
 
 
 class JudgeError(Exception):
     """A call without a usable answer. The text says why and what to do, and holds nothing of the answer."""
 
-    def __init__(
-        self, code: JudgeErrorCode, message: str, *, status: int | None = None, retry_after_s: float = 0.0
-    ) -> None:
+    def __init__(self, code: JudgeErrorCode, message: str, *, retry_after_s: float = 0.0) -> None:
         """Describe the failure.
 
         Args:
-            status: the status of HTTP, if the endpoint answered with one that is not 200.
             retry_after_s: the shortest pause before a retry that the endpoint asks for.
         """
         super().__init__(message)
-        self.code, self.status, self.retry_after_s = code, status, retry_after_s
+        self.code, self.retry_after_s = code, retry_after_s
         self.attempts = 1
         """Requests that were sent for the call."""
 
@@ -52,7 +50,7 @@ class JudgeError(Exception):
     @property
     def is_of_endpoint(self) -> bool:
         """Whether other requests to the endpoint fail too, so that the circuit breaker counts the failure."""
-        return self.is_transient or self.status in _OF_ALL_CALLS
+        return self.code in OF_ENDPOINT
 
 
 class JudgeSettingsError(ValueError):

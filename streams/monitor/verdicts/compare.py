@@ -176,7 +176,7 @@ class _Comparison:
                 rows.append(self._slow(field))
             phis = self._phis(field)
             rows.append(self._psi(field, phis))
-            nulls = [(side.nulls(field), side.events) for side in self.sides]
+            nulls = [side.nulls(field) for side in self.sides]
             rows.append(self._rate(Measure(field.name, "null_rate", "counts"), nulls, self._phis(field, "null")))
             rows += self._shares(field, phis) if field.kind == "category" else self._numbers(field, phis)
         return rows

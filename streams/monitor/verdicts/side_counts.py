@@ -64,12 +64,13 @@ class SideCounts:
         total: IntArray = np.array([counts[:, column] for counts in self._counts], np.int64).sum(axis=0)
         return total
 
-    def nulls(self, field: AlignedField) -> IntArray:
-        """Count the events without the field, shape (W,)."""
-        nulls: IntArray = np.array([part.cells[:, FieldColumn.NULL] for part in self._members_of(field)], np.int64).sum(
-            axis=0
-        )
-        return nulls
+    def nulls(self, field: AlignedField) -> tuple[IntArray, IntArray]:
+        """Count the events without a value of the field, and all events of the field, each of shape (W,)."""
+        nulls, events = np.zeros((2, len(self.events)), np.int64)
+        for part, counts in zip(self._members_of(field), self._counts, strict=True):
+            nulls += part.cells[:, FieldColumn.NULL]
+            events += counts[:, part.member.layout.event_cells(part.field_index)].sum(axis=1)
+        return nulls, events
 
     def phi(self, field: AlignedField, window: str, rate: str | None = None) -> FloatArray:
         """Return overdispersion in windows of a length, shape (W,), weighted by the members' events.

@@ -96,7 +96,7 @@ def test_topics_whose_times_count_have_broker_timestamps_and_all_topics_the_pref
     )
     by_name = {spec.name: spec for spec in specs}
     single = ("predictions.dead", "labels.dead", "partials.dead", "dead-letters", "model-health", "prompts")
-    partitions = {"predictions": 6, "labels": 5, "partials": 3, **dict.fromkeys(single, 1)}
+    partitions = {"predictions": 6, "waiting-answers": 6, "labels": 5, "partials": 3, **dict.fromkeys(single, 1)}
     assert {name: spec.partitions for name, spec in by_name.items()} == {f"eu-{k}": n for k, n in partitions.items()}
     timed = {name for name, spec in by_name.items() if spec.enforced.get("message.timestamp.type") == "LogAppendTime"}
     assert timed == {f"eu-{name}" for name in ("predictions", "labels", "partials", "model-health", "prompts")}

@@ -40,6 +40,7 @@ from barograph_server.batch.compare.served import (
     OUTPUT_ROLES,
     EventTimes,
     ServedRows,
+    error_column_of,
     read_event_times,
     source_columns_of,
 )
@@ -202,7 +203,10 @@ class _Comparer:
         projection = build_projection(registry, contract.model)
         rows = ProductionPass(
             self.production,
-            ServedRows(counting, baseline.version, columns, options.roles.id, projection),
+            ServedRows(
+                *(counting, baseline.version, columns, options.roles.id, projection),
+                error_column_of(columns, self.production),
+            ),
             registry,
             times,
             periods,

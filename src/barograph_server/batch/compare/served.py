@@ -28,6 +28,7 @@ OUTPUT_ROLES = ("score", "class_", "latency")
 """The roles whose columns the outputs are read from, in the same order."""
 LAST_MS = (END_OF_TIME_S - 366 * 86_400) * 1000
 """Event times from here on count as missing: a period that contains them would end after the last time of tables."""
+ERROR = "error"
 ROW = "row"
 """Id of rows of a table without ids: counts do not depend on it."""
 
@@ -99,12 +100,19 @@ def source_columns_of(contract: Contract, roles: Roles, table: Table) -> dict[st
     return columns
 
 
+def error_column_of(columns: Mapping[str, str], table: Table) -> str | None:
+    """Return the column of texts `error`, as exported predictions have it, if no source is read from it."""
+    kind = table.columns.get(ERROR)
+    return ERROR if kind is not None and is_text(plain_type(kind)) and ERROR not in columns.values() else None
+
+
 class ServedRows:
     """Converts batches of production rows to events of one model and version.
 
     Args:
         columns: source → column, from `source_columns_of`.
         id_column: the column of ids; None if there is none.
+        error_column: the column of errors, from `error_column_of`: rows with one are failed predictions.
     """
 
     def __init__(
@@ -114,9 +122,10 @@ class ServedRows:
         columns: Mapping[str, str],
         id_column: str | None,
         projection: Projection,
+        error_column: str | None = None,
     ) -> None:
         self._model, self._version, self._projection = contract.model, version, projection
-        self._columns, self._id = dict(columns), id_column
+        self._columns, self._id = dict(columns) | ({ERROR: error_column} if error_column else {}), id_column
         # As in `load`: the publisher protects personal data, and there is none here.
         self._tables = PredictionTables(contract, version, Pii(Contract(model=contract.model), b""))
 
@@ -167,6 +176,11 @@ class ServedRows:
         at_ms = rows.column("at").cast(pa.int64()).to_numpy()
         numbers, texts = project_columns(BatchRows(rows.schema, [rows]), self._projection)
         zeros = np.zeros(n, np.int32)
+        failed = np.zeros(n, np.bool_)
+        if ERROR in rows.schema.names:
+            failed = pc.fill_null(pc.greater(pc.binary_length(rows.column(ERROR)), 0), False).to_numpy(
+                zero_copy_only=False
+            )
         return EventColumns(
             model=self._model,
             at_ms=at_ms,
@@ -176,7 +190,7 @@ class ServedRows:
             index=zeros,
             versions=(self._version,),
             version_code=zeros,
-            errors=np.zeros(n, np.bool_),
+            errors=failed,
             numbers=numbers,
             texts=texts,
         )

@@ -22,7 +22,7 @@ from barograph_server.sketches.baseline.baseline import (
 )
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.groups import reference_slices
-from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, IntArray, Layout
 from barograph_server.sketches.drift.psi import psi_values
 from barograph_server.sketches.drift.season import Season
 from barograph_server.sketches.drift.window_phi import TrainingLength, learn_variation, typical_length_s
@@ -30,6 +30,7 @@ from barograph_server.sketches.sketch.categorical import FrequentValue, UnseenCa
 from barograph_server.sketches.sketch.envelope import EnvelopeError, MixedSketches
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
 from barograph_server.streams.hour_of_week import compute_hours_of_week, hour_unit_s
+from barograph_server.streams.sketcher.count_panes import SeriesCoder
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import pane_sums
 from barograph_server.warehouse.history.pane_sums import PaneRange
@@ -90,7 +91,7 @@ def learn(
     range_ = RangeCounts(client, panes, layout)
     on_step("counting")
     counts, moments = range_.totals()
-    _check_totals(layout, counts)
+    _check_totals(layout, counts, contract)
     on_step("merging sketches")
     merged, notes = _merge_sketches(client, panes, layout, contract)
     fields = tuple(
@@ -149,16 +150,18 @@ def learn(
     )
 
 
-def _check_totals(layout: Layout, counts: IntArray) -> None:
-    """Check that the values of each field add up to the events; they do in completely written panes."""
-    for i, field in enumerate(layout.fields):
-        added = counts[:, layout.event_cells(i)].sum(axis=1)
-        if not np.array_equal(added, counts[:, EVENTS]):
-            row = int(np.flatnonzero(added != counts[:, EVENTS])[0])
-            raise CommandError(
-                f"Panes of field {field.name} in slice {layout.slices[row]} have {int(added[row]):,} values but "
-                f"{int(counts[row, EVENTS]):,} predictions: late events are being written. Try again in a minute."
-            )
+def _check_totals(layout: Layout, counts: IntArray, contract: Contract) -> None:
+    """Check that the values of each field add up to the events; they do in completely written panes.
+
+    Fields of the answer may lack failed predictions.
+    """
+    n, events = layout.field_events(counts), counts[:, EVENTS, None]
+    failed = counts[:, ERRORS, None] * np.array(SeriesCoder(layout, contract).are_of_answer)
+    for row, i in np.argwhere((n > events) | (n < events - failed)).tolist():
+        raise CommandError(
+            f"Panes of field {layout.fields[i].name} in slice {layout.slices[row]} have {int(n[row, i]):,} values but "
+            f"{int(counts[row, EVENTS]):,} predictions: late events are being written. Try again in a minute."
+        )
 
 
 def _learn_field(

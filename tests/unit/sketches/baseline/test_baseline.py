@@ -39,7 +39,7 @@ from barograph_server.sketches.baseline.cells import (
 )
 from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS
 from barograph_server.sketches.baseline.fit import bare_values, fit_problems
-from barograph_server.sketches.baseline.layout import EVENTS, HEADER, IntArray, Layout, LayoutError
+from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, HEADER, IntArray, Layout, LayoutError
 from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS
 from barograph_server.sketches.sketch.merge import N_MOMENTS
@@ -493,6 +493,10 @@ def test_rates_equal_a_plain_loop(baseline_of_bins: Baseline) -> None:
     rates = RateCells(layout)
     k, n = rates.k(counts), rates.n(counts)
     assert k.shape == n.shape == (5, rates.n_groups)
+    # Without failed events, every field has all events.
+    whole = counts.copy()
+    whole[:, :, ERRORS] = 0
+    assert (rates.n(whole) == whole[:, rates.slice_index, EVENTS]).all()
     groups = set()
     for group in range(rates.n_groups):
         row, column = int(rates.slice_index[group]), int(rates.field_index[group])
@@ -500,11 +504,11 @@ def test_rates_equal_a_plain_loop(baseline_of_bins: Baseline) -> None:
         name = judging_slice(layout.slices[row])
         trained = field.slices[name]
         assert k[:, group].tolist() == counts[:, row, layout.columns(kind.column)[column]].tolist()
-        assert n[:, group].tolist() == counts[:, row, EVENTS].tolist()
+        assert n[:, group].tolist() == counts[:, row, layout.event_cells(column)].sum(axis=1).tolist()
         counted = trained.count(kind.column)
         assert counted is not None
         assert rates.base_k[group] == counted + (trained.singletons if kind.name == "unseen" else 0)
-        assert rates.base_n[group] == baseline_of_bins.slice_rows[name]
+        assert rates.base_n[group] == sum(trained.cells) + trained.invalid
         groups.add((layout.slices[row], field.name, kind.name))
     assert ("all", "temp", "below") in groups
     assert ("all", "carrier", "unseen") in groups

@@ -27,6 +27,7 @@ from barograph_server.streams.evaluator.active import (
 from barograph_server.streams.evaluator.anchors import read_anchors
 from barograph_server.streams.evaluator.answer import Answer, read_answers
 from barograph_server.streams.evaluator.check_evaluators import Check, SetupError, build_check
+from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import Evaluation, is_chosen
 from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
 from barograph_server.streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
@@ -582,6 +583,22 @@ def test_retries_count_and_a_call_that_was_not_needed_is_given_back() -> None:
     assert budget.take_call()
     budget.charge({"calls": 9.0})
     assert not budget.take_call()
+
+
+def test_an_error_of_the_endpoint_waits_unless_the_endpoint_answers_for_others() -> None:
+    due, error = DueAnswer(ANSWER, "faithful", 1.0, 0), Evaluation(error="judge-timeout")
+    assert due.after_try(Evaluation(False), 0, 1) is due.after_try(Evaluation(error="judge-prose"), 0, 1) is None
+    breaker = Evaluation(error="judge-breaker")
+    # Nothing was answered since its latest request, or nothing was sent.
+    tries = [(error, -1, now_ms) for now_ms in range(1, 100)] + [(breaker, 99, 99)]
+    for evaluation, answered_ms, now_ms in [*tries, (error, 100, 100), (error, 101, 101)]:
+        again = due.after_try(evaluation, answered_ms, now_ms)
+        assert again is not None
+        due = decode_due(msgspec.json.encode(again))
+        assert (due.failures, due.answer, due.has_waited) == (max(0, now_ms - 99), ANSWER, True)
+    assert due.after_try(error, 102, 102) is None
+    used = {"calls": 4.0, "input_tokens": 11.0}
+    assert Evaluation(False, metrics={"calls": 1.0}).after(Evaluation(metrics=used)).metrics == {**used, "calls": 5.0}
 
 
 SAMPLED = Contract(

@@ -403,7 +403,8 @@ def test_exchanges_that_fail(serve: Serve) -> None:
 
 
 STATUSES = {
-    JudgeErrorCode.REFUSED: (302, 400, 401, 404, 422),
+    JudgeErrorCode.REFUSED: (302, 400, 422),
+    JudgeErrorCode.DENIED: (401, 402, 403, 404),
     JudgeErrorCode.ERROR: (408, 500, 502),
     JudgeErrorCode.OVERLOADED: (429, 503),
 }
@@ -415,10 +416,10 @@ def test_statuses(serve: Serve) -> None:
         server = serve(lambda handler, body, n: send(handler, secret, status, Retry_After="7"))  # noqa: B023
         error = failure(server.endpoint(KEY))
         assert error.retry_after_s == (7.0 if code is JudgeErrorCode.OVERLOADED else 0.0)
-        assert (error.code, error.status) == (code, status)
+        assert error.code is code
         assert str(status) in str(error)
-        assert error.is_transient == (code is not JudgeErrorCode.REFUSED), status
-        assert error.is_of_endpoint == (status not in (302, 400, 422)), status
+        assert error.is_transient == (code in (JudgeErrorCode.ERROR, JudgeErrorCode.OVERLOADED)), status
+        assert error.is_of_endpoint == (code is not JudgeErrorCode.REFUSED), status
 
 
 def test_answers_that_are_no_chat(serve: Serve) -> None:
