@@ -88,6 +88,9 @@ COMMANDS: dict[str, _Command] = {
     "evaluations": _Command(
         "Language models", "Show how many answers are faulty, by checks and judges, corrected by the labels of people."
     ),
+    "calls": _Command(
+        "Language models", "List single calls of a model: the newest, slowest, failed, most expensive or faulty ones."
+    ),
     "judges": _Command(
         "Language models",
         "Judge anchors, which are answers with known classes, and see whether a judge has drifted.",

@@ -81,7 +81,7 @@ def test_the_first_apply_creates_what_plan_shows_and_the_second_changes_nothing(
     assert not TopicAdmin(settings).read([settings.topics.predictions])
     plan = apply(settings, CONTRACT, BASELINE)
     assert plan.database == settings.warehouse.database
-    assert len(plan.topics) == 9
+    assert len(plan.topics) == 10
     assert apply(settings, CONTRACT, BASELINE).is_empty
     names = [settings.topics.predictions, settings.topics.labels, settings.topics.partials]
     states = TopicAdmin(settings).read(names)
@@ -98,7 +98,7 @@ def test_the_first_apply_creates_what_plan_shows_and_the_second_changes_nothing(
         assert baseline.effective_from.timestamp() == 0
         assert baseline.reason == "a test"
         recorded = {topic.name: (topic.topic_id, topic.partitions) for topic in queries.topics(client)}
-        assert len(recorded) == 9
+        assert len(recorded) == 10
         assert recorded[settings.topics.partials] == (partials.topic_id, 2)
 
 
@@ -111,7 +111,7 @@ def test_the_next_apply_completes_an_interrupted_one_and_resets_a_changed_topic(
     admin.delete_topics([topics.labels_dead])[topics.labels_dead].result()
     plan = apply(settings, CONTRACT, BASELINE)
     assert [change.spec.name for change in plan.topics] == [topics.labels_dead]
-    assert len(plan.topic_records) == 8
+    assert len(plan.topic_records) == 9
     assert not plan.baselines
     assert apply(settings, CONTRACT, BASELINE).is_empty
     changed = {"message.timestamp.type": "CreateTime", "retention.ms": "1000000"}

@@ -7,8 +7,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from barograph import parse_contract
+import pytest
+from barograph import dump_contract, parse_contract
 
+from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.run import ContractCosts
@@ -20,9 +22,10 @@ from barograph_server.warehouse.operations.serving_facts import (
     insert_serving_facts,
     store_serving_sections,
 )
-from barograph_server.warehouse.tables import insert_columns
+from barograph_server.warehouse.tables import insert_columns, insert_rows
+from tests.support.command_line import call_json, output_of
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
-from tests.support.warehouse import columns
+from tests.support.warehouse import columns, row
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
 HOUR_MS = 3_600_000
@@ -39,7 +42,8 @@ deployments:
 
 
 def record(client: Client, rows: list[dict[str, Any]]) -> None:
-    defaults = {"model": "answers", "version": "gpt-4", "at": NOW, "error": "", "metrics": {}, "context": {}}
+    defaults: dict[str, Any] = {"model": "answers", "version": "gpt-4", "at": NOW, "error": "", "class": ""}
+    defaults |= {"metrics": {}, "context": {}, "latency_ms": math.nan}
     filled = [{**defaults, "id": f"i{i}", "offset": i, **row} for i, row in enumerate(rows)]
     names = (*defaults, "id", "offset")
     table = {name: [row[name] for row in filled] for name in names}
@@ -150,3 +154,42 @@ def test_the_receiver_computes_a_cost_only_from_observed_tokens() -> None:
     # OpenLIT: a cost of 0 means that it knows no price.
     plain = {**tokens, "gen_ai.request.stream": False, "gen_ai.usage.cost": 0.0}
     assert math.isclose(received(TEXT, plain, scope="openlit.instrumentation.openai")["cost_usd"], 0.003)
+
+
+def test_calls_are_listed_from_the_worst_on_with_links_to_their_traces(
+    client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    address = engine.address(client.database)
+    for name in ("host", "port", "database", "password"):
+        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name.upper()}", str(getattr(address, name)))
+    contract = parse_contract(TEXT + 'trace_url: "https://traces.example/{trace_id}"\n')
+    insert_rows(client, "contracts", [row("contracts", model="answers", yaml=dump_contract(contract), applied_at=1)])
+    ids = [f"{i:032x}-{i:016x}" for i in range(4)]
+    at = int(time.time() * 1000) - 60_000
+    rows = [{"id": name, "at": at + i, "latency_ms": 100.0 * (4 - i)} for i, name in enumerate(ids)]
+    rows[1] |= {"metrics": {"cost_usd": 0.5}, "context": {"prompt": "a@1"}}
+    rows[2] |= {"error": "Timeout", "latency_ms": math.nan}
+    rows[3] |= {"metrics": {"cost_usd": 0.7}}
+    record(client, [*rows, {"id": "own", "at": at - 2 * HOUR_MS, "latency_ms": 9e9}])
+    context = {"kind": "check", "version": "gpt-4"}
+    evaluation = {"model": "answers.right", "at": at, "context": context}
+    record(client, [{**evaluation, "id": ids[0], "class": "sound"}, {**evaluation, "id": ids[3], "class": "faulty"}])
+
+    def listed(*words: str) -> list[tuple[str, str]]:
+        code, result = call_json(capsys, "calls", "--model", "answers", "--format", "json", *words)
+        assert code == 0
+        return [(each["call"]["id"], each["trace"]) for each in result["calls"]]
+
+    def linked(*chosen: int) -> list[tuple[str, str]]:
+        return [(ids[i], f"https://traces.example/{i:032x}") for i in chosen]
+
+    assert listed() == linked(3, 2, 1, 0)
+    assert listed("--slow") == linked(0, 1, 3)
+    assert listed("--slow", "--since", "1d", "--limit", "1") == [("own", "")]
+    assert listed("--failed") == linked(2)
+    assert listed("--costly") == linked(3, 1)
+    assert listed("--faulty") == linked(3)
+    text = output_of(capsys, 0, "calls", "--model", "answers", "--costly")
+    assert "a@1" in text
+    assert "0.7" in text
+    assert "exclude each other" in output_of(capsys, 1, "calls", "--model", "answers", "--slow", "--failed")

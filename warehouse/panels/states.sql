@@ -218,6 +218,7 @@ arrayMap(end -> (end + 3600,
 
 {# A problem: its level as a number, how far it is beyond its threshold, why, and its onset and the last time before it
    without it in Unix seconds. These are the problems of the traffic of each model, and its sums. #}
+{% set _TRAFFIC = "model, requests, errors, timed, slow, last_busy, silent_s, usual_s, is_late, hours, allowed_errors, allowed_slow" %}
 {% macro _traffic_problems(models) -%}
 SELECT
     model, requests, errors, timed, slow, last_busy, silent_s,
@@ -233,12 +234,12 @@ SELECT
     ]) AS problems
 FROM
 (
-    SELECT *,
+    SELECT {{ _TRAFFIC }}, failed_windows, slow_windows, failed_stable, slow_stable,
         arrayFirst(each -> each.1 > failed_stable, failed_windows).1 AS failed_first,
         arrayFirst(each -> each.1 > slow_stable, slow_windows).1 AS slow_first
     FROM
     (
-        SELECT *,
+        SELECT {{ _TRAFFIC }},
             {{ _windows(3, 2) }} AS failed_windows, {{ _windows(5, 4) }} AS slow_windows,
             arrayLast(each -> each.2 <= each.3 * allowed_errors, failed_windows).1 AS failed_stable,
             arrayLast(each -> each.2 <= each.3 * allowed_slow, slow_windows).1 AS slow_stable

@@ -548,6 +548,8 @@ def _costs(contract: Contract) -> Iterator[CheckFailure]:
         yield CheckFailure(("budget", periods[0]), message, (("raw",),))
     if contract.user and not _is_context_member(contract.user):
         yield CheckFailure(("user",), f"{quoted(contract.user)} is not a member of context; write context.NAME")
+    if contract.trace_url and not re.fullmatch(r"https?://\S*\{trace_id\}\S*", contract.trace_url):
+        yield CheckFailure(("trace_url",), "is not an address with {trace_id}; write https://HOST/…/{trace_id}")
     first: dict[tuple[str, str], int] = {}
     for position, price in enumerate(contract.prices):
         if first.setdefault((price.version, price.since), position) != position:

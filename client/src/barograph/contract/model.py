@@ -649,6 +649,11 @@ class Contract(msgspec.Struct, frozen=True, kw_only=True):
         "The member of events that names the program that requests predictions: `context.NAME`.",
         "callers are unknown",
     ] = ""
+    trace_url: Annotated[
+        Prose,
+        "The address of a trace where traces are kept, with `{trace_id}`: links of calls ([calls](llm.md#calls)).",
+        "no links",
+    ] = ""
     consumers: Annotated[
         dict[str, DeclaredConsumer],
         "Who reads the model's topics, tables and dashboards, by name ([consumers](consumers.md)).",

@@ -311,6 +311,7 @@ def test_failed_checks_are_reported() -> None:
         ("slo: {performance: {auc: 0.7}}", "performance requires ground truth; write label"),
         ("label: {type: float}\nslo: {performance: {auc: 0.7}}", "not a metric of this kind of model; write one of ma"),
         ("season: daily", "season"),
+        ("trace_url: https://tempo.example/trace", "is not an address with {trace_id}"),
     ):
         assert expected in "\n".join(problems(f"{FOUR_FIELDS}{text}\n")), text
 
