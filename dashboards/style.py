@@ -33,7 +33,7 @@ class Units:
 
 TEXT, GOOD, MINOR, MAJOR, INSUFFICIENT, NOTHING = "text", "green", "yellow", "red", "#c7d0d9", "#808080"
 TRAINING, NOW, BOUND, MIDDLE = "blue", "orange", "light-blue", "dark-blue"
-WARNING_LINE, LIMIT_LINE = "dark-yellow", "dark-red"  # Grafana's palette of series has neither, but `red`.
+WARNING_LINE, LIMIT_LINE = "semi-dark-orange", "semi-dark-red"  # Grafana's palette of series has neither.
 DEPLOYMENT, NEW_BASELINE, DRILL, PROMPT_CHANGE = "blue", "purple", "orange", "dark-blue"
 """Names in Grafana's palette, which has light and dark variants."""
 

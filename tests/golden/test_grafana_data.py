@@ -16,7 +16,7 @@ from typing import Any
 
 from barograph_server.dashboards.parse import Json, panels_of
 from barograph_server.dashboards.query import dedent_sql
-from barograph_server.dashboards.style import GRAFANA_VERSION
+from barograph_server.dashboards.style import GRAFANA_VERSION, STYLE
 from barograph_server.local.preview.frames import frame_of
 from barograph_server.warehouse.client import QueryResult
 from barograph_server.warehouse.panels import PanelQuery
@@ -47,6 +47,7 @@ NAMES = (
 START_S = 1_793_700_000
 END_S = START_S + 12 * DAY_S
 TYPES = {"time": "DateTime64(3, 'UTC')", "text": "Nullable(String)", "number": "Nullable(Float64)"}
+LIMITS = ("SLO", "minor threshold", "major threshold", "ks threshold", "margin")
 SERIES = ("timeseries", "state-timeline", "heatmap")
 
 
@@ -101,8 +102,8 @@ def without_span_nulls(panel: Json) -> Json:
     return result
 
 
-def compared(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """What Grafana and the preview make of each variant of each panel's rows, by panel."""
+def compared(folder: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
+    """What Grafana and the preview make of each variant of each panel's rows, by panel; and colors of Grafana."""
     if not INSTALLED.exists() or shutil.which("node") is None:
         skip_or_fail("Grafana's package is missing: install Node.js 20 or later and run `make grafana-data`")
     preview = shutil.copytree(ROOT / "local/preview/static", folder / "static")
@@ -113,6 +114,7 @@ def compared(folder: Path) -> dict[str, list[dict[str, Any]]]:
         "preview": str(preview),
         "fromMs": START_S * 1000,
         "toMs": END_S * 1000,
+        "limits": [STYLE.series_colours[name] for name in LIMITS],
         "cases": [{"panel": panel, "frames": frames} for _, panel, frames in cases],
     }
     done = subprocess.run(
@@ -125,13 +127,16 @@ def compared(folder: Path) -> dict[str, list[dict[str, Any]]]:
     )
     assert done.returncode == 0, done.stderr
     by_panel: dict[str, list[dict[str, Any]]] = {name: [] for name in PANELS}
-    for (name, _, frames), result in zip(cases, json.loads(done.stdout), strict=True):
+    written = json.loads(done.stdout)
+    for (name, _, frames), result in zip(cases, written["results"], strict=True):
         by_panel[name].append({**result, "frames": frames})
-    return by_panel
+    return by_panel, written
 
 
 def test_every_panel_shows_what_grafana_shows_and_text_as_it_is(tmp_path: Path) -> None:
-    for name, results in compared(tmp_path).items():
+    by_panel, colours = compared(tmp_path)
+    assert not set(colours["limits"]) & set(colours["palette"]), "no series has the color of a threshold"
+    for name, results in by_panel.items():
         panel = PANELS[name]
         # Tables write a dash, because the text of an empty panel would stand in every empty cell.
         empty = "–" if panel["type"] == "table" else panel["fieldConfig"]["defaults"].get("noValue", "")

@@ -1,8 +1,9 @@
 // What Grafana's published code and the preview make of the same panels and rows.
 //
-// Reads {preview, fromMs, toMs, cases: [{panel, frames}]} as JSON from standard input. `preview` is the folder of the
+// Reads {preview, fromMs, toMs, limits, cases: [{panel, frames}]} as JSON from standard input. `preview` is the folder of the
 // preview's modules, a panel is that of a dashboard's JSON, frames are the rows of its queries as the preview's server sends
-// them. Writes [{grafana, preview}] in the order of the cases, in one form for each panel type:
+// them, and limits the names of colours. Writes {palette, limits, results}: the colours of Grafana's palette of series and of
+// the names, and [{grafana, preview}] in the order of the cases, in one form for each panel type:
 //
 // - time series, state timelines, heatmaps: [{name, color, points: [[time, value, text]]}], one for each series;
 // - stat panels: [{title, text, color}], one for each value;
@@ -156,7 +157,7 @@ function withoutRepeatedNulls(result) {
 async function main() {
   let input = "";
   for await (const piece of process.stdin) input += piece;
-  const { preview, cases, ...range } = JSON.parse(input);
+  const { preview, cases, limits, ...range } = JSON.parse(input);
   const module = (name) => import(pathToFileURL(`${preview}/${name}.js`));
   const [panels, values] = [await module("panels"), await module("values")];
   const results = cases.map(({ panel, frames }) => {
@@ -166,7 +167,9 @@ async function main() {
       preview: withoutRepeatedNulls(fromPreview(each, range, panels, values)),
     };
   });
-  process.stdout.write(JSON.stringify(results));
+  const hexadecimal = (name) => theme.visualization.getColorByName(name).toLowerCase();
+  const [palette, ofLimits] = [theme.visualization.palette, limits].map((names) => names.map(hexadecimal));
+  process.stdout.write(JSON.stringify({ results, palette, limits: ofLimits }));
 }
 
 main();

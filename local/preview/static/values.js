@@ -8,7 +8,7 @@ export const PALETTE = [
 // The colours that the dashboards name, in Grafana's light theme.
 const NAMED = {
   green: "#56a64b", yellow: "#f2cc0c", red: "#e02f44", blue: "#3274d9", "light-blue": "#5794f2", "dark-blue": "#1250b0",
-  orange: "#ff780a", purple: "#a352cc", text: "#24292e", "dark-red": "#ad0317", "dark-yellow": "#cc9d00", "dark-orange": "#e55400",
+  orange: "#ff780a", purple: "#a352cc", text: "#24292e", "semi-dark-red": "#c4162a", "semi-dark-orange": "#fa6400", "dark-orange": "#e55400",
 };
 
 export const colour = (name) => NAMED[name] ?? name;
