@@ -59,7 +59,7 @@ def test_the_gate_holds_the_worse_prompt_back(
     assert (decision["outcome"], suite["difference"]["items"]) == ("hold", ITEMS)
     assert suite["accepted"]["mean"] > 0.3
     assert suite["candidate"]["mean"] < 0.2
-    assert suite["high"] < -0.1
+    assert suite["difference"]["high"] < -0.1
     # The same log again is no second run.
     (first, *_) = sorted(tmp_path.glob("*/*.eval"))
     assert "is stored already" in run("import", first)
