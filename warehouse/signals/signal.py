@@ -121,7 +121,7 @@ def since(facts: Facts, threshold: float, below: bool = False, met: str = "") ->
     A fact without data ends nothing; of several versions the one that is longest beyond it counts.
 
     Args:
-        met: a query for the column `end`: the ends of the panes that met the threshold. The change then began after the
+        met: a query for the column `end`: the ends of the times that met the threshold. The change then began after the
             last of them before the end of the first window beyond it.
     """
     beyond = f"verdict.2 {'<' if below else '>'} {float(threshold)!r}"

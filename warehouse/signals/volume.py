@@ -1,5 +1,7 @@
 """Signals from counted predictions: breaches of the latency and error objectives, and silence."""
 
+from dataclasses import replace
+from functools import partial
 from typing import Literal
 
 from barograph.contract import format_duration
@@ -24,9 +26,12 @@ USUAL_S = 15 * DAY_S
 """Range before a gap in which usual gaps are read: two weekends and a day."""
 NEW_S, NEW_USUAL_S = 3 * DAY_S, DAY_S // 2
 """For three days after its first traffic a model may be silent for half a day, because its nights are unknown."""
+RECENT_S = 2 * DAY_S
+"""Age from which a message finds the start of a breach by hours instead of panes: a month has 50,000 of a minute."""
 Z = 1.959963984540054
 """The 97.5 % point of the normal distribution."""
 
+_PANE_END = "toUnixTimestamp(pane_start) + pane_s"
 _COUNTS = {"errors": ("errors", "n"), "latency": ("slow", "timed")}
 
 
@@ -60,13 +65,10 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
     """
     of_field = f" AND field = {literal(field)}" if field else ""
 
-    def panes(period: EventTimeRange) -> str:
-        return (
-            f"SELECT toUnixTimestamp(pane_start) + pane_s AS end, {counts} WHERE {_where(model, period)}{of_field} "
-            "GROUP BY end"
-        )
+    def panes(period: EventTimeRange, group: str = _PANE_END) -> str:
+        return f"SELECT max({_PANE_END}) AS end, {counts} WHERE {_where(model, period)}{of_field} GROUP BY {group}"
 
-    def select(period: EventTimeRange, fact_time: FactTime) -> str:
+    def select(period: EventTimeRange, fact_time: FactTime, group: str = _PANE_END) -> str:
         wide = EventTimeRange(f"({period.start} - {window_s})", period.end)
         # Panes that end in (end − window, end].
         frame = f"(ORDER BY end ASC RANGE BETWEEN {window_s - 1} PRECEDING AND CURRENT ROW)"
@@ -75,7 +77,7 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
             f"k / n AS share, {Z * Z} / n AS z2n, "
             f"(share + z2n / 2 - sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n) AS low, "
             f"(share + z2n / 2 + sqrt(z2n * (share * (1 - share) + z2n / 4))) / (1 + z2n) AS high "
-            f"FROM ({panes(wide)}) AS panes"
+            f"FROM ({panes(wide, group)}) AS panes"
         )
         state = f"multiIf(n = 0, {EMPTY}, low > {float(threshold)!r}, {SURE}, {UNSURE})"
         return (
@@ -86,8 +88,10 @@ def _share(counts: str, field: str, model: str, window_s: int, pane: PaneTiming,
         )
 
     facts = Facts(select, pane.stale_s(pane.pane_s), format_duration(window_s))
-    met = f"SELECT end FROM ({panes(ONSET_REACH)}) WHERE pane_n > 0 AND pane_k <= {float(threshold)!r} * pane_n"
-    changes = since(facts, threshold, met=met)
+    group = f"intDiv({_PANE_END} - 1, if({_PANE_END} > toUnixTimestamp(now()) - {RECENT_S}, 1, 3600))"
+    met = f"SELECT end FROM ({panes(ONSET_REACH, group)}) WHERE pane_n > 0 AND pane_k <= {float(threshold)!r} * pane_n"
+    grouped = replace(facts, select=partial(select, group=group))
+    changes = since(grouped, threshold, met=met)
     return Signal("field" if field else "", (field,), threshold, facts, has_versions=False, changes=changes)
 
 
