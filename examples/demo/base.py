@@ -277,4 +277,4 @@ class Demo(ABC):
 
     def wait_for(self, what: str, count: Callable[[], int], goal: int) -> None:
         """Wait until a count reaches a goal."""
-        self.wait(what, count, lambda n: n >= goal, lambda n: f"{what} {n:,} of {goal:,}")
+        self.wait(what, count, lambda n: n >= goal, lambda n: f"{what}: {n:,} of {goal:,}")

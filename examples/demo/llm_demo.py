@@ -96,7 +96,7 @@ class LlmDemo(Demo):
             return int(findings.row("recorded")["n"])
 
         self.say(f"Answer {WARM_UP_CALLS} questions, and barograph infer: the contract and the baseline")
-        self.wait_for("recorded generations:", lambda: min(answered(), recorded()), WARM_UP_CALLS)
+        self.wait_for("recorded generations", lambda: min(answered(), recorded()), WARM_UP_CALLS)
         training = self.folder / "training.parquet"
         pq.write_table(findings.table("training"), training)
         result = infer_contract(training, first)
@@ -112,11 +112,11 @@ class LlmDemo(Demo):
         )
         self.say(f"From now on {CHANGED_SHARE:.0%} of the questions are about {CHANGED_TOPIC}")
         bot.command(f"mix {CHANGED_TOPIC} {CHANGED_SHARE}")
-        self.wait_for("answers:", answered, len(bot.calls()) + CHANGED_CALLS)
+        self.wait_for("answers", answered, len(bot.calls()) + CHANGED_CALLS)
         bot.stop()
         self._calls = bot.calls()
         n = len(self._calls)
-        self.wait_for("recorded generations:", recorded, n)
+        self.wait_for("recorded generations", recorded, n)
         self.wait(
             "the verdicts of all panes",
             lambda: int(findings.row("unsealed")["s"]),

@@ -108,16 +108,16 @@ class QualityDemo(Demo):
         self.say(f"Answer questions from {len(documents)} documents, and quote them, also with faults")
         pairs = zip(model_answers(model_url, documents), itertools.islice(planted, QUOTES), strict=False)
         publish(itertools.chain.from_iterable(pairs))
-        wait("evaluated answers:")
+        wait("evaluated answers")
         self.say(f"People label {GOLD} of these answers at random, and barograph review import")
         self._label(client)
-        self.wait_for("labels:", lambda: count("labels"), GOLD)
+        self.wait_for("labels", lambda: count("labels"), GOLD)
         self.say("The rubric of the judge is changed: a new version, with a series of its own")
         _change(evaluators / RUBRIC)
         # The evaluator reads changed files every few seconds.
         publish(itertools.takewhile(lambda _: count("judges") < 2, itertools.islice(planted, QUOTES)))
         publish(itertools.islice(planted, LATER_QUOTES))
-        wait("answers that the new judge evaluated:")
+        wait("answers that the new judge evaluated")
 
     def _publish(self, publisher: Publisher, answers: Iterable[KnownAnswer], judged: Callable[[], int]) -> None:
         policy = ContentPolicy(CONTRACT, b"")
@@ -126,7 +126,7 @@ class QualityDemo(Demo):
             publisher.prediction(id=number, context=policy.members(number, answer.question, answer.text))
             publisher.flush()
             self._answers[number] = answer
-            self.wait_for("judged answers:", judged, len(self._answers) - MOST_WAITING)
+            self.wait_for("judged answers", judged, len(self._answers) - MOST_WAITING)
 
     def _label(self, client: Client) -> None:
         now = datetime.now(UTC)

@@ -203,6 +203,8 @@ class _Body:
             check_size(int(declared[:20]))
         async for chunk in request.stream():
             check_size(len(self.data) + len(chunk))
+            if self._endpoint.buffered_bytes + len(chunk) > MAX_BODIES_BYTES:
+                raise QueueFull
             self._endpoint.buffered_bytes += len(chunk)
             self.data += chunk
 

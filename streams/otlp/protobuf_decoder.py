@@ -122,10 +122,12 @@ def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
     at = 0
     while at < len(data):
         tag, begin = data[at], at
+        if tag & 0x87 != 2:
+            raise _not_protobuf()
         length = shift = 0
         while True:
             at += 1
-            if tag & 0x87 != 2 or at >= len(data) or shift > 28:
+            if at >= len(data) or shift > 28:
                 raise _not_protobuf()
             length |= (data[at] & 0x7F) << shift
             shift += 7

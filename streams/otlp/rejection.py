@@ -83,7 +83,7 @@ class SpanOutcome(StrEnum):
     NESTED = "nested"
     """A model call inside of another, or around one that has counted."""
     TWIN = "twin"
-    """Another description of a call that counts, with which it has no known parent in common."""
+    """Another description of a call that counts, which is neither inside of it nor around it."""
     STREAM_START = "stream-start"
     """The request of a stream, whose call another record describes."""
     DUPLICATE = "duplicate"

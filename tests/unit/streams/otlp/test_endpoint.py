@@ -241,6 +241,11 @@ def test_memory_of_large_bodies_is_given_back(served: Served) -> None:
     assert memory_bytes() - before < 80 << 20
 
 
+def test_bodies_that_arrive_at_once_are_bounded(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(http_endpoint, "MAX_BODIES_BYTES", len(ONE) - 1)
+    assert served.post(ONE)[0] == 429
+
+
 def test_headers_that_do_not_arrive_end_the_connection(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_endpoint, "HEADERS_S", 0.2)
     for sent in (b"", HEAD[:20]):
@@ -342,7 +347,7 @@ def test_a_batch_of_long_texts_is_read_in_parts_as_whole(decode: Decode) -> None
     assert all(each.scope == small.scope for each in (*read[:512], *read[513:]))
 
 
-def test_a_large_body_takes_the_memory_of_a_part() -> None:
+def test_a_large_body_that_cannot_be_read_in_parts_is_rejected() -> None:
     def field(tag: int, data: bytes) -> bytes:
         return bytes((tag, *varint(len(data)))) + data
 
