@@ -100,7 +100,12 @@ class ShadowDemo(FlightsReplay):
             "The bundle has the daily sums, the decision, the contract, and the Kafka offsets "
             "behind them. `verify` computes all of it again from ClickHouse.",
         )
-        self.wait("the scorer's checkpoint to pass all rows", lambda: is_processed(client), bool)
+        self.wait(
+            "the scorer's checkpoint to pass all rows",
+            lambda: unprocessed(client),
+            lambda n: n == 0,
+            lambda n: f"{n:,} rows after the checkpoint",
+        )
         bundle = self.folder / "evidence.zip"
         bundle.unlink(missing_ok=True)  # of the run before
         write_bundle(bundle, collect_evidence(client, MODEL))
@@ -113,7 +118,7 @@ class ShadowDemo(FlightsReplay):
         }
 
 
-def is_processed(client: Client) -> bool:
-    """Return whether the scorer's checkpoint has passed all rows: evidence covers the rows up to it."""
+def unprocessed(client: Client) -> int:
+    """Count the rows after the scorer's checkpoint: evidence covers the rows up to it."""
     checkpoints = read_checkpoints(client)
-    return not any(partition_ends(client, topic, checkpoints[topic]) for topic in TOPICS)
+    return sum(end.rows for topic in TOPICS for end in partition_ends(client, topic, checkpoints[topic]).values())

@@ -17,7 +17,7 @@ from barograph import Publisher
 from barograph.contract import LabelSpec
 
 from barograph_server.cli.dev import CONTRACTS_FOLDER
-from barograph_server.examples.demo.shadow_demo import is_processed
+from barograph_server.examples.demo.shadow_demo import unprocessed
 from barograph_server.operations.dev.processors import KINDS
 from barograph_server.settings import load_settings
 from tests.support import command_line, tables
@@ -202,7 +202,7 @@ def test_the_tutorial_of_a_candidate_ends_with_verified_evidence(shell: Shell) -
                 "all labelled requests in pairs",
             )
         if line.startswith("barograph shadow export"):
-            wait_for(lambda: is_processed(shell.pipeline.client), "the scorer's checkpoint", 180.0)
+            wait_for(lambda: not unprocessed(shell.pipeline.client), "the scorer's checkpoint", 180.0)
         shell.run(line)
         if line.startswith("barograph promote"):
             assert f"{n:,} requests = {n - unknown:,} pairs" in shell.output
