@@ -155,10 +155,11 @@ def main() -> int:
     command = f"make faults SEED={seed}" + (" SHORT=1" if arguments.short else "")
     text = table(harness.results, command, harness.omitted)
     say(f"\n{text}\n")
-    for result in harness.results:
-        say(result.summary())
+    # What failed comes last: of a long output, many machines keep the end.
+    for result in sorted(harness.results, key=lambda each: not each.passed):
         if not (result.passed or result.must_fail):
-            say("\n    ".join(["", *result.verdict.summary_lines(), *result.verdict.evidence]))
+            say("\n    ".join(["", *result.verdict.evidence, *result.verdict.summary_lines()]))
+        say(result.summary())
     if arguments.write:
         write_page(text)
     return 0 if harness.results and all(each.passed for each in harness.results) else 1

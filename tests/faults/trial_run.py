@@ -6,6 +6,7 @@ import uuid
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -140,7 +141,10 @@ class World:
         except Exception as error:
             lines = [f"offsets cannot be read: {error}"]
         for name in self.fleet.members:
-            lines += [f"{name}: {line[:400]}" for line in self.pipeline.log(name).splitlines()[-4:]]
+            log = (self.folder / f"{name}.log").read_text(errors="replace").splitlines()
+            lines += [f"{name}: {line[:300]}" for line in [each for each in log if each.startswith("{")][-3:]]
+            # The innermost frame of each thread of the dump.
+            lines += [f"{name}: {frame.strip()}" for line, frame in pairwise(log[-400:]) if "hread 0x" in line]
         return lines
 
     def runs(self, kind: str) -> bool:
