@@ -16,6 +16,9 @@ import sys
 import time
 from pathlib import Path
 
+STUCK_S = 75.0
+"""Seconds after which the watchdog ends a processor that is stuck, in place of 300: less than a run waits for data."""
+
 
 def shift_clock(file: Path) -> None:
     """Shift `time.time` by the number of seconds in a file, which is reread 10 times per second.
@@ -55,6 +58,7 @@ def main() -> int:
     # Shift the clock before importing modules that keep a reference to `time.time`.
     shift_clock(Path(options["folder"]) / f"{settings['instance']}.clock")
 
+    from barograph_server.streams.health.watchdog import StallTimeouts
     from tests.faults import sabotage
     from tests.faults.kill_points import KillPoints, install
     from tests.support import processor
@@ -65,6 +69,7 @@ def main() -> int:
 
         model_guard.BLIND_AFTER_S = settings.pop("blind_after_s")
         guard_processor.REPORT_S = settings.pop("guard_report_s")
+    StallTimeouts.__init__.__defaults__ = (30.0, STUCK_S, 3600.0)
     points = KillPoints(Path(options["folder"]), settings["instance"])
     install(kind, points)
     chosen = (sabotage.SABOTAGES | {sabotage.NO_FENCE.name: sabotage.NO_FENCE}).get(options.get("sabotage", ""))
