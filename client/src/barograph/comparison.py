@@ -26,6 +26,6 @@ def compare(train: Any, prod: Any, **options: Any) -> Any:
         if error.name != "barograph_server":
             raise
         raise ImportError(
-            "barograph.compare needs the distribution barograph-server: pip install barograph-server"
+            "barograph.compare needs the distribution barograph-server: pip install 'barograph[compare]'"
         ) from None
     return server.compare(train, prod, **options)

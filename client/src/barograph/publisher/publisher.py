@@ -571,6 +571,8 @@ def _describe(problem: Exception) -> str:
     """Describe an error without values: the texts of other errors may hold data of the event."""
     if isinstance(problem, InvalidEvent):
         return str(problem)
+    if isinstance(problem, ModuleNotFoundError):
+        return f"a table needs {problem.name}, which is not installed: pip install 'barograph[tables]'"
     pyarrow = sys.modules.get("pyarrow")
     if pyarrow is not None and isinstance(problem, pyarrow.ArrowException):
         return f"Arrow cannot convert the table ({type(problem).__name__})"
