@@ -23,9 +23,9 @@ from barograph_server.batch.compare.wording import (
     rate_numbers,
     verdict,
 )
-from barograph_server.cli.example import example_of
-from barograph_server.cli.options import Arg, Opt, Options, TrainingColumns
+from barograph_server.cli.options import Arg, Opt, Options, TrainingColumns, example_of
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_VIOLATIONS, CommandError
+from barograph_server.sample_tables import PRODUCTION, TRAIN
 from barograph_server.terminal import LEVEL_STYLES, AlignedTable, SafeText, Terminal, plural, shorten_name
 
 
@@ -178,7 +178,7 @@ def compare_command(
     fail_at: Annotated[
         Literal["minor", "major"] | None, Opt("Exit with 1 if the worst level is this or worse, with 3 if none.")
     ] = None,
-    example: Annotated[bool, example_of("compare")] = False,
+    example: Annotated[bool, example_of("compare", (TRAIN, PRODUCTION), "TRAIN PROD", "--html report.html")] = False,
 ) -> None:
     """Compare production data with training data on this machine, without Kafka and ClickHouse.
 

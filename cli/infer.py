@@ -8,13 +8,13 @@ from typing import Annotated
 import typer
 from barograph.contract import Arms
 
-from barograph_server.cli.example import example_of
-from barograph_server.cli.options import Arg, Model, Opt, Options, TrainingColumns
+from barograph_server.cli.options import Arg, Model, Opt, Options, TrainingColumns, example_of
 from barograph_server.phi_text import PHI_LEGEND, format_phi
 from barograph_server.profiling.infer.errors import InferError, OptionError
 from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import DEFAULTS, Decision, InferResult, SeasonChoice
 from barograph_server.profiling.infer.training import infer
+from barograph_server.sample_tables import TRAIN
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
@@ -138,6 +138,13 @@ BAD_INPUT = 2
 """Exit code for an invalid table or option; nothing was written."""
 
 
+class OutputFolder(Options, frozen=True):
+    """Where the files go."""
+
+    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path()
+    force: Annotated[bool, Opt("Overwrite files with different content.")] = False
+
+
 class Inference(Options, frozen=True):
     """What is inferred by default."""
 
@@ -160,9 +167,13 @@ class Inference(Options, frozen=True):
     ] = DEFAULTS.season
 
 
+FLIGHTS = "--model flight-delay --version 1"
+
+
 def infer_command(
     columns: TrainingColumns,
     inference: Inference,
+    output: OutputFolder,
     train: Annotated[Path, Arg("Training table: Parquet, CSV or Arrow.", "TRAIN")],
     model: Model,
     version: Annotated[str, Opt("Version of the model trained on the table.")],
@@ -170,9 +181,7 @@ def infer_command(
         tuple[str, ...], Opt("An arm of an A/B test and its share; repeatable.", "NAME=SHARE", name="--arm")
     ] = (),
     unit: Annotated[str | None, Opt("Unit of assignment to arms, such as context.user.", "context.NAME")] = None,
-    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path(),
-    force: Annotated[bool, Opt("Overwrite files with different content.")] = False,
-    example: Annotated[bool, example_of("infer")] = False,
+    example: Annotated[bool, example_of("infer", (TRAIN,), "TRAIN --model NAME --version 1", FLIGHTS)] = False,
 ) -> None:
     """Infer a contract and a baseline from training data, and explain each decision.
 
@@ -197,7 +206,7 @@ def infer_command(
                 arms=parse_arms(arms, unit),
                 on_column=lambda column: on_step(f"reading {column}"),
             )
-        written = result.write_contract(out, force=force)
+        written = result.write_contract(output.out, force=output.force)
     except InferError as error:
         errors.line(str(error), "red")
         raise typer.Exit(BAD_INPUT) from None

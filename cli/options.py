@@ -7,6 +7,7 @@ subclass of `Options` is expanded to the fields of that struct, which several co
 from __future__ import annotations
 
 import inspect
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ import msgspec
 import typer
 
 from barograph_server.errors import CommandError
+from barograph_server.sample_tables import COLUMNS
 from barograph_server.terminal import TableColumn, Terminal, rows_text, visible
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ class Opt(msgspec.Struct, frozen=True):
     max: float | None = None
     default: str | bool = True
     """The default that the help shows, if it is another than that of the field; False: none."""
-    instead: Callable[[], None] | None = None
+    instead: Callable[[typer.Context], None] | None = None
     """What a flag does in place of the command, whose arguments may then be missing."""
 
 
@@ -69,11 +71,8 @@ class _Parameter(msgspec.Struct, frozen=True):
         if isinstance(spec, Arg):
             info = typer.Argument(**shown, show_default=spec.default)
         else:
-            instead = spec.instead
-            callback = None if instead is None else lambda is_given: instead() if is_given else None
-            info = typer.Option(
-                *decls, **shown, show_default=spec.default, is_eager=instead is not None, callback=callback
-            )
+            act = _callback(spec.instead)
+            info = typer.Option(*decls, **shown, show_default=spec.default, is_eager=act is not None, callback=act)
         default = self.default
         if get_origin(kind) is tuple:
             kind = list[get_args(kind)[0]]  # type: ignore[misc]
@@ -85,6 +84,15 @@ class _Parameter(msgspec.Struct, frozen=True):
     def read(self, value: Any) -> Any:
         """Return the value of the field for what typer read."""
         return tuple(value or ()) if get_origin(get_args(self.type)[0]) is tuple else value
+
+
+def _callback(instead: Callable[[typer.Context], None] | None) -> Callable[[typer.Context, bool], None] | None:
+    def call(ctx: typer.Context, is_given: bool) -> None:
+        if is_given and instead is not None:
+            instead(ctx)
+            raise typer.Exit
+
+    return None if instead is None else call
 
 
 def _fields(struct: type[Options]) -> list[_Parameter]:
@@ -150,6 +158,25 @@ OnlyModel = Annotated[str | None, Opt("Only this model.", "NAME")]
 Candidate = Annotated[str | None, Opt("The candidate that you expect; another one is an error.", "VERSION")]
 DryRun = Annotated[bool, Opt("Show what would be done, and do nothing.")]
 Author = Annotated[str | None, Opt("Who makes the change; stored. Default: the user of this machine.", "NAME")]
+
+
+def example_of(command: str, files: Sequence[Path], own: str, options: str = "") -> Opt:
+    """Return the flag that runs a command on sample tables, and prints its command line and that for other tables.
+
+    Args:
+        files: the sample tables.
+        own: what stands in place of the tables.
+        options: further options.
+    """
+
+    def run(ctx: typer.Context) -> None:
+        arguments = [*map(str, files), *options.split(), *COLUMNS.split()]
+        terminal = Terminal()
+        terminal.line(f"$ barograph {command} {shlex.join(arguments)}\n")
+        ctx.command.main(arguments, standalone_mode=False)
+        terminal.line(f"\nYour tables: barograph {command} {own} --time COLUMN --score COLUMN --label COLUMN")
+
+    return Opt("Run on sample tables, flights of New York, and print the command for yours.", instead=run)
 
 
 class TrainingColumns(Options, frozen=True):

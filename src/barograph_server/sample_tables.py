@@ -5,8 +5,9 @@
 
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parent / "batch" / "sample"
 TRAIN = _FOLDER / "train.parquet"
 """June and July, each seventh flight."""
 PRODUCTION = _FOLDER / "production.parquet"
 """September and October."""
+COLUMNS = "--id id --time at --score score --label late"
