@@ -297,7 +297,7 @@ MESSAGES = {
     "label-stop": "No label for 1.94 times the usual maximum (1d 1h).",
     "cost-budget": "Cost of the day, spent or forecast: 150% of the budget of 10 US dollars; the threshold is 100%.",
     "prompt-harm": (
-        "{key} is higher than with answer@7, by 5% to 11%: at least 3% beyond the margin. To roll back: "
+        "{key} higher than with answer@7, by 5% to 11%: at least 3% beyond the margin. To roll back: "
         "`barograph prompts rollback answer --label production --reason …`."
     ),
 }
