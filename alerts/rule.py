@@ -168,7 +168,11 @@ class Rule:
 
     @property
     def queries(self) -> dict[Ref, str]:
-        """The queries of Grafana's rule, which reads one number from each; labels of E are details for its message."""
+        """The queries of Grafana's rule, which reads one number from each; labels of E are details for its message.
+
+        A and E share most of their SQL: labels of A are the identity of an alert, and of Grafana's expressions only
+        those in SQL drop labels, which Grafana 13.0 does not enable by default.
+        """
         column = hidden_in_outage(HIDDEN[self.name], self.threshold) if self.name in HIDDEN else "value"
         queries: dict[Ref, str] = {"A": point_sql(self.signal, column)}
         refs = {part.ref for part in self.summary if isinstance(part, NumberRef)} - {"A"}

@@ -179,13 +179,10 @@ def _major_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
 
 def _reason_lines(models: Sequence[ModelStatus]) -> Iterator[SafeText]:
     for model in models:
-        for row in model.unlike[:MAX_MAJOR]:
-            verdict = (
-                f"{row.field}, {row.window} to {utc_minute(row.window_end)}: mean rank {row.mean_rank:.2f} instead of "
-                f"0.50 (p {row.mean_p:.2g}); a level needs {row.readings_needed:,.0f} independent readings, the window "
-                f"has {row.readings:,.0f}"
-            )
-            yield SafeText(f"{UNLIKE}  {row.model} {row.version}  {verdict}", style=LEVEL_STYLES["minor"])
+        for row in model.undecided[:MAX_MAJOR]:
+            verdict = f"{row.field}, {row.window} to {utc_minute(row.window_end)}: {row.shown_reason}"
+            style = LEVEL_STYLES["minor" if row.shown_level == UNLIKE else "insufficient"]
+            yield SafeText(f"{row.shown_level}  {row.model} {row.version}  {verdict}", style=style)
         if model.reasons:
             reasons = ", ".join(f"{reason} {count:,}" for reason, count in model.reasons.items())
             yield SafeText(

@@ -93,6 +93,9 @@ def time_series(
     if logarithmic:
         panel.min(LEAST_PSI)
         panel.scale_distribution(common.ScaleDistributionConfig().type(kinds.ScaleDistribution.LOG).log(10))
+        # Grafana writes these ticks with the digits of a linear axis, so that the small ones would all read 0.
+        ticks = (f"{factor * 10**-digits:.{digits}f}" for digits in range(1, 6) for factor in (1, 2, 5))
+        panel.mappings([models.ValueMap({tick: models.ValueMappingResult(text=tick) for tick in ticks})])
     _band(panel, queries)
     _lines(panel, queries)
     _names(panel, queries)

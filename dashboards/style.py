@@ -60,6 +60,7 @@ class Style(NamedTuple):
             "met": GOOD,
             "open": TEXT,
             "worse": MAJOR,
+            "harm": MAJOR,
             "passed": GOOD,
             "failed": MAJOR,
             "never run": TEXT,

@@ -23,13 +23,22 @@ from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import LocalClickHouse
 from tests.support.browser import COMMANDS, PreviewPage, chromium
 from tests.support.incident_models import INCIDENTS
-from tests.support.page_scenes import SCENES, firing_alert, open_rows, panel_selector, served_models, walk
+from tests.support.page_scenes import (
+    REPLAY_TIMEOUT_MS,
+    SCENES,
+    WIDTHS,
+    firing_alert,
+    open_rows,
+    panel_selector,
+    served_models,
+    walk,
+)
 
 FOLDER = Path(__file__).parents[1] / "docs" / "pictures"
 VARIABLES = "var-model=flight-delay&var-window=7d&var-field=temp&var-version=1"
 PAGES = {"fleet": 900, "model": 1150, "field": 1150}
 """Page → height of its picture in pixels, from the top."""
-WIDTH, RUNBOOK_WIDTH = 1400, 900
+WIDTH = 1400
 REPORT_SIZE = (1080, 1420)
 
 
@@ -41,6 +50,7 @@ def open_screen(browser: Browser, root: str, width: int, height: int) -> Iterato
         RuntimeError: a panel failed, or the console has an error.
     """
     screen = PreviewPage(browser, root)
+    screen.page.set_default_timeout(REPLAY_TIMEOUT_MS)
     screen.page.set_viewport_size({"width": width, "height": height})
     yield screen
     if faults := [*screen.panels("failed"), *screen.faults]:
@@ -88,7 +98,7 @@ def capture_incidents(browser: Browser, folder: Path, chosen: str) -> None:
     ):
         for incident in (each for each in INCIDENTS if chosen in f"runbook-{each.rule}"):
             models = served["twelve"]
-            with open_screen(browser, models.server.url, RUNBOOK_WIDTH, 1000) as screen:
+            with open_screen(browser, models.server.url, WIDTHS[0], 1000) as screen:
                 walk(screen, models, incident, firing_alert(models.client, incident))
                 panel = screen.page.locator(panel_selector(incident))
                 panel.screenshot(path=FOLDER / f"runbook-{incident.rule}.png")

@@ -36,7 +36,7 @@ def prompt_rules(factory: RuleFactory) -> Iterator[Rule]:
         headline="a version of a prompt is worse",
         summary=(
             LabelRef("comparison"),
-            f" is higher than with {control}, by ",
+            f" higher than with {control}, by ",
             *(NumberRef("B", "percent"), " to ", NumberRef("C", "percent")),
             ": at least ",
             *(NumberRef("E", "percent"), f" beyond the margin. {act}"),

@@ -49,6 +49,7 @@ END_S = START_S + 12 * DAY_S
 TYPES = {"time": "DateTime64(3, 'UTC')", "text": "Nullable(String)", "number": "Nullable(Float64)"}
 LIMITS = ("SLO", "minor threshold", "major threshold", "ks threshold", "margin")
 SERIES = ("timeseries", "state-timeline", "heatmap")
+CHARTS = {name: panel for name, panel in PANELS.items() if panel["type"] == "timeseries"}
 
 
 def series_frame(query: PanelQuery, offset: int) -> dict[str, Any]:
@@ -103,7 +104,7 @@ def without_span_nulls(panel: Json) -> Json:
 
 
 def compared(folder: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, Any]]:
-    """What Grafana and the preview make of each variant of each panel's rows, by panel; and colors of Grafana."""
+    """What Grafana and the preview make of each variant of each panel's rows, by panel; and the whole answer."""
     if not INSTALLED.exists() or shutil.which("node") is None:
         skip_or_fail("Grafana's package is missing: install Node.js 20 or later and run `make grafana-data`")
     preview = shutil.copytree(ROOT / "local/preview/static", folder / "static")
@@ -115,6 +116,7 @@ def compared(folder: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, A
         "fromMs": START_S * 1000,
         "toMs": END_S * 1000,
         "limits": [STYLE.series_colours[name] for name in LIMITS],
+        "charts": [*CHARTS.values()],
         "cases": [{"panel": panel, "frames": frames} for _, panel, frames in cases],
     }
     done = subprocess.run(
@@ -134,8 +136,13 @@ def compared(folder: Path) -> tuple[dict[str, list[dict[str, Any]]], dict[str, A
 
 
 def test_every_panel_shows_what_grafana_shows_and_text_as_it_is(tmp_path: Path) -> None:
-    by_panel, colours = compared(tmp_path)
-    assert not set(colours["limits"]) & set(colours["palette"]), "no series has the color of a threshold"
+    by_panel, answer = compared(tmp_path)
+    assert not set(answer["limits"]) & set(answer["palette"]), "no series has the color of a threshold"
+    for (name, panel), axes in zip(CHARTS.items(), answer["axes"], strict=True):
+        for texts in axes:
+            assert len(set(texts)) == len(texts), (name, texts)
+            has_unit = panel["fieldConfig"]["defaults"]["unit"] not in (STYLE.units.plain, STYLE.units.count)
+            assert all(text.strip("-.0123456789") for text in texts) or not has_unit, (name, texts)
     for name, results in by_panel.items():
         panel = PANELS[name]
         # Tables write a dash, because the text of an empty panel would stand in every empty cell.

@@ -1,9 +1,10 @@
 // What Grafana's published code and the preview make of the same panels and rows.
 //
-// Reads {preview, fromMs, toMs, limits, cases: [{panel, frames}]} as JSON from standard input. `preview` is the folder of the
+// Reads {preview, fromMs, toMs, limits, charts, cases: [{panel, frames}]} as JSON from standard input. `preview` is the folder of the
 // preview's modules, a panel is that of a dashboard's JSON, frames are the rows of its queries as the preview's server sends
-// them, and limits the names of colours. Writes {palette, limits, results}: the colours of Grafana's palette of series and of
-// the names, and [{grafana, preview}] in the order of the cases, in one form for each panel type:
+// them, limits the names of colours, and charts panels. Writes {palette, limits, axes, results}: the colours of Grafana's palette
+// of series and of the names, the texts beside the lines of each chart's axis for many distances of them, and
+// [{grafana, preview}] in the order of the cases, in one form for each panel type:
 //
 // - time series, state timelines, heatmaps: [{name, color, points: [[time, value, text]]}], one for each series;
 // - stat panels: [{title, text, color}], one for each value;
@@ -19,6 +20,8 @@ globalThis.getComputedStyle ??= () => ({ getPropertyValue: () => "" });
 const grafana = require("@grafana/data");
 
 const theme = grafana.createTheme({ colors: { mode: "light" } });
+const POWERS = [-5, -4, -3, -2, -1, 0, 1].flatMap((exponent) => [1, 2, 5].map((factor) => Number(`${factor}e${exponent}`)));
+const STEPS = [-4, -3, -2, -1, 0, 1, 2, 3, 4, 5].flatMap((exponent) => [1, 2, 2.5, 5].map((factor) => Number(`${factor}e${exponent}`)));
 const SERIES = ["timeseries", "state-timeline", "heatmap"];
 
 // Grafana registers these properties in its application, not in the package.
@@ -154,10 +157,26 @@ function withoutRepeatedNulls(result) {
   return result;
 }
 
+// What an axis of a panel writes beside its lines, by the distance of them: linear axes have their ticks at its multiples,
+// logarithmic ones at 1, 2 and 5 times powers of ten. Grafana's chart, not in the package, asks for the digits of the distance.
+function axes(panel) {
+  const { fieldConfig, registry } = withDefaults(panel);
+  const frame = grafana.createDataFrame({ fields: [{ name: "value", type: "number", values: [0] }] });
+  const [{ fields: [field] }] = grafana.applyFieldOverrides({
+    data: [frame], fieldConfig, fieldConfigRegistry: registry, replaceVariables, theme, timeZone: "utc",
+  });
+  const isLogarithmic = fieldConfig.defaults.custom.scaleDistribution?.type === "log";
+  return STEPS.map((step) => {
+    const ticks = isLogarithmic ? POWERS.filter((power) => power <= step * 10) : [1, 2, 3, 4, 5].map((n) => grafana.roundDecimals(n * step, 6));
+    const digits = grafana.guessDecimals(grafana.roundDecimals(step, 6));
+    return ticks.map((tick) => grafana.formattedValueToString(field.display(tick, digits > 0 ? digits : undefined)));
+  });
+}
+
 async function main() {
   let input = "";
   for await (const piece of process.stdin) input += piece;
-  const { preview, cases, limits, ...range } = JSON.parse(input);
+  const { preview, cases, limits, charts, ...range } = JSON.parse(input);
   const module = (name) => import(pathToFileURL(`${preview}/${name}.js`));
   const [panels, values] = [await module("panels"), await module("values")];
   const results = cases.map(({ panel, frames }) => {
@@ -169,7 +188,7 @@ async function main() {
   });
   const hexadecimal = (name) => theme.visualization.getColorByName(name).toLowerCase();
   const [palette, ofLimits] = [theme.visualization.palette, limits].map((names) => names.map(hexadecimal));
-  process.stdout.write(JSON.stringify({ results, palette, limits: ofLimits }));
+  process.stdout.write(JSON.stringify({ results, palette, limits: ofLimits, axes: charts.map(axes) }));
 }
 
 main();

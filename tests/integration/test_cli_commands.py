@@ -240,12 +240,16 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     counted = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "record_seq": 10}
     judged = {**counted, "field": "x", "window": "3h", "window_end": NOW_S, "judged_at": at_ms, "completeness": 1.0}
     psi = {**judged, "psi": 0.01, "psi_low": 0.0, "psi_high": 0.02, "level": "stable"}
+    few = {"level": "insufficient", "reason": "too few events", "psi": float("nan"), "readings": 90.2}
+    few |= {"readings_needed": 367.2}
     drift: list[dict[str, Any]] = [
         {},
         {"field": "k", "psi": 0.31, "level": "major", "top_bin": "≥ 3.5", "completeness": 0.875},
         {"field": "k", "window": "1d", "level": "minor"},
         {"field": "flag", "window_end": NOW_S - 3600, "level": "major"},
-        {"field": "flag", "level": "insufficient", "reason": "too few events", "psi": float("nan")},
+        {"field": "flag", **few},
+        {"field": "age", **few, "mean_rank": 0.7, "mean_p": 1e-6},
+        {"field": "speed", **few, "mean_rank": 0.5, "mean_p": 0.5},
         {"field": "colour", "slice": "region=north", "level": "major"},
     ]
     rate = {**judged, "kind": "null", "k": 90, "n": 900, "rate": 0.1, "baseline_rate": 0.0, "delta": 0.1}
@@ -268,10 +272,16 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     sealed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(NOW_S))
     (model,) = [line for line in words if line[:2] == ["toy", "1"]]
     # Latest verdict of each field and window on slice all, rates included.
-    assert model[-7:] == [*sealed.split(), "87.50%", "2", "1", "2", "1"]
+    assert model[-7:] == [*sealed.split(), "87.50%", "2", "1", "2", "3"]
     assert f"major  toy 1  k, 3h to {sealed}: PSI 0.310 [0.000, 0.020], most in ≥ 3.5" in output
     assert f"major  toy 1  x null, 3h to {sealed}: 10.0% instead of 0.0%" in output
-    assert "insufficient  toy 1  too few events 1\n" in output
+    undecided = f"3h to {sealed}: too few events: 90 of 368 independent readings, about 5 such windows"
+    unlike = "unlike training"
+    assert f"{unlike}  toy 1  age, {undecided}; mean rank 0.70 instead of 0.50 (p 1e-06): {unlike}\n" in output
+    assert f"insufficient  toy 1  flag, {undecided}\n" in output
+    assert "speed" not in output, "like training"
+    each = "too few events 1, too few events (like training) 1"
+    assert f"insufficient  toy 1  too few events (unlike training) 1, {each}\n" in output
     (sketcher,) = [line for line in words if line[:1] == ["sketcher"]]
     assert sketcher[:7] == ["sketcher", "one", "12,345", "100", "1,000", "3", "0"]
     assert sketcher[-1] == "reporting"
@@ -282,8 +292,8 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
 
     status = json.loads(output_of(EXIT_OK, "status", "--format", "json"))
     (facts,) = status["models"]
-    assert facts["levels"] == {"stable": 2, "minor": 1, "major": 2, "insufficient": 1}
-    assert facts["reasons"] == {"too few events": 1}
+    assert facts["levels"] == {"stable": 2, "minor": 1, "major": 2, "insufficient": 3}
+    assert [row["field"] for row in facts["undecided"]] == ["age", "flag"]
     assert facts["completeness"] == 0.875
     assert {each["field"] for each in facts["major"]} == {"k", "x"}
     assert {each["kind"]: each["silent"] for each in status["processors"]} == {"sketcher": False, "monitor": True}

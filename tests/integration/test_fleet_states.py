@@ -20,7 +20,7 @@ STATES = {
     "churn": ("major", END_S - 6 * HOUR_S, "silent for 7 h, usual gap 3 h"),
     "credit-limit": ("major", MOVED_S + DAY_S, "auc, 1d: 0.6"),
     "returns": ("minor", MOVED_S, "no label for 2 days, usual gap 24 h"),
-    PROMPT: ("major", END_S - 3 * HOUR_S, "prompt answer@8: faulty worse by 8 %, margin 2 %"),
+    PROMPT: ("major", END_S - 3 * HOUR_S, "prompt answer@8: refusals worse by 8 %, margin 2 %"),
     COST: ("minor", END_S, "15.00 $ spent today, budget 10 $"),
     SHORT_DRIFT: ("major", END_S - 16 * HOUR_S, "drift of age, 1d: PSI 0."),
 }

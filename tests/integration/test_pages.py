@@ -14,6 +14,7 @@ from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator
 from playwright.sync_api import Browser, Page
 
+from barograph_server.alerts.example import RUNBOOKS
 from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.dashboards.uids import DASHBOARDS, panel_link
@@ -39,6 +40,7 @@ from tests.support.page_scenes import (
     firing_alert,
     layout_faults,
     open_rows,
+    panel_selector,
     walk,
 )
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
@@ -226,6 +228,7 @@ def last_second(values: dict[int, float]) -> int:
 
 
 Check = Callable[[FiringAlert, Points, PlantedIncident], None]
+Cells = Callable[[FiringAlert], set[str]]
 
 
 def shows_major(series: str, base: str = "") -> Check:
@@ -276,6 +279,29 @@ CHECKS: dict[str, Check] = {
     "performance": shows_metric,
     "label-stop": shows_last_label,
 }
+CELLS: dict[str, Cells] = {
+    "cost-budget": lambda alert: {f"${10 * alert.numbers['E']:g}", "$10"},
+    "prompt-harm": lambda alert: {
+        "answer@8", "refusals", "harm", "{:g} – {:g}".format(*(100 * alert.numbers[ref] for ref in "BC")),
+    },
+}  # fmt: skip
+"""Cells of tables that show an alert's numbers."""
+MESSAGES = {
+    "psi-major": "PSI of {key} is ",
+    "null-rate": "More nulls in {key} than in training, by 30.1% of all values in the 1d window until ",
+    "unseen-rate": "More unseen categories in {key} than in training, by 19.9% of all values in the 1d window until ",
+    "latency": "8% of predictions are slower than 250 ms in the 1d window until ",
+    "errors": "5% of predictions fail in the 1d window until ",
+    "silence": "No prediction for 2d 5h; the usual maximum is 3h.",
+    "performance": "auc with mature labels is 0.62 in the 1d window until ",
+    "label-stop": "No label for 1.94 times the usual maximum (1d 1h).",
+    "cost-budget": "Cost of the day, spent or forecast: 150% of the budget of 10 US dollars; the threshold is 100%.",
+    "prompt-harm": (
+        "{key} higher than with answer@7, by 5% to 11%: at least 3% beyond the margin. To roll back: "
+        "`barograph prompts rollback answer --label production --reason …`."
+    ),
+}
+"""How the message of each rule begins, after the name of the model."""
 
 
 LINKED = (*INCIDENTS, PlantedIncident("psi-major", SHORT_DRIFT, "age", "field", "psi"))
@@ -291,8 +317,13 @@ def test_the_link_leads_to_the_number(
     chosen: dict[str, Any] = {name: values[0] for name, values in parse_qs(address.query).items()}
     assert address.path == f"/d/{DASHBOARDS[incident.page]}"
     assert chosen["var-model"] == incident.model
-    assert chosen.get("var-field", "") == incident.key
-    CHECKS[incident.rule](alert, points_of(screen, incident), incident)
+    assert chosen.get("var-field", "") == (incident.key if incident.page == "field" else "")
+    assert alert.message.startswith(f"{incident.model}: {MESSAGES[incident.rule].format(key=incident.key)}")
+    assert (RUNBOOKS / alert.rule.runbook).is_file()
+    if incident.rule in CELLS:
+        assert CELLS[incident.rule](alert) <= {*screen.page.locator(f"{panel_selector(incident)} td").all_inner_texts()}
+    else:
+        CHECKS[incident.rule](alert, points_of(screen, incident), incident)
 
 
 CHECKED = [scene for scene in SCENES if (scene.models, scene.width) in {("one", 1920), ("twelve", 1280)}]

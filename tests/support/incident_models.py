@@ -13,12 +13,14 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 from barograph.contract import (
+    Arms,
     Budget,
     Contract,
     DeclaredConsumer,
     DeclaredSource,
     Field,
     LabelSpec,
+    Rollback,
     ShadowTest,
     Slice,
     Slo,
@@ -73,6 +75,8 @@ class PlantedIncident:
     """When the alert's link is opened: the last windows were judged ten minutes before."""
 
 
+SHORT_DRIFT, COST, PROMPT = "demand-forecast", "support-triage", "spam"
+"""Models of which a field drifts in the shorter windows only, that spend too much, and with a harmful prompt."""
 INCIDENTS = (
     PlantedIncident("psi-major", "payment-fraud", "amount", "field", "psi"),
     PlantedIncident("null-rate", "loan-default", "age", "field", "nulls"),
@@ -82,14 +86,15 @@ INCIDENTS = (
     PlantedIncident("silence", "churn", "", "model", "requests", NOW_S - 1800),
     PlantedIncident("performance", "credit-limit", "", "model", "performance"),
     PlantedIncident("label-stop", "returns", "", "model", "label_coverage"),
+    # The cost of an hour is known at its end.
+    PlantedIncident("cost-budget", COST, "day", "llm", "cost_day", END_S + 2 * HOUR_S),
+    PlantedIncident("prompt-harm", PROMPT, "answer@8: refusals", "llm", "prompt_comparisons"),
 )
-SHORT_DRIFT, COST, PROMPT = "demand-forecast", "support-triage", "spam"
-"""Models of which a field drifts in the shorter windows only, that spend too much, and with a harmful prompt."""
 HEALTHY = "recommendations-for-signed-in-visitors-of-the-mobile-app-in-europe"
 SILENT_HOURS = 6
 """How long before the others one model falls silent."""
 ONE_MODEL = (INCIDENTS[0].model,)
-TWELVE_MODELS = (*(incident.model for incident in INCIDENTS), SHORT_DRIFT, HEALTHY, PROMPT, COST)
+TWELVE_MODELS = (*(incident.model for incident in INCIDENTS), SHORT_DRIFT, HEALTHY)
 
 
 def contract_of(model: str) -> Contract:
@@ -121,6 +126,8 @@ def contract_of(model: str) -> Contract:
         slices=(Slice(name="country", source="features.country", values=COUNTRIES),),
         label=LabelSpec(type="bool", positive=True),
         budget=Budget(day=10.0 if model == COST else None),
+        arms=Arms(shares={"answer@7": 0.5, "answer@8": 0.5}) if model == PROMPT else None,
+        rollback=Rollback(prompt="answer", margins={"refusals": 0.02}) if model == PROMPT else None,
         slo=Slo(latency_ms=250.0, latency_share=0.98, error_rate=0.01, performance={"auc": 0.7}),
     )
 
@@ -319,7 +326,7 @@ def _prompt(tables: _Tables, model: str) -> None:
     low = np.array([-0.03, -0.01, 0.01, 0.03, 0.04, 0.05, 0.05])
     looks = END_S - HOUR_S * np.arange(len(low))[::-1]
     tables.add(
-        "arm_comparisons", len(low), model=model, control="answer@7", arm="answer@8", criterion="faulty", at=looks,
+        "arm_comparisons", len(low), model=model, control="answer@7", arm="answer@8", criterion="refusals", at=looks,
         value=low + 0.03, low=low, high=low + 0.06, margin=0.02, unit="share", outcome="harm",
         compared_at=looks * 1000, control_events=900, arm_events=900, control_units=900, arm_units=900,
     )  # fmt: skip

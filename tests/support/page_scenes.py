@@ -145,6 +145,8 @@ class FiringAlert:
     rule: Rule
     link: str
     """The annotation `page`, without Grafana's address."""
+    message: str
+    """The annotation `summary`."""
     numbers: Mapping[str, float]
     """By the name of the query: A to E."""
 
@@ -165,7 +167,7 @@ def firing_alert(client: Client, incident: PlantedIncident) -> FiringAlert:
     (row,) = (row for row in rows if row.get(rule.signal.label, "") == incident.key)
     numbers: dict[str, float] = {ref: float(row.pop(column)) for ref, column in rule.columns.items()}
     assert math.isfinite(numbers["A"]), numbers
-    return FiringAlert(rule, words(rule.page_path, row, numbers), numbers)
+    return FiringAlert(rule, words(rule.page_path, row, numbers), words(rule.message, row, numbers), numbers)
 
 
 def walk(screen: PreviewPage, served: ServedModels, incident: PlantedIncident, alert: FiringAlert) -> None:

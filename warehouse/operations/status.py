@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from barograph_server.warehouse.panels.fragments import drift_level, drift_reason
 from barograph_server.warehouse.queries import rows_of
-from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, LIKE_P, UNLIKE, UNLIKE_P, UNLIKE_RANK
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -113,15 +113,9 @@ class DriftRow(VerdictRow):
     mean_rank: float
     mean_p: float
     false_major: float
-
-    @property
-    def compared(self) -> str:
-        """`LIKE` or `UNLIKE` if the level is insufficient and the mean rank says so; else empty."""
-        if self.reason not in FEW_READINGS:
-            return ""
-        if self.mean_p < UNLIKE_P and abs(self.mean_rank - 0.5) > UNLIKE_RANK:
-            return UNLIKE
-        return LIKE if self.mean_p > LIKE_P else ""
+    shown_level: str
+    """As on pages: the level, or `like training` or `unlike training` in its place."""
+    shown_reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +157,8 @@ def latest_drift(client: Client, model: str, slice_name: str = "all") -> list[Dr
     return rows_of(
         client,
         DriftRow,
-        f"FROM latest_drift {_OF_SLICE} AND (version, field, window, window_end) IN "
+        f"FROM (SELECT *, {drift_level()} AS shown_level, {drift_reason()} AS shown_reason FROM latest_drift) "
+        f"{_OF_SLICE} AND (version, field, window, window_end) IN "
         f"(SELECT version, field, window, max(window_end) FROM drift {_RECENT} GROUP BY version, field, window) "
         "ORDER BY version, field, window, judged_at DESC LIMIT 1 BY version, field, window",
         {"model": model, "slice": slice_name, "days": RECENT_DAYS},

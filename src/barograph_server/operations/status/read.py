@@ -24,7 +24,7 @@ from barograph_server.warehouse.operations import status
 from barograph_server.warehouse.operations.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 from barograph_server.warehouse.queries import PromotionRow
 from barograph_server.warehouse.signals.recorded_history import read_recorded_history
-from barograph_server.warehouse.signals.verdicts import UNLIKE
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, UNLIKE
 
 FORGOTTEN_S = 86_400
 """Seconds after which a silent processor is no longer listed: it was removed on purpose."""
@@ -49,8 +49,8 @@ class ModelStatus:
     """Number of `insufficient` verdicts among them per reason, the most frequent first."""
     major: tuple[DriftRow | RateRow, ...]
     """The major ones among these verdicts."""
-    unlike: tuple[DriftRow, ...] = ()
-    """The insufficient ones whose windows are unlike those of training."""
+    undecided: tuple[DriftRow, ...] = ()
+    """Those of drift with too few independent readings that are not like training; those unlike it first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,16 @@ def is_never(at: datetime) -> bool:
 
 
 def _reason(row: DriftRow | RateRow) -> str:
-    compared = row.compared if isinstance(row, DriftRow) else ""
-    return f"{row.reason} ({compared})" if compared else row.reason
+    if isinstance(row, DriftRow) and row.shown_level != row.level:
+        return f"{row.reason} ({row.shown_level})"
+    return row.reason
 
 
 def _model_status(
     model: str, version: str, freshness: FreshnessRow | None, verdicts: list[DriftRow | RateRow]
 ) -> ModelStatus:
     counts = Counter(row.level for row in verdicts)
+    few = [row for row in verdicts if isinstance(row, DriftRow) and row.reason in FEW_READINGS]
     return ModelStatus(
         model=model,
         version=version,
@@ -110,7 +112,9 @@ def _model_status(
         completeness=min((row.completeness for row in verdicts), default=None),
         levels={level: counts[level] for level in LEVEL_NAMES},
         reasons=dict(Counter(map(_reason, filter(lambda row: row.reason, verdicts))).most_common()),
-        unlike=tuple(row for row in verdicts if isinstance(row, DriftRow) and row.compared == UNLIKE),
+        undecided=tuple(
+            sorted((row for row in few if row.shown_level != LIKE), key=lambda row: row.shown_level != UNLIKE)
+        ),
         major=tuple(row for row in verdicts if row.level == "major"),
     )
 
