@@ -212,7 +212,7 @@ def infer_command(
         raise typer.Exit(BAD_INPUT) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        errors.line(f"{error.filename or out}: {reason}", "red")
+        errors.line(f"{error.filename or output.out}: {reason}", "red")
         raise typer.Exit(BAD_INPUT) from None
     print_report(terminal, result, written)
 

@@ -22,7 +22,7 @@ from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.local.clickhouse import LocalClickHouse
 from tests.support.browser import COMMANDS, PreviewPage, chromium
-from tests.support.incident_models import INCIDENTS
+from tests.support.incident_models import DAY_S, END_S, HOUR_S, INCIDENTS
 from tests.support.page_scenes import (
     REPLAY_TIMEOUT_MS,
     SCENES,
@@ -40,6 +40,7 @@ PAGES = {"fleet": 900, "model": 1150, "field": 1150}
 """Page → height of its picture in pixels, from the top."""
 WIDTH = 1400
 REPORT_SIZE = (1080, 1420)
+OVERVIEW_WIDTH, COST_KNOWN_S = 1440, END_S + 2 * HOUR_S
 
 
 @contextmanager
@@ -89,7 +90,7 @@ def capture_report(browser: Browser, page: Path) -> None:
 
 
 def capture_incidents(browser: Browser, folder: Path, chosen: str) -> None:
-    """Write a screenshot of each scene into a folder, and the pictures of the runbooks; only those with a text."""
+    """Write a screenshot of each scene into a folder, and pictures of runbooks and README; only those with a text."""
     folder.mkdir(parents=True, exist_ok=True)
     with (
         tempfile.TemporaryDirectory() as data,
@@ -102,6 +103,16 @@ def capture_incidents(browser: Browser, folder: Path, chosen: str) -> None:
                 walk(screen, models, incident, firing_alert(models.client, incident))
                 panel = screen.page.locator(panel_selector(incident))
                 panel.screenshot(path=FOLDER / f"runbook-{incident.rule}.png")
+        if chosen in "overview":
+            with open_screen(browser, served["twelve"].server.url, OVERVIEW_WIDTH, 1000) as screen:
+                ends = urlencode({"from": (COST_KNOWN_S - DAY_S) * 1000, "to": COST_KNOWN_S * 1000})
+                screen.open(f"/d/{DASHBOARDS['fleet']}?{ends}")
+                table = screen.page.locator(f'[data-panel="{panel_ids("fleet")["models_now"]}"] table')
+                # Without the last column, which is cut off.
+                area, last = table.bounding_box(), table.locator("th").last.bounding_box()
+                assert area is not None and last is not None
+                area["width"] = last["x"] - area["x"]
+                screen.page.screenshot(path=FOLDER / "overview.png", clip=area)
         for scene in (each for each in SCENES if chosen in each.name):
             models = served[scene.models]
             with open_screen(browser, models.server.url, scene.width, 1000) as screen:
