@@ -118,9 +118,7 @@ class RecordedAnswers:
             for name, version, share, answer in answers
         ]
         if messages and not self._writer.publish(messages):
-            raise ProcessorError(
-                "Kafka did not accept the answers: run the command again, which queues those it lacks."
-            )
+            raise ProcessorError("Kafka did not accept the answers: run the command again.")
 
     def _committed(self, group: str, partitions: list[tuple[str, int]]) -> dict[tuple[str, int], int]:
         """Return a group's committed offset by partition; `OFFSET_BEGINNING` where it has none."""

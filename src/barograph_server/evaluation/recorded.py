@@ -36,6 +36,8 @@ from barograph_server.warehouse.evaluation.recorded_answers import (
     read_evaluations,
 )
 
+NO_EPOCH = 65_535
+"""That of a topic of which the recorder has stored nothing yet."""
 PAGE = 500
 """Answers that are read at once; half as many evaluations wait at most when more are queued."""
 POLL_S = 1.0
@@ -112,7 +114,7 @@ def evaluate_recorded(
         recorded = RecordedAnswers(settings.processor())
         recorded.open(model, {each.model: each.version for each in evaluators})
         epoch = known_epoch(client, settings.processor().topics.predictions, recorded.topic_id)
-        answers = AnswerRange(model, since, until, -1 if epoch is None else epoch, recorded.read)
+        answers = AnswerRange(model, since, until, NO_EPOCH if epoch is None else epoch, recorded.read)
         counts = count_answers(client, answers)
         without_text = _without_text(contract, counts)
         if not counts.with_text:
@@ -156,7 +158,7 @@ def _without_text(contract: Contract, counts: AnswerCounts) -> str:
         return "" if counts.with_text else "all predictions there failed"
     text, keep = (
         contract.text,
-        "`text: {content: redact, sample: 0.1}` in the contract keeps that of a tenth from then on",
+        "`text: {content: redact, sample: 0.1}` in the contract keeps that of later answers",
     )
     if text is None or text.content == "drop":
         return f"without `text.content` no text is kept; {keep}"
@@ -252,8 +254,8 @@ class _Run:
                     run.evaluated += 1
                 if result.reason == NoResult.SKIPPED_CHANGED:
                     raise CommandError(
-                        f"The evaluator that runs has another version of {run.evaluator} than {run.version}, which the "
-                        "files of evaluator.folder, the contract and the endpoint on this machine give: make them equal."
+                        f"The evaluator that runs has another version of {run.evaluator} than {run.version}, the one of "
+                        "contract, evaluator.folder and endpoints on this machine: make them equal."
                     )
 
     def _evaluations(self, ids: Iterable[str], from_ms: int, to_ms: int) -> dict[AnswerKey, RecordedEvaluation]:
