@@ -7,18 +7,20 @@ time: it fences the one before, and then reads what that one queued.
 
 import time
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import msgspec
 from confluent_kafka import OFFSET_BEGINNING
 
-from barograph_server.streams.broker.client import Admin, TopicMetadata
+from barograph_server.streams.broker.client import Admin, TopicMetadata, is_transient
 from barograph_server.streams.broker.compacted_log import OnlyWriter, read_on
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.evaluator.answer import Answer
 from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import MAX_MEMBER_CHARS, Evaluation
 from barograph_server.streams.evaluator.worker import GROUP
+from barograph_server.streams.runtime.backoff import Backoff
 from barograph_server.streams.settings import ProcessorSettings
 
 RECORDER = "recorder"
@@ -102,7 +104,9 @@ class RecordedAnswers:
     def require_members(self) -> None:
         """Check that an evaluator and a recorder run."""
         for group in (GROUP, RECORDER):
-            if not self._admin.members(f"{self._topics.prefix}{group}"):
+            name = f"{self._topics.prefix}{group}"
+            # A group that has just been created has no coordinator for a moment.
+            if not Backoff(0.1, 2.0, max_attempts=8).retry(partial(self._admin.members, name), is_transient):
                 raise ProcessorError(f"No {group} runs, which this command needs: start `barograph run {group}`.")
 
     def queue(self, answers: Iterable[tuple[str, str, float, Answer]]) -> None:

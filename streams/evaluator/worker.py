@@ -26,7 +26,7 @@ from barograph.values import encode_event
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Membership
 from barograph_server.streams.broker.client import PartitionId
 from barograph_server.streams.broker.transactions import Message, Transactions
-from barograph_server.streams.evaluator.active import NO_VERSION, ActiveEvaluator, ActiveEvaluators
+from barograph_server.streams.evaluator.active import FILES_S, NO_VERSION, ActiveEvaluator, ActiveEvaluators
 from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
 from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
@@ -100,6 +100,8 @@ class EvaluatorProcessor:
         self._predictions, self._waiting = settings.topics.predictions, settings.topics.waiting_answers
         self.topics = {self._predictions: "predictions", self._waiting: "waiting-answers"}
         """The topics that it reads, with their labels in metrics."""
+        self._settle_s = 2 * settings.registry_poll_s + FILES_S
+        """Time in which changed contracts and files are read, and queued answers wait for them."""
         self._lag_s, self._monotonic, self._clock = lag_s, monotonic, clock
         self._consumer = AssignedConsumer(settings, GROUP, self.topics, report, poll_messages=POLL_MESSAGES)
         self._transactions = Transactions(settings, GROUP, report)
@@ -207,6 +209,9 @@ class EvaluatorProcessor:
                         tasks[_key(evaluator, due.answer)] = _Task(evaluator, due)
                         return []
                     reason = NoResult.SKIPPED_CHANGED
+            if due.only_version and self._clock() - due.received_ms / 1000 < self._settle_s:
+                self._retry_s = self._monotonic() + RETRY_S
+                return [self._wait(due)]
         position = f"{message.topic()}/{message.partition()}/{message.offset()}"
         self._log.warning("waiting answer left out", position=position, reason=reason)
         if due is None or contract is None:

@@ -254,7 +254,7 @@ class _Run:
                     run.evaluated += 1
                 if result.reason == NoResult.SKIPPED_CHANGED:
                     raise CommandError(
-                        f"The evaluator that runs has another version of {run.evaluator} than {run.version}, the one of "
+                        f"The evaluator that runs has another version of {run.evaluator} than {run.version}, that of "
                         "contract, evaluator.folder and endpoints on this machine: make them equal."
                     )
 
