@@ -455,7 +455,7 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     lines = [f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"']
     sections = [f'[evaluator]\nfolder = "{rubrics}"']
     for name in ("returns", "steady"):
-        sections.append(f'[evaluator.endpoints.{name}]\nmodel = "{name}"\nurl = "{server.url}"\ninput = 1.0')
+        sections.append(f'[evaluator.endpoints.{name}]\nmodel = "{name}"\nurl = "{server.url}"')
     config = write_settings(rubrics / "barograph.toml", pipeline.address, *lines, sections="\n".join(sections))
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     day = f"{datetime.fromtimestamp(START_MS / 1000, UTC):%Y-%m-%dT%H:%M}"
@@ -511,7 +511,7 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
             models.returned.set()
         (run_late,) = first.result(PATIENCE_S).evaluators
     assert (run_late.chosen, run_late.evaluated) == (n, n)
-    assert run_late.cost_usd == pytest.approx(n * 11e-6)
+    assert run_late.cost_usd == pytest.approx(n * (11 * 0.5 + 7 * 2) / 1e6)
     assert runs()["late"] == {"chosen": n, "already": n}
     assert called("returns") == failed + n
     # A larger budget: what had no result gets one.

@@ -31,7 +31,8 @@ class AnswerRange:
         }
 
 
-class AnswerCounts(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class AnswerCounts:
     """Raw rows of a range."""
 
     predictions: int
