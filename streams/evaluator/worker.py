@@ -153,14 +153,14 @@ class EvaluatorProcessor:
         written = self._evaluate(ordered, membership, stop)
         if written is None:
             return
-        every = [*left_out, *written]
-        values: list[Message] = [(each.topic, {"value": each.value}) for each in every if each.value]
+        all_written = [*left_out, *written]
+        values: list[Message] = [(each.topic, {"value": each.value}) for each in all_written if each.value]
         consumer.commit(self._transactions, values, membership)
         self._remember(tasks)
         has_result = [each.topic == self._predictions for each in written]
         self._plan_retry(has_result, [task.due.has_waited for task in ordered])
         self._report.count_committed(sum(topic == self._predictions for topic, _ in values), "published")
-        for reason, n in Counter(each.skipped for each in every if each.skipped).items():
+        for reason, n in Counter(each.skipped for each in all_written if each.skipped).items():
             self._report.add(metrics.EVALUATIONS_SKIPPED, n, reason)
         self._report.heartbeat.record_work()
 

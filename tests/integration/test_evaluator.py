@@ -391,7 +391,7 @@ HOUR_S, SPEED, CALLS_PER_HOUR = 3600, 60, 12_000
 
 @pytest.mark.parametrize("n", [120, pytest.param(4_000, marks=pytest.mark.long)])
 def test_an_outage_of_a_judge_is_caught_up_once_whatever_is_killed(
-    pipeline: Pipeline, models: Models, server: JudgeServer, rubrics: Path, n: int, record_property: Any
+    pipeline: Pipeline, models: Models, server: JudgeServer, rubrics: Path, n: int
 ) -> None:
     is_load = n > 1_000
     pipeline.create(2)
@@ -436,7 +436,7 @@ def test_an_outage_of_a_judge_is_caught_up_once_whatever_is_killed(
         assert caught_up_s < EvaluatorSettings().lag_s
         # Each of the two processes has the budget of five minutes at once.
         assert calls <= 2 * CALLS_PER_HOUR / 12 + CALLS_PER_HOUR * caught_up_s / HOUR_S
-        record_property("outage", [n, failed, calls, caught_up_s, memory[len(memory) // 4 :]])
+        Path("/tmp/outage.txt").write_text(str([n, failed, calls, caught_up_s, memory[len(memory) // 4 :]]))
     assert sum(event["metrics"]["calls"] for event in late) <= n + failed
 
 
@@ -515,8 +515,10 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     assert runs()["late"] == {"chosen": n, "already": n}
     assert called("returns") == failed + n
     # A larger budget: what had no result gets one.
+    log = pipeline.log_dir / "evaluator-0.log"
+    builds = log.read_text().count('"evaluator": "frugal"')
     register(pipeline, judged_contract(**late, frugal=judge("steady")))
-    wait_for(lambda: pipeline.log("evaluator-0").count('"evaluator": "frugal"') >= 3, "the new budget")
+    wait_for(lambda: log.read_text().count('"evaluator": "frugal"') > builds, "the new budget")
     assert runs("--retry", "--evaluator", "frugal") == {
         "frugal": {"chosen": n, "already": frugal_calls, "evaluated": n - frugal_calls}
     }
@@ -540,7 +542,7 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     ]
     counted = {"skipped-removed": 2, "skipped-changed": 1, "unreadable": 1}
     sql = "SELECT mapFilter((name, n) -> name LIKE 'evaluations_skipped%', details) FROM processors FINAL "
-    sql += "WHERE kind = 'evaluator' ORDER BY reported_at DESC LIMIT 1"
+    sql += "WHERE kind = 'evaluator' ORDER BY at DESC LIMIT 1"
     expected = {f"evaluations_skipped_total {reason}": n for reason, n in counted.items()}
     wait_for(lambda: pipeline.rows(sql)[0][0].items() >= expected.items(), "the metric")
     # Raw rows of each evaluation: no more than the stream and the runs wrote.

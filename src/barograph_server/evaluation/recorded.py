@@ -259,9 +259,9 @@ class _Run:
                     )
 
     def _evaluations(self, ids: Iterable[str], from_ms: int, to_ms: int) -> dict[AnswerKey, RecordedEvaluation]:
-        found = read_evaluations(self._client, self._versions, sorted(set(ids)), from_ms, to_ms)
+        results = read_evaluations(self._client, self._versions, sorted(set(ids)), from_ms, to_ms)
         names = {evaluator_model(self._answers.model, name): name for name in self.runs}
-        return {(names[model], event_id, version): each for (model, event_id, version), each in found.items()}
+        return {(names[model], event_id, version): each for (model, event_id, version), each in results.items()}
 
 
 def _answer(model: str, row: RecordedAnswer) -> Answer:
