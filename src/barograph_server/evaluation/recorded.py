@@ -116,7 +116,7 @@ def evaluate_recorded(
         epoch = known_epoch(client, settings.processor().topics.predictions, recorded.topic_id)
         answers = AnswerRange(model, since, until, NO_EPOCH if epoch is None else epoch, recorded.read)
         counts = count_answers(client, answers)
-        without_text = _without_text(contract, counts)
+        without_text = without_text_reason(contract, counts)
         if not counts.with_text:
             raise CommandError(f"No answer of {model} in this range has its text stored: {without_text}.")
         run = _Run(client, recorded, evaluators, answers, counts, retry=retry, progress=progress)
@@ -150,7 +150,7 @@ def _evaluators(contract: Contract, only: str | None, settings: Settings) -> lis
     return evaluators
 
 
-def _without_text(contract: Contract, counts: AnswerCounts) -> str:
+def without_text_reason(contract: Contract, counts: AnswerCounts) -> str:
     """Say why answers have no text, and which key of the contract keeps it."""
     if not counts.predictions:
         return "it has no raw row there; raw rows are kept for 90 days"
