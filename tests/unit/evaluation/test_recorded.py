@@ -7,12 +7,12 @@ from barograph_server.warehouse.evaluation.recorded_answers import AnswerCounts
 
 
 def test_the_reason_names_the_key_of_the_contract_that_keeps_text() -> None:
-    some = AnswerCounts(10, 2, 3, 0)
+    partly = AnswerCounts(10, 2, 3, 0)
     cases = {
-        "without `text.content` no text is kept": (None, some),
-        "`text.content: hash` keeps only hashes": (Text(content="hash"), some),
-        "`text.sample: 0.1` in the contract": (Text(content="redact", sample=0.1), some),
-        "before `text.content` kept it": (Text(content="redact", sample=1.0), some),
+        "without `text.content` no text is kept": (None, partly),
+        "`text.content: hash` keeps only hashes": (Text(content="hash"), partly),
+        "`text.sample: 0.1` in the contract": (Text(content="redact", sample=0.1), partly),
+        "before `text.content` kept it": (Text(content="redact", sample=1.0), partly),
         "all predictions there failed": (None, AnswerCounts(2, 2, 0, 0)),
         "no raw row": (None, AnswerCounts(0, 0, 0, 0)),
     }
