@@ -5,10 +5,12 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
-from barograph_server.cli.options import Connection, Model, Opt, Output
+from barograph_server.cli.options import CommandGroup, Connection, Model, Opt, Output
 from barograph_server.evaluation.rates import SHOWN_ERRORS, RatesReport, label_errors_text, rates
+from barograph_server.evaluation.recorded import EvaluatorRun, RecordedRun, evaluate_recorded
 from barograph_server.sketches.judges.fault_rate import RATE_REASON_NAMES, FaultRate
-from barograph_server.terminal import TableColumn, Terminal, percentage, picked, utc_minute
+from barograph_server.terminal import TableColumn, Terminal, percentage, picked, plural, utc_minute
+from barograph_server.times import parse_range
 from barograph_server.warehouse.evaluation.evaluation_rates import EvaluatedGroup, EvaluationRates
 
 
@@ -119,7 +121,11 @@ def print_rates(terminal: Terminal, report: RatesReport) -> None:
         terminal.rows(report.trusts, _TRUST)
 
 
-def evaluations_command(
+evaluations_app = CommandGroup(shows=True)
+
+
+@evaluations_app.add("show")
+def show_command(
     output: Output,
     connection: Connection,
     model: Model,
@@ -142,3 +148,67 @@ def evaluations_command(
     """
     report = rates(model, by=by, since=since, settings=connection.config)
     output.show(report, print_rates, values=report_values)
+
+
+def _reasons(run: EvaluatorRun) -> str:
+    parts = [f"{reason}: {n:,}" for reason, n in run.failed.most_common()]
+    parts += [f"{reason} before: {n:,}" for reason, n in run.without_result.most_common()]
+    return "; ".join(parts)
+
+
+_RUN = (
+    TableColumn("evaluator"),
+    TableColumn("version"),
+    TableColumn("chosen", format=","),
+    TableColumn("evaluated", format=","),
+    TableColumn("already", "already evaluated", ","),
+    TableColumn("waiting", format=","),
+    TableColumn(lambda run: f"{run.failed.total() + run.without_result.total():,}", "no result", is_number=True),
+    TableColumn("cost_usd", "US $", lambda cost: f"{cost:.4f}", is_number=True),
+    TableColumn(_reasons, "why"),
+)
+
+
+def print_run(terminal: Terminal, run: RecordedRun) -> None:
+    """Print the answers of the range, why some have no text, and a line for each evaluator."""
+    counts = run.answers
+    terminal.line(
+        f"{run.model}: {plural(counts.predictions, 'prediction')}, {counts.failed:,} failed, "
+        f"{counts.with_text:,} with the text of the answer",
+        "bold",
+    )
+    lacking = counts.predictions - counts.failed - counts.with_text
+    if lacking:
+        terminal.line(f"{plural(lacking, 'answer')} without text: {run.without_text}.")
+    if counts.unread:
+        terminal.line(f"{plural(counts.unread, 'answer')} left to the evaluator, which has yet to read them.")
+    terminal.rows(run.evaluators, _RUN)
+    if any(each.without_result for each in run.evaluators):
+        terminal.line("`--retry` evaluates the answers again that have no result from before.")
+
+
+@evaluations_app.add("run")
+def run_command(
+    output: Output,
+    connection: Connection,
+    model: Model,
+    from_: Annotated[str, Opt("Start of the answers' event time.", "TIME")],
+    to: Annotated[str, Opt("Its end, exclusive.", "TIME")],
+    evaluator: Annotated[str | None, Opt("Only this evaluator.", "NAME")] = None,
+    retry: Annotated[bool, Opt("Also answers whose evaluations have no result.")] = False,
+) -> None:
+    """Evaluate recorded answers whose text is stored, each once by each version of an evaluator.
+
+    The answers go to the running evaluator, which evaluates them within the budget of the contract. After Ctrl-C it
+    goes on with those that are queued, and the command can be run again at any time. It needs the files of
+    `evaluator.folder` and the endpoints of the settings.
+
+    Examples:
+        barograph evaluations run --model support-bot --from 2026-03-01 --to 2026-03-08
+        barograph evaluations run --model support-bot --from 2026-03-01 --to 2026-03-02 --evaluator faithful --retry
+    """
+    since, until = parse_range(from_, to)
+    settings = connection.settings()
+    with Terminal(stderr=True).steps("Reading answers") as progress:
+        run = evaluate_recorded(model, since, until, settings, evaluator=evaluator, retry=retry, progress=progress)
+    output.show(run, print_run)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, get_args, ge
 
 import msgspec
 import typer
+from typer.core import TyperGroup
 
 from barograph_server.errors import CommandError
 from barograph_server.sample_tables import COLUMNS
@@ -133,11 +134,24 @@ def help_text(function: Any) -> str:
     return "\n\n".join(filter(None, [*paragraphs, f"\b\nExamples:\n{examples}" if examples else ""]))
 
 
+class _DefaultGroup(TyperGroup):
+    """Options without a subcommand are those of `show`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        is_option = args[:1] and args[0].startswith("-") and args[0] not in ctx.help_option_names
+        return super().parse_args(ctx, ["show", *args] if is_option else args)
+
+
 class CommandGroup(typer.Typer):
     """A command with subcommands; its help is its line in the list of commands."""
 
-    def __init__(self) -> None:
-        super().__init__(add_completion=False, no_args_is_help=True)
+    def __init__(self, *, shows: bool = False) -> None:
+        """Make the group.
+
+        Args:
+            shows: whether its subcommand `show` may be left out before options.
+        """
+        super().__init__(add_completion=False, no_args_is_help=True, cls=_DefaultGroup if shows else None)
         # Without it, a single subcommand would be the command itself.
         self.callback()(lambda: None)
 

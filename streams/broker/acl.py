@@ -25,6 +25,7 @@ KafkaRole = Literal[
     "otlp",
     "otlp-http",
     "evaluator",
+    "evaluations",
     "review",
     "drill",
     "serving",
@@ -101,6 +102,12 @@ def required_acls(user: KafkaRole, topics: Topics) -> tuple[Acl, ...]:
         case "evaluator":
             own = topics.predictions, topics.waiting_answers
             return (*map(_read, own), *map(_write, own), *_member("evaluator", topics, transactions=True))
+        case "evaluations":
+            # One command queues answers at any time, under one transactional id. It reads how far both groups are.
+            groups = tuple(Acl("Read", "group", f"{topics.prefix}{group}") for group in ("evaluator", "recorder"))
+            transactional = Acl("Write", "transactional-id", f"{topics.prefix}evaluations-{LEADER}")
+            inputs = topics.predictions, topics.waiting_answers
+            return (*map(_read, inputs), _write(topics.waiting_answers), *groups, transactional)
         case "otlp":
             # Read on the topics of the Collector, whose names only the settings have, is granted beside these.
             return (_write(topics.predictions), *_member("otlp", topics, transactions=True))

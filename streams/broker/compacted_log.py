@@ -1,4 +1,4 @@
-"""A compacted topic of one partition that has one writer at any time.
+"""Topics that have one writer at any time, and compacted ones of one partition among them.
 
 All writers share one transactional id: a new one fences the one before, even if that was paused and does not know it.
 A writer reads the topic to its end after it has fenced the others, so that it decides from all that they wrote.
@@ -29,49 +29,25 @@ MAX_OFFSET = 2**62
 READ_MESSAGES, READ_S = 1_000, 0.2
 
 
-class CompactedLog:
-    """The topic, as its only writer sees it."""
+class OnlyWriter:
+    """A topic, as its only writer sees it."""
 
-    def __init__(
-        self, settings: ProcessorSettings, role: KafkaRole, topic: str, *, partitions_error: str, fenced_error: str
-    ) -> None:
-        """Name the topic; `lead` connects.
+    def __init__(self, settings: ProcessorSettings, role: KafkaRole, topic: str, *, fenced_error: str) -> None:
+        """Name the topic; `fence` connects.
 
         Args:
             role: the writer's role; the transactional id begins with it.
-            partitions_error: what is wrong with several partitions, and what to do; it follows their number.
             fenced_error: what to say if another writer fenced this one.
         """
         self._settings = replace(settings, instance=LEADER)
-        self._role, self._topic = role, topic
-        self._partitions_error, self._fenced_error = partitions_error, fenced_error
+        self._role, self._topic, self._fenced_error = role, topic, fenced_error
         self._producer: Producer | None = None
         self._log = structlog.get_logger().bind(processor=role, instance=settings.instance)
-
-    def require_one_partition(self) -> None:
-        """Check that the topic has one partition."""
-        _, partitions = TopicMetadata(self._settings).describe(self._topic)
-        if partitions != 1:
-            raise ProcessorError(f"Topic {self._topic} has {partitions} partitions, {self._partitions_error}")
-
-    def lead(self) -> Iterator[Any]:
-        """Fence the writer before, check the topic, and yield all messages."""
-        self._open()
-        self.require_one_partition()
-        yield from self.read()
-
-    def read(self) -> Iterator[Any]:
-        """Yield all messages up to the end of the topic, without fencing anyone."""
-        # Reading ends at the end of the partition.
-        ranges = {0: (OFFSET_BEGINNING, MAX_OFFSET)}
-        name = f"{self._role}-restore"
-        for messages in reread(self._settings, name, self._topic, ranges, poll_messages=READ_MESSAGES, poll_s=READ_S):
-            yield from messages
 
     def publish(self, messages: Sequence[dict[str, Any]]) -> bool:
         """Write messages in one transaction, and return whether they were committed.
 
-        After false they may be committed or not, and another writer may have fenced this one: only `lead` makes this
+        After false they may be committed or not, and another writer may have fenced this one: only `fence` makes this
         one write again.
 
         Args:
@@ -94,7 +70,8 @@ class CompactedLog:
         """Stop writing."""
         self._producer = None
 
-    def _open(self) -> None:
+    def fence(self) -> None:
+        """Fence the writer before."""
         producer = transactional_producer(self._settings, self._role)
         try:
             producer.init_transactions(TIMEOUT_S)
@@ -112,6 +89,45 @@ class CompactedLog:
         self._producer = None
         with suppress(KafkaException):
             producer.abort_transaction(1.0)
+
+
+class CompactedLog(OnlyWriter):
+    """A compacted topic of one partition."""
+
+    def __init__(
+        self, settings: ProcessorSettings, role: KafkaRole, topic: str, *, partitions_error: str, fenced_error: str
+    ) -> None:
+        """Name the topic; `lead` connects.
+
+        Args:
+            partitions_error: what is wrong with several partitions, and what to do; it follows their number.
+        """
+        super().__init__(settings, role, topic, fenced_error=fenced_error)
+        self._partitions_error = partitions_error
+
+    def require_one_partition(self) -> None:
+        """Check that the topic has one partition."""
+        _, partitions = TopicMetadata(self._settings).describe(self._topic)
+        if partitions != 1:
+            raise ProcessorError(f"Topic {self._topic} has {partitions} partitions, {self._partitions_error}")
+
+    def lead(self) -> Iterator[Any]:
+        """Fence the writer before, check the topic, and yield all messages."""
+        self.fence()
+        self.require_one_partition()
+        yield from self.read()
+
+    def read(self) -> Iterator[Any]:
+        """Yield all messages up to the end of the topic, without fencing anyone."""
+        return read_on(self._settings, f"{self._role}-restore", self._topic, [OFFSET_BEGINNING])
+
+
+def read_on(settings: ProcessorSettings, name: str, topic: str, starts: Sequence[int]) -> Iterator[Any]:
+    """Yield the committed messages of all partitions from these offsets to their ends."""
+    # Reading ends at the end of each partition.
+    ranges = {partition: (start, MAX_OFFSET) for partition, start in enumerate(starts)}
+    for messages in reread(settings, name, topic, ranges, poll_messages=READ_MESSAGES, poll_s=READ_S):
+        yield from messages
 
 
 class OvertakenError(ProcessorError):

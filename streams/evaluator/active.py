@@ -156,6 +156,10 @@ class ActiveEvaluators:
         self.by_model: dict[str, tuple[ActiveEvaluator, ...]] = {}
         """Model → its evaluators, in the order of the contract."""
 
+    def contract(self, model: str) -> Contract | None:
+        """Return the contract of a model, which may have no evaluators any more."""
+        return self._registry().contracts.get(model)
+
     def refresh(self) -> None:
         """Rebuild what changed."""
         files_changed = self._find_files()
@@ -189,20 +193,20 @@ class ActiveEvaluators:
 
     def _build(self, contract: Contract, name: str, previous: ActiveEvaluator | None) -> ActiveEvaluator:
         evaluator = contract.evaluators[name]
-        languages = () if contract.text is None else contract.text.languages
         log = self._log.bind(model=contract.model, evaluator=name)
         try:
-            if evaluator.kind == "judge":
-                check, version = self._build_judge(evaluator, self._folder)
-            else:
-                check, version = build_check(evaluator, self._folder, languages)
+            check, version = build_evaluator(contract, name, self._folder, self._build_judge)
         except SetupError as error:
             log.error("evaluator cannot be used", reason=str(error))
             check, version = _no_result, NO_VERSION
         else:
             log.info("evaluator", version=version)
         keeps_budget = previous is not None and previous.settings.budget == evaluator.budget
-        budget = previous.budget if previous is not None and keeps_budget else HourlyBudget(evaluator.budget)
+        budget = (
+            previous.budget
+            if previous is not None and keeps_budget
+            else HourlyBudget(evaluator.budget, self._monotonic)
+        )
         anchors = None
         if evaluator.anchors and version != NO_VERSION:
             try:
@@ -210,6 +214,18 @@ class ActiveEvaluators:
             except SetupError as error:
                 log.error("anchors cannot be used: drift of the judge is not tested", reason=str(error))
         return ActiveEvaluator(contract, name, version, check, budget, anchors)
+
+
+def build_evaluator(contract: Contract, name: str, folder: Path, build_judge: BuildJudge) -> tuple[Check, str]:
+    """Build an evaluator of a contract, and return it with its version.
+
+    Raises:
+        SetupError: it cannot be used.
+    """
+    evaluator = contract.evaluators[name]
+    if evaluator.kind == "judge":
+        return build_judge(evaluator, folder)
+    return build_check(evaluator, folder, () if contract.text is None else contract.text.languages)
 
 
 def _files_of(evaluator: Evaluator, folder: Path) -> list[Path]:

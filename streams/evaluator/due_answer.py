@@ -24,6 +24,8 @@ class DueAnswer(msgspec.Struct, frozen=True):
     """Failed tries while the endpoint answered for others."""
     failed_ms: int = 0
     """When the latest request for it failed."""
+    only_version: str = ""
+    """The version of the evaluator for which a command queued a recorded answer; empty: any."""
 
     @property
     def has_waited(self) -> bool:

@@ -32,11 +32,15 @@ class NoResult(StrEnum):
     """The hourly budget is used up."""
     SKIPPED_LAG = "skipped-lag"
     """The answer was received too long ago, or waited for so long, because judges took their time for others."""
+    SKIPPED_REMOVED = "skipped-removed"
+    """The evaluator left the contract while the answer waited for it."""
+    SKIPPED_CHANGED = "skipped-changed"
+    """The answer was queued for another version of the evaluator than the process has."""
     INTERNAL = "internal-error"
     """The evaluator has a bug; the log has the error."""
 
 
-_SKIPS = (NoResult.SKIPPED_BUDGET, NoResult.SKIPPED_LAG)
+SKIPS = tuple(reason for reason in NoResult if reason.startswith("skipped-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +73,7 @@ class Evaluation:
 
 def failed(reason: NoResult) -> Evaluation:
     """Return an evaluation without a result. An answer that was skipped on purpose has no error."""
-    return Evaluation(skipped=reason.value) if reason in _SKIPS else Evaluation(error=reason.value)
+    return Evaluation(skipped=reason.value) if reason in SKIPS else Evaluation(error=reason.value)
 
 
 def evaluation_event(
@@ -83,7 +87,8 @@ def evaluation_event(
     """
     context = {
         "version": answer.version[:MAX_MEMBER_CHARS],
-        "kind": contract.evaluators[name].kind,
+        # Only judges are waited for after they left the contract.
+        "kind": contract.evaluators[name].kind if name in contract.evaluators else "judge",
         "sample": f"{share:g}",
     }
     unit = "" if contract.arms is None else contract.arms.unit.partition(".")[2]

@@ -11,27 +11,29 @@ has a result or is too old.
 import hashlib
 import threading
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import structlog
+from barograph.contract import Contract
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 from barograph.values import encode_event
 
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Membership
 from barograph_server.streams.broker.client import PartitionId
 from barograph_server.streams.broker.transactions import Message, Transactions
-from barograph_server.streams.evaluator.active import ActiveEvaluator, ActiveEvaluators
+from barograph_server.streams.evaluator.active import FILES_S, NO_VERSION, ActiveEvaluator, ActiveEvaluators
 from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
 from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
 from barograph_server.streams.evaluator.judges.errors import OF_ENDPOINT
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.warehouse.operations import metrics
 
 GROUP: Final = "evaluator"
 POLL_MESSAGES = 100
@@ -56,6 +58,16 @@ class _Task:
 
     evaluator: ActiveEvaluator
     due: DueAnswer
+
+
+class _Written(NamedTuple):
+    """A message of a transaction: an evaluation, or an answer that waits."""
+
+    topic: str
+    value: bytes
+    """Empty: nothing is written."""
+    skipped: str = ""
+    """Why an answer was skipped on purpose; empty for other messages."""
 
 
 def _key(evaluator: ActiveEvaluator, answer: Answer) -> bytes:
@@ -88,6 +100,8 @@ class EvaluatorProcessor:
         self._predictions, self._waiting = settings.topics.predictions, settings.topics.waiting_answers
         self.topics = {self._predictions: "predictions", self._waiting: "waiting-answers"}
         """The topics that it reads, with their labels in metrics."""
+        self._settle_s = 2 * settings.registry_poll_s + FILES_S
+        """Time in which changed contracts and files are read, and queued answers wait for them."""
         self._lag_s, self._monotonic, self._clock = lag_s, monotonic, clock
         self._consumer = AssignedConsumer(settings, GROUP, self.topics, report, poll_messages=POLL_MESSAGES)
         self._transactions = Transactions(settings, GROUP, report)
@@ -116,6 +130,7 @@ class EvaluatorProcessor:
         self._evaluators.refresh()
         membership = consumer.membership()
         tasks: dict[bytes, _Task] = {}
+        left_out: list[_Written] = []
         n_answers, began_s = 0, self._monotonic()
         waiting = [partition for partition in consumer.positions if partition[0] == self._waiting]
         consumer.pause(waiting if began_s < self._retry_s else ())
@@ -125,7 +140,7 @@ class EvaluatorProcessor:
                 for message in messages:
                     if topic == self._waiting:
                         n_answers += 1
-                        tasks.update(self._read_waiting(message))
+                        left_out += self._read_waiting(message, tasks)
                         continue
                     for answer, received_ms in self._read(message):
                         n_answers += 1
@@ -138,11 +153,15 @@ class EvaluatorProcessor:
         written = self._evaluate(ordered, membership, stop)
         if written is None:
             return
-        consumer.commit(self._transactions, written, membership)
+        all_written = [*left_out, *written]
+        values: list[Message] = [(each.topic, {"value": each.value}) for each in all_written if each.value]
+        consumer.commit(self._transactions, values, membership)
         self._remember(tasks)
-        has_result = [topic == self._predictions for topic, _ in written]
+        has_result = [each.topic == self._predictions for each in written]
         self._plan_retry(has_result, [task.due.has_waited for task in ordered])
-        self._report.count_committed(sum(has_result), "published")
+        self._report.count_committed(sum(topic == self._predictions for topic, _ in values), "published")
+        for reason, n in Counter(each.skipped for each in all_written if each.skipped).items():
+            self._report.add(metrics.EVALUATIONS_SKIPPED, n, reason)
         self._report.heartbeat.record_work()
 
     def _plan_retry(self, has_result: list[bool], has_waited: list[bool]) -> None:
@@ -175,18 +194,31 @@ class EvaluatorProcessor:
                 if key not in self._done:
                     yield key, _Task(evaluator, DueAnswer(answer, evaluator.name, share, received_ms))
 
-    def _read_waiting(self, message: Any) -> dict[bytes, _Task]:
-        reason = "its judge is no longer in the contract"
+    def _read_waiting(self, message: Any, tasks: dict[bytes, _Task]) -> list[_Written]:
+        """Add what a record waits for to the tasks; if nothing can evaluate it any more, return why."""
+        due, contract, reason = None, None, metrics.UNREADABLE
         try:
             due = decode_due(message.value() or b"")
+        except msgspec.DecodeError:
+            pass
+        else:
+            contract, reason = self._evaluators.contract(due.answer.model), NoResult.SKIPPED_REMOVED
             for evaluator in self._evaluators.by_model.get(due.answer.model, ()):
                 if evaluator.name == due.evaluator:
-                    return {_key(evaluator, due.answer): _Task(evaluator, due)}
-        except msgspec.DecodeError:
-            reason = "it is no record of this release"
+                    if due.only_version in ("", evaluator.version):
+                        tasks[_key(evaluator, due.answer)] = _Task(evaluator, due)
+                        return []
+                    reason = NoResult.SKIPPED_CHANGED
+            if due.only_version and self._clock() - due.received_ms / 1000 < self._settle_s:
+                self._retry_s = self._monotonic() + RETRY_S
+                return [self._wait(due)]
         position = f"{message.topic()}/{message.partition()}/{message.offset()}"
         self._log.warning("waiting answer left out", position=position, reason=reason)
-        return {}
+        if due is None or contract is None:
+            # There is no model whose row it could be.
+            return [_Written("", b"", reason)]
+        evaluation = failed(NoResult(reason)).after(due.last or Evaluation())
+        return [self._written(contract, due, due.only_version or NO_VERSION, evaluation)]
 
     def _remember(self, keys: Collection[bytes]) -> None:
         self._done.update(dict.fromkeys(keys))
@@ -195,7 +227,7 @@ class EvaluatorProcessor:
 
     # ------------------------------------------------------------------------------------------ evaluating
 
-    def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[Message] | None:
+    def _evaluate(self, tasks: list[_Task], membership: Membership, stop: threading.Event) -> list[_Written] | None:
         """Evaluate all tasks, checks first; None if a stop was requested first, so that nothing may be committed."""
         until_s = self._monotonic() + JUDGE_S
         judges = [task for task in tasks if task.evaluator.is_judge]
@@ -215,7 +247,7 @@ class EvaluatorProcessor:
             return None
         return [*messages, *(each.result() for each in calls)]
 
-    def _check(self, task: _Task, membership: Membership) -> Message:
+    def _check(self, task: _Task, membership: Membership) -> _Written:
         if self._monotonic() - self._polled_s > POLL_S:
             self._consumer.keep_polling(membership, 0.0)
             self._report.heartbeat.record_work()
@@ -224,7 +256,7 @@ class EvaluatorProcessor:
         evaluation = task.evaluator.evaluate(task.due.answer)
         return self._publish(task, evaluation, (self._monotonic() - began_s) * 1000)
 
-    def _judge(self, task: _Task, until_s: float) -> Message:
+    def _judge(self, task: _Task, until_s: float) -> _Written:
         """Call the judge. The answer waits if the endpoint fails or time is short, and after a wait also for budget."""
         due, endpoint = task.due, task.evaluator.settings.endpoint
         if self._clock() - due.received_ms / 1000 > self._lag_s:
@@ -246,12 +278,14 @@ class EvaluatorProcessor:
         waiting = due.after_try(evaluation, self._answered_ms.get(endpoint, -1), now_ms)
         return self._publish(task, evaluation, latency_ms) if waiting is None else self._wait(waiting)
 
-    def _wait(self, due: DueAnswer) -> Message:
-        return self._waiting, {"value": msgspec.json.encode(due)}
+    def _wait(self, due: DueAnswer) -> _Written:
+        return _Written(self._waiting, msgspec.json.encode(due))
 
-    def _publish(self, task: _Task, evaluation: Evaluation, latency_ms: float = 0.0) -> Message:
-        evaluator, due = task.evaluator, task.due
-        event = evaluation_event(
-            evaluator.contract, evaluator.name, evaluator.version, due.answer, due.share, evaluation, latency_ms
-        )
-        return self._predictions, {"value": encode_event(event)}
+    def _publish(self, task: _Task, evaluation: Evaluation, latency_ms: float = 0.0) -> _Written:
+        return self._written(task.evaluator.contract, task.due, task.evaluator.version, evaluation, latency_ms)
+
+    def _written(
+        self, contract: Contract, due: DueAnswer, version: str, evaluation: Evaluation, latency_ms: float = 0.0
+    ) -> _Written:
+        event = evaluation_event(contract, due.evaluator, version, due.answer, due.share, evaluation, latency_ms)
+        return _Written(self._predictions, encode_event(event), evaluation.skipped or "")

@@ -2,9 +2,12 @@
 
 import itertools
 import json
+import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -15,9 +18,15 @@ from barograph.contract import Contract, Text
 from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.evaluators import Evaluator, EvaluatorBudget
 
+from barograph_server.evaluation.recorded import evaluate_recorded
 from barograph_server.provisioning.plan import first_baselines
+from barograph_server.settings import load_settings
+from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.streams.evaluator.recorded_answers import RecordedAnswers
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
-from tests.support.command_line import run
+from tests.support.command_line import call_json, output_of, run
 from tests.support.environment import write_settings
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
@@ -253,9 +262,21 @@ def endpoints_of(server: JudgeServer) -> list[dict[str, Any]]:
     return [{"name": name, "model": name, "url": server.url, "input_price": 0.5, "output_price": 2.0} for name in names]
 
 
-def start(pipeline: Pipeline, server: JudgeServer, rubrics: Path, name: str = "evaluator-0", **settings: Any) -> None:
+def start(
+    pipeline: Pipeline,
+    server: JudgeServer,
+    rubrics: Path,
+    name: str = "evaluator-0",
+    speed: tuple[float, float] | None = None,
+    **settings: Any,
+) -> None:
     own = {"folder": str(rubrics), "endpoints": endpoints_of(server), "key": "sk-1", **settings}
-    pipeline.start("evaluator", name, evaluator=own)
+    pipeline.start("evaluator", name, evaluator=own, speed=speed)
+
+
+def resident_bytes(pipeline: Pipeline, name: str) -> int:
+    pages = Path(f"/proc/{pipeline.processes[name].pid}/statm").read_text(encoding="ascii").split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def produce(pipeline: Pipeline, numbers: range) -> None:
@@ -364,25 +385,41 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
     assert len(server.bodies) == called
 
 
+HOUR_S, SPEED, CALLS_PER_HOUR = 3600, 60, 2_400
+"""Of the outage under load: a minute counts as an hour. The budget decides how fast the answers are caught up."""
+
+
+@pytest.mark.parametrize("n", [120, pytest.param(4_000, marks=pytest.mark.long)])
 def test_an_outage_of_a_judge_is_caught_up_once_whatever_is_killed(
-    pipeline: Pipeline, models: Models, server: JudgeServer, rubrics: Path
+    pipeline: Pipeline, models: Models, server: JudgeServer, rubrics: Path, n: int
 ) -> None:
-    n = 120
+    is_load = n > 1_000
     pipeline.create(2)
-    register(
-        pipeline, judged_contract(late=judge("returns"), other=judge("steady"), refuses=Evaluator(check="refusal"))
-    )
-    produce(pipeline, range(n))
-    start(pipeline, server, rubrics, timeout_s=1.0)
+    late_judge = judge("returns", budget=EvaluatorBudget(calls=CALLS_PER_HOUR if is_load else None))
+    register(pipeline, judged_contract(late=late_judge, other=judge("steady"), refuses=Evaluator(check="refusal")))
+    began_s = time.time()
+    speed = (SPEED, began_s) if is_load else None
+    portion = n // (HOUR_S // SPEED) if is_load else n
+    start(pipeline, server, rubrics, speed=speed, timeout_s=1.0)
+    memory = []
+    for second, first in enumerate(range(0, n, portion)):
+        produce(pipeline, range(first, min(first + portion, n)))
+        due_s = began_s + second
+        wait_for(lambda: time.time() >= due_s, "the time of the next answers")  # noqa: B023 - called at once
+        memory.append(resident_bytes(pipeline, "evaluator-0"))
     # Neither the check nor the other judge waits, and the outage outlasts the tries of every answer.
     wait_evaluations(pipeline, 2 * n)
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.waiting_answers)) >= n + 50, "answers that wait again")
     assert "answers wait for a judge" in (pipeline.log_dir / "evaluator-0.log").read_text()
+    memory.append(resident_bytes(pipeline, "evaluator-0"))
+    # The process has started, and Kafka's client has filled its queues, by two thirds of the hour.
+    assert not is_load or memory[-1] - memory[2 * len(memory) // 3] < 16 << 20, memory
     pipeline.kill("evaluator-0")
     failed = sum(body["model"] == "returns" for body in server.bodies)
     models.returned.set()
+    returned_s = time.time()
     for part in (1, 3):
-        start(pipeline, server, rubrics)
+        start(pipeline, server, rubrics, speed=speed)
         wait_evaluations(pipeline, 2 * n + part * n // 3)
         pipeline.kill("evaluator-0")
     events = evaluations(pipeline)
@@ -393,8 +430,123 @@ def test_an_outage_of_a_judge_is_caught_up_once_whatever_is_killed(
     late = [event for event in events if event["model"] == "toy.late"]
     assert all(event["metrics"]["input_tokens"] == 11 for event in late)
     # Each answer has one call that succeeds, besides those of the transaction that the kill ended.
-    assert n <= sum(body["model"] == "returns" for body in server.bodies) - failed <= n + 50
+    calls = sum(body["model"] == "returns" for body in server.bodies) - failed
+    assert n <= calls <= n + 50
+    if is_load:
+        caught_up_s = SPEED * (time.time() - returned_s)
+        assert caught_up_s < EvaluatorSettings().lag_s
+        # Each of the two processes has the budget of five minutes at once.
+        assert calls <= 2 * CALLS_PER_HOUR / 12 + CALLS_PER_HOUR * caught_up_s / HOUR_S
     assert sum(event["metrics"]["calls"] for event in late) <= n + failed
+
+
+def test_recorded_answers_are_evaluated_once_beside_the_stream(
+    pipeline: Pipeline,
+    models: Models,
+    server: JudgeServer,
+    rubrics: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    n, checked = 40, {"refuses": Evaluator(check="refusal")}
+    frugal = judge("steady", budget=EvaluatorBudget(calls=12))
+    pipeline.create(2)
+    register(pipeline, judged_contract(**checked, frugal=frugal))
+    lines = [f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"']
+    sections = [f'[evaluator]\nfolder = "{rubrics}"']
+    for name in ("returns", "steady"):
+        sections.append(f'[evaluator.endpoints.{name}]\nmodel = "{name}"\nurl = "{server.url}"')
+    config = write_settings(rubrics / "barograph.toml", pipeline.address, *lines, sections="\n".join(sections))
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
+    day = f"{datetime.fromtimestamp(START_MS / 1000, UTC):%Y-%m-%dT%H:%M}"
+    words = ("evaluations", "run", "--model", "toy", "--from", day, "--to", f"{day}:59", "--config", config)
+
+    def runs(*options: str) -> dict[str, dict[str, Any]]:
+        code, result = call_json(capsys, *words, *options, "--format", "json")
+        assert (code, result["answers"]) == (0, {"predictions": n + 2, "failed": 1, "with_text": n, "unread": 0})
+        assert "published without text" in result["without_text"]
+        names = ("chosen", "evaluated", "already", "waiting", "failed", "without_result")
+        return {each["evaluator"]: {name: each[name] for name in names if each[name]} for each in result["evaluators"]}
+
+    def called(name: str) -> int:
+        return sum(body["model"] == name for body in server.bodies)
+
+    settings = load_settings(Path(config))
+    pipeline.start("recorder")
+    assert "No evaluator runs" in output_of(capsys, 1, *words)
+    start(pipeline, server, rubrics)
+    pipeline.produce([(0, answer_event(n, None), None), (1, answer_event(n + 1, error="E"), None)])
+    produce(pipeline, range(n))
+    wait_evaluations(pipeline, 2 * n)
+    predictions = "SELECT uniqExact(id) FROM predictions WHERE model = '{}'"
+    wait_for(lambda: pipeline.rows(predictions.format("toy")) == [(n + 2,)], "raw rows")
+
+    # A judge that is new, and down: a second run finds what the first one queued, whatever is killed.
+    late = {**checked, "late": judge("returns")}
+    register(pipeline, judged_contract(**late, frugal=frugal))
+    with ThreadPoolExecutor(1) as pool:
+        begin = datetime.fromtimestamp(START_MS / 1000, UTC)
+        end = begin + timedelta(seconds=9)
+        first = pool.submit(lambda: evaluate_recorded("toy", begin, end, settings, evaluator="late"))
+        try:
+            wait_for(
+                lambda: len(pipeline.read_all(pipeline.topics.waiting_answers)) >= 2 * n, "answers that wait again"
+            )
+            pipeline.kill("evaluator-0")
+            start(pipeline, server, rubrics)
+            wait_for(lambda: "assigned" in pipeline.log("evaluator-0").rpartition('"started"')[2], "partitions")
+            frugal_calls = called("steady")
+            assert runs() == {
+                "refuses": {"chosen": n, "already": n},
+                "late": {"chosen": n, "waiting": n},
+                "frugal": {
+                    "chosen": n,
+                    "already": frugal_calls,
+                    "without_result": {"skipped-budget": n - frugal_calls},
+                },
+            }
+            failed = called("returns")
+        finally:
+            # The run ends in any case.
+            models.returned.set()
+        (run_late,) = first.result(PATIENCE_S).evaluators
+    assert (run_late.chosen, run_late.evaluated) == (n, n)
+    assert run_late.cost_usd == pytest.approx(n * (11 * 0.5 + 7 * 2) / 1e6)
+    assert runs()["late"] == {"chosen": n, "already": n}
+    assert called("returns") == failed + n
+    # A larger budget: what had no result gets one.
+    log = pipeline.log_dir / "evaluator-0.log"
+    builds = log.read_text().count('"evaluator": "frugal"')
+    register(pipeline, judged_contract(**late, frugal=judge("steady")))
+    wait_for(lambda: log.read_text().count('"evaluator": "frugal"') > builds, "the new budget")
+    assert runs("--retry", "--evaluator", "frugal") == {
+        "frugal": {"chosen": n, "already": frugal_calls, "evaluated": n - frugal_calls}
+    }
+    assert called("steady") == n
+    table = " ".join(output_of(capsys, 0, *words).split())
+    assert "toy: 42 predictions, 1 failed, 40 with the text of the answer" in table
+
+    # Of two runs only the later one queues. What cannot be evaluated any more is counted with its reason.
+    queues = [RecordedAnswers(settings.processor()) for _ in range(2)]
+    for queue in queues:
+        queue.open("toy", {})
+    answers = [Answer("toy", "1", f"b{i}", START_MS, "Yes.") for i in range(3)]
+    with pytest.raises(ProcessorError, match="Another `barograph evaluations run` has started"):
+        queues[0].queue([("late", "v1", 1.0, each) for each in answers])
+    queues[1].queue([("late", "v1", 1.0, answers[0]), *(("gone", "v1", 1.0, each) for each in answers[1:])])
+    pipeline.produce([(0, b"{}", None)], pipeline.topics.waiting_answers)
+    skipped = [each for each in wait_evaluations(pipeline, 4 * n - frugal_calls + 3) if each["id"].startswith("b")]
+    assert sorted((each["model"], each["version"], each["status"]) for each in skipped) == [
+        *[("toy.gone", "v1", "skipped-removed")] * 2,
+        ("toy.late", "v1", "skipped-changed"),
+    ]
+    counted = {"skipped-removed": 2, "skipped-changed": 1, "unreadable": 1}
+    sql = "SELECT mapFilter((name, n) -> name LIKE 'evaluations_skipped%', details) FROM processors FINAL "
+    sql += "WHERE kind = 'evaluator' ORDER BY at DESC LIMIT 1"
+    expected = {f"evaluations_skipped_total {reason}": n for reason, n in counted.items()}
+    wait_for(lambda: pipeline.rows(sql)[0][0].items() >= expected.items(), "the metric")
+    # Raw rows of each evaluation: no more than the stream and the runs wrote.
+    assert len(evaluations(pipeline)) == 4 * n - frugal_calls + 3
 
 
 @pytest.mark.long

@@ -49,6 +49,7 @@ _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     ("otlp", "`run otlp` with `otlp.topics`; and Read on these topics"),
     ("otlp-http", "`run otlp` without `otlp.topics`"),
     ("evaluator", "`run evaluator`"),
+    ("evaluations", "`evaluations run`"),
     ("review", "`review`"),
     ("drill", "`drill run --live`, and `drill clean` after it"),
     ("dead-letters", "`dead-letters`; only `replay` writes to the source topics"),

@@ -68,6 +68,8 @@ VALUE_REASON = MetricLabel(
 FACT_REASON = MetricLabel(
     "reason", ("not-finite", "negative", "wrong-type", "inconsistent", "duplicate", "too-many-series")
 )
+UNREADABLE = "unreadable"
+SKIP_REASON = MetricLabel("reason", ("skipped-budget", "skipped-lag", "skipped-removed", "skipped-changed", UNREADABLE))
 SCRAPE_OUTCOME = MetricLabel(
     "outcome",
     (
@@ -277,6 +279,16 @@ FACTS_DROPPED = MetricFamily(
     ("scrape",),
     "rejected",
 )
+EVALUATIONS_SKIPPED = MetricFamily(
+    "evaluations_skipped_total",
+    "counter",
+    "",
+    "Answers that an evaluator did not evaluate on purpose; except for unreadable ones they are evaluations with this "
+    "status.",
+    ("evaluator",),
+    "rejected",
+    (SKIP_REASON,),
+)
 FLUSH = MetricFamily(
     "flush_seconds",
     "histogram",
@@ -350,7 +362,7 @@ HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, el
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
     *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, NOT_OBSERVED),
-    *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED),
+    *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED, EVALUATIONS_SKIPPED),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),
 )

@@ -247,12 +247,13 @@ def test_every_program_that_writes_to_kafka_has_a_user() -> None:
     """A new writer needs a user in `plan --acls`. Those that end the lists own a scratch namespace or a topic."""
     writers = {
         *("alerts/guard/health_log", "drills/run/live_models", "drills/run/live", "streams/evaluator/worker"),
+        "streams/evaluator/recorded_answers",
         *("src/barograph_server/batch/backfill/backfill", "src/barograph_server/evaluation/review/gold_labels"),
         *("streams/monitor/worker", "streams/otlp/run", "streams/otlp/topic_reader", "streams/prompts/registry_change"),
         *("streams/recorder/recorder", "streams/sketcher/sketcher"),
         *("drills/run/run", "src/barograph_server/operations/doctor/clocks"),
     }
-    opens = re.compile(r"\b(?:Producer|Transactions|CompactedLog|Outbox|Publisher\.from_contract)\(")
+    opens = re.compile(r"\b(?:Producer|Transactions|OnlyWriter|CompactedLog|Outbox|Publisher\.from_contract)\(")
     folders = ("alerts", "cli", "drills", "local", "src/barograph_server", "streams")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if opens.search(path.read_text())]
     opened = {path.relative_to(ROOT).with_suffix("").as_posix() for path in paths if path.parent.name != "broker"}

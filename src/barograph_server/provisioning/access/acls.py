@@ -35,6 +35,7 @@ def user_acls(topics: Topics, contracts: Iterable[Contract] = ()) -> tuple[UserA
         "otlp": "`barograph run otlp` with `otlp.topics`: also grant Read on these topics",
         "otlp-http": "`barograph run otlp` without `otlp.topics`",
         "evaluator": "`barograph run evaluator`",
+        "evaluations": "`barograph evaluations run`",
         "review": "`barograph review`, which sends labels of people",
         "drill": "`barograph drill run --live`, and `drill clean` after it",
         "serving": "serving systems that use `Guard` or `Prompts`",
