@@ -85,4 +85,4 @@ def test_compare_is_that_of_the_server_or_says_what_to_install() -> None:
         "try: barograph.compare('a', 'b')\nexcept ImportError as error: print(error)"
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip().endswith("pip install barograph-server")
+    assert result.stdout.strip().endswith("pip install 'barograph[compare]'")
