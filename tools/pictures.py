@@ -110,7 +110,8 @@ def capture_incidents(browser: Browser, folder: Path, chosen: str) -> None:
                 table = screen.page.locator(f'[data-panel="{panel_ids("fleet")["models_now"]}"] table')
                 # Without the last column, which is cut off.
                 area, last = table.bounding_box(), table.locator("th").last.bounding_box()
-                assert area is not None and last is not None
+                assert area is not None
+                assert last is not None
                 area["width"] = last["x"] - area["x"]
                 screen.page.screenshot(path=FOLDER / "overview.png", clip=area)
         for scene in (each for each in SCENES if chosen in each.name):

@@ -43,9 +43,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def install(folder: Path, wheels: Path, extra: str) -> Path:
     """Install an extra of `barograph`, with the versions and hashes of the lock file; return the environment."""
-    wanted = ["--extra", extra] if extra else []
+    chosen = ["--extra", extra] if extra else []
     export = "export", "--quiet", "--locked", "--no-default-groups", "--package", "barograph", "--no-emit-workspace"
-    (folder / "requirements.txt").write_text(run(UV, *export, *wanted))
+    (folder / "requirements.txt").write_text(run(UV, *export, *chosen))
     run(UV, "venv", "--quiet", "--python", sys.executable, folder / "env")
     python = folder / "env" / "bin" / "python"
     into = UV, "pip", "install", "--quiet", "--python", python
@@ -101,7 +101,7 @@ def test_server_has_no_local_stack(wheels: Path, tmp_path: Path) -> None:
 
 def test_local_runs_dev(wheels: Path, tmp_path: Path) -> None:
     environment = install(tmp_path, wheels, "local")
-    words = [environment / "bin" / "barograph", "dev", "--page-port", "0"]
+    words = [str(environment / "bin" / "barograph"), "dev", "--page-port", "0"]
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=CLEAN) as dev:
         assert dev.stdout is not None
         printed = ""
