@@ -16,6 +16,12 @@ LONGEST_POLL_S = 10.0
 """Commands promise that processors pick up an applied contract within 10 seconds; a new baseline takes effect a minute
 later."""
 
+DEFAULT_PORTS = {
+    **{"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614},
+    **{"guard": 9615, "otlp": 9616, "scrape": 9617, "evaluator": 9618},
+}
+"""Default port of the metrics of each kind of processor; if it is in use, any free port."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorSettings:

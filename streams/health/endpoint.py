@@ -21,14 +21,9 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.http_server import is_known, known_names
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.settings import DEFAULT_PORTS, ProcessorSettings
 from barograph_server.warehouse.operations.metrics import BUCKETS_S, PREFIX, MetricFamily
 
-DEFAULT_PORTS = {
-    **{"sketcher": 9611, "recorder": 9612, "monitor": 9613, "scorer": 9614},
-    **{"guard": 9615, "otlp": 9616, "scrape": 9617, "evaluator": 9618},
-}
-"""Default port of each kind of processor; if it is in use, any free port."""
 OFF = 0
 """Port in the settings that turns the endpoint off."""
 ANY_FREE = 0

@@ -17,10 +17,10 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
-from barograph_server.streams.health.endpoint import DEFAULT_PORTS, Endpoint
+from barograph_server.streams.health.endpoint import Endpoint
 from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.settings import DEFAULT_PORTS, ProcessorSettings
 from barograph_server.warehouse.client import Address, connect
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,12 +20,11 @@ from barograph.contract import LabelSpec
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.streams.health import endpoint as endpoint_module
-from barograph_server.streams.health.endpoint import DEFAULT_PORTS, Endpoint
+from barograph_server.streams.health.endpoint import Endpoint
 from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.lifecycle import EXIT_STUCK
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.settings import ProcessorSettings
+from barograph_server.streams.settings import DEFAULT_PORTS, ProcessorSettings
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.operations.metrics import METRICS
 from tests.support.http import request
@@ -346,7 +345,7 @@ def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(monk
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        monkeypatch.setitem(endpoint_module.DEFAULT_PORTS, "sketcher", port)
+        monkeypatch.setitem(DEFAULT_PORTS, "sketcher", port)
         created = Endpoint(settings(), Report("sketcher", "s"), lambda: Health("working"))
         assert created.address.startswith("127.0.0.1:")
         assert not created.address.endswith(f":{port}")

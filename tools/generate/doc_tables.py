@@ -38,6 +38,7 @@ from barograph_server.drills.run.text import fault_table
 from barograph_server.settings import KEYS, OTHER_VARIABLES, SettingKey
 from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
 from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.roles import ROLES, Role
 from tools.generate import DOCS
@@ -156,6 +157,21 @@ def _part(struct: type[msgspec.Struct], name: str) -> RecordKind:
     return kind
 
 
+def port_table() -> str:
+    """Write the default port of each kind of processor, as Markdown."""
+    return "\n".join(
+        ["| processor | default port |", "|---|---|", *(f"| {k} | {p} |" for k, p in DEFAULT_PORTS.items())]
+    )
+
+
+def scrape_configuration() -> str:
+    """Write a configuration of Prometheus for processors of all kinds on one machine, as Markdown."""
+    lines = ["```yaml", "scrape_configs:", "  - job_name: barograph", "    static_configs:", "      - targets:"]
+    return "\n".join(
+        [*lines, *(f'          - "127.0.0.1:{port}" # {kind}' for kind, port in DEFAULT_PORTS.items()), "```"]
+    )
+
+
 def reason_table() -> str:
     """Write why the OTLP receiver rejects spans, or does not observe values, as Markdown."""
     lines = ["| input | outcome |", "|---|---|"]
@@ -185,6 +201,7 @@ def example_contract() -> str:
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"settings": settings_table},
+    "operation.md": {"ports": port_table, "scrape configuration": scrape_configuration},
     "prompts.md": {
         "keys of a prompt file": partial(key_table, PROMPT),
         "keys of a variable": partial(key_table, VARIABLE),

@@ -13,7 +13,7 @@ from barograph_server.alerts.schema import faults
 from barograph_server.dashboards.uids import DASHBOARDS
 from barograph_server.provisioning.grafana import build_resources
 from barograph_server.settings import GrafanaSettings, Settings, load_settings
-from barograph_server.streams.health.endpoint import DEFAULT_PORTS
+from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.warehouse.roles import ROLES
 from tests.support.grafana_provisioning import (
     DATA_SOURCE,
