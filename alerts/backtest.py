@@ -76,7 +76,6 @@ def backtest(
     """Replay one rule of the contracts, unchanged and with changes.
 
     Args:
-        contracts: the contracts whose rule to replay.
         name: one of `RULES`.
         changes: keys of `alerts.rules.NAME` in the contract (and `long` and `short` of its windows), with values as
             in the file.

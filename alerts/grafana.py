@@ -124,10 +124,6 @@ def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
 def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str, str]) -> ApiAlerting:
     """Build the request bodies for the HTTP API.
 
-    Args:
-        rules: result of `rules_for`.
-        environ: environment with the secrets of contact points.
-
     Raises:
         AlertsError: variables of contact points are not set; the message names all of them.
     """

@@ -188,8 +188,6 @@ class ChildProcess:
 
         Args:
             name: Name in messages; also the stem of its files in `run_dir`.
-            run_dir: Folder of the pid file.
-            log_path: File for standard output and standard error.
         """
         self.name = name
         self.log_path = log_path

@@ -164,7 +164,6 @@ class Client:
         Args:
             columns: the columns that the query returns, in order.
             select: the query, with parameters as `{name:Type}`.
-            parameters: values, which the server binds.
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"

@@ -302,7 +302,6 @@ def rows_of(client: Client, row: type[RowT], tail: str, parameters: Mapping[str,
     Args:
         row: a dataclass whose fields are columns of the query's source.
         tail: the query, starting at FROM.
-        parameters: values, which the server binds.
     """
     names = [member.name for member in dataclasses.fields(row)]  # type: ignore[arg-type]
     return [row(*values) for values in client.rows(f"SELECT {', '.join(names)} {tail}", parameters)]

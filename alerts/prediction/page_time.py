@@ -84,7 +84,6 @@ def predict_pages(
 
     Args:
         after: the field's shares after the change, of `sketches.detection.effects`.
-        settings: of the installation; the defaults if None.
 
     Returns:
         One entry for each rule of the contract that reads the field, in the order of the rules.
@@ -119,7 +118,6 @@ def detect(
 
     Args:
         rule: one of `rules_reading`.
-        after: the field's shares after the change.
         windows: the traffic of the contract's windows by name; a window that is missing has no data.
     """
     factory = RuleFactory(contract, settings)

@@ -104,7 +104,6 @@ def rule_detectability(
 
     Args:
         windows: traffic of the slice `all`, by the name of the window.
-        horizons_s: the times, in seconds.
     """
     by_name = {rule.name: rule for rule in rules_reading(contract, field.name, settings)}
     for change, table in change_tables(field).items():
@@ -135,9 +134,7 @@ def window_detectability(
     """Yield the smallest changes that make one window of one slice `major` within some times.
 
     Args:
-        contract: thresholds, and when windows are sealed.
         reference: the slice of training that the slice is compared with.
-        horizons_s: the times, in seconds.
         tables: the changes of the field in the slice of training.
     """
     power = FieldPower(contract, field, reference)

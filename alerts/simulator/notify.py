@@ -108,7 +108,6 @@ def dispatch(alerts: Iterable[Alert], tree: Policy, settings: AlertSettings, unt
     """List all notifications up to a time, in time order.
 
     Args:
-        settings: alert settings with the mute timings.
         until: the end of the simulation, Unix seconds.
     """
     dispatcher = Dispatcher(tree, settings)

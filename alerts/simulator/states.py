@@ -72,7 +72,6 @@ class Instance:
         Args:
             first: the first evaluation, Unix seconds.
             last: the last evaluation, a whole number of intervals later.
-            zone: the result of each evaluation.
 
         Returns:
             State transitions in time order.

@@ -123,7 +123,6 @@ def fault_period(events: EventTables, start_s: int | None, duration_s: int | Non
 
     Args:
         start_s: time from the first event to the fault, in seconds.
-        duration_s: length of the fault, in seconds.
     """
     at = epoch_ms(events.predictions)
     first, last = int(at.min()), int(at.max()) + 1

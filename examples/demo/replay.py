@@ -55,11 +55,9 @@ class FlightsReplay(Demo):
         """Publish day by day, and wait until all events have passed all stages.
 
         Args:
-            contract: the contract file.
             predictions: rows in order of `at`, like the others.
             labels: they arrive up to 33 hours after their predictions.
             totals: number of events per stage.
-            shadows: a candidate's predictions.
             actions: in order of time.
 
         Returns:

@@ -98,7 +98,6 @@ def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None =
 
     Args:
         arms: whether the A/B test of version 2 has started.
-        shadow: the candidate; None without one.
     """
     assert inferred.label is not None
     return msgspec.structs.replace(

@@ -246,10 +246,7 @@ def _reasons(
     """Return why levels are `insufficient`, (W, G).
 
     Args:
-        level: levels, (W, G).
-        n: events, (W, G).
         m: effective rows of the baseline, (W, G).
-        phi: overdispersion, (W, G).
         needed: the n_h/φ that suffices, (W, G).
         completeness: share of the events that was not lost, (W or 1, 1).
     """

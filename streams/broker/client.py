@@ -151,7 +151,6 @@ class Admin:
         """Wait for the result of a request.
 
         Args:
-            future: of the request, which has its own timeout.
             action: the request, as it follows "failed to".
         """
         # An earlier error, such as a broker that restarted during a handshake, does not concern this request. Callbacks

@@ -70,7 +70,6 @@ class Watchdog:
 
         Args:
             offsets: measures the lag of its group; None for a processor that reads no topic.
-            timeouts: how long a stall is tolerated; None for the defaults.
         """
         self._report, self._heartbeat, self._offsets = report, report.heartbeat, offsets
         self._timeouts = timeouts or StallTimeouts()

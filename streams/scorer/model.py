@@ -237,11 +237,7 @@ class ModelScorer:
         clock: EventClock,
         now_ms: int,
     ) -> PassResult:
-        """Do the pass.
-
-        Args:
-            read_range: the rows to read; None if the model has no rows after the checkpoint.
-        """
+        """Do the pass."""
         changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)
         touched = self.rules.windows_of(changed) | self.open_windows
         this = Pass(contract, registry, touched, clock, now_ms)

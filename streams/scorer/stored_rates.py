@@ -123,7 +123,6 @@ class EvaluationRateSchedule:
         """Compute the rates that are due and write them.
 
         Args:
-            now_ms: the time of the rates, Unix milliseconds.
             changed: models with new predictions or labels since the last call.
         """
         arrived = set(changed)

@@ -38,7 +38,6 @@ class EndProbe:
 
         Args:
             end_offset: queries a partition's end; None where the broker does not answer.
-            clock: Unix seconds.
             boundary_ms: once this moment (Unix ms) has passed, partitions that were caught up before it only are
                 queried at once, so that the flush can end.
         """

@@ -122,7 +122,6 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
 
     Args:
         earlier: the contracts of the model that were applied before, in this order.
-        candidate: the candidate that the caller expects; None: that of the contract.
     """
     contract = parse_contract(row.yaml, f"contract of {row.model}")
     shadow = contract.shadow

@@ -64,7 +64,6 @@ class Rollups:
 
     Args:
         partition: of `partials`.
-        store: loads the hours of earlier commits.
         revise_s: shortest time between two writes of one day because of late events.
         clock: seconds that never go back.
     """

@@ -100,7 +100,6 @@ class Heartbeats:
         Args:
             folder: The state folder; None for none.
             build: Creates a Kafka producer with these settings beside the usual ones.
-            clock: Returns seconds that never go back.
 
         Raises:
             OSError: The state folder cannot be written.

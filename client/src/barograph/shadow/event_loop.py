@@ -35,7 +35,6 @@ class EventLoopWorkers:
         """Start the thread.
 
         Args:
-            tracker: Where the coroutines fetch input and hand in results.
             n_workers: How many calls are awaited at the same time.
         """
         self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns

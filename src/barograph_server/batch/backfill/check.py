@@ -73,7 +73,6 @@ def inspect_files(
 
     Args:
         version: the version of the predictions, if there is no column `version`.
-        label_time: when labels became known.
     """
     inspected = [inspect_file(file, contract, version, label_time) for file in files]
     label_files = [str(source.file.path) for source in inspected if source.kind == "labels"]
@@ -114,10 +113,6 @@ def inspect_file(
 
     A file with a column `label` and no column of a prediction has labels; any other has predictions. The labels in a
     table of predictions are a source of their own: see `inspect_files`.
-
-    Args:
-        version: the version of the predictions, if there is no column `version`.
-        label_time: when labels became known.
     """
     names = file.schema.names
     tables = _prediction_tables(contract, version or "")

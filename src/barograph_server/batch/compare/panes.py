@@ -108,7 +108,6 @@ def judge_periods(
     """Merge summaries into panes, and judge and describe every period that has rows.
 
     Args:
-        registry: of the contract and its baseline.
         contract: the contract in force; its panes have the length of the summaries' panes.
         summaries: from `merge_summaries`.
         periods: ascending; each consists of whole panes.

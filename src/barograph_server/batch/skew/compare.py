@@ -102,7 +102,6 @@ def compare(
     """Compare served features with those that training computes.
 
     Args:
-        recomputed: the rows that training computes.
         contract: determines types and personal data; None compares the common columns.
         progress: receives the name of each field before its comparison.
     """

@@ -49,8 +49,6 @@ def run_live(
     Args:
         model: the model whose rules to evaluate; None for all.
         names: the names of the rules; empty for all.
-        environ: holds the secrets of the contact points.
-        clock: the time in Unix seconds.
 
     Raises:
         AlertsError: contracts and settings contradict each other.

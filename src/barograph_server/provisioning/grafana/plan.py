@@ -86,7 +86,6 @@ def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: 
     """Compare Grafana with the desired resources without writing.
 
     Args:
-        resources: the result of `build_resources`.
         overwrite: whether `apply` overwrites resources that were not applied from here.
 
     Raises:
