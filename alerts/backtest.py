@@ -53,12 +53,10 @@ class Backtest:
 
     @property
     def only_present(self) -> list[Episode]:
-        """Episodes that only the present rule has."""
         return _without(self.present.episodes, self.changed.episodes)
 
     @property
     def only_changed(self) -> list[Episode]:
-        """Episodes that only the changed rule has."""
         return _without(self.changed.episodes, self.present.episodes)
 
 

@@ -98,7 +98,6 @@ class Incident:
 
     @property
     def is_firing(self) -> bool:
-        """Whether an instance fires."""
         return any(member.end is None for member in self.members.values())
 
     @property

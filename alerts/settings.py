@@ -65,7 +65,6 @@ class Route:
     ticket: str
 
     def point(self, severity: str) -> str:
-        """Return the contact point of a severity."""
         return self.page if severity == "page" else self.ticket
 
 

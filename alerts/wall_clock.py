@@ -26,8 +26,6 @@ BROKEN = "DatasourceError"
 
 @dataclass(slots=True)
 class RuleState:
-    """The state of one rule."""
-
     rule: Rule
     instances: dict[str, Instance] = field(default_factory=dict)
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)

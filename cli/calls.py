@@ -52,7 +52,6 @@ _COLUMNS = (
 
 
 def print_calls(terminal: Terminal, result: Calls) -> None:
-    """Print a table of calls."""
     if not result.calls:
         terminal.line(f"No raw row of {result.model} in this range is such a call.")
         return

@@ -50,7 +50,6 @@ class DeadLetterGroup:
     last_ms: int = 0
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Count a dead letter."""
         setattr(self, dead_letter.state, getattr(self, dead_letter.state) + 1)
         self.rejected_again += bool(dead_letter.replay_of)
         self.first_ms = min(self.first_ms or dead_letter.at_ms, dead_letter.at_ms)
@@ -170,7 +169,6 @@ class DeadLetterSelection(Options, frozen=True):
     until: Annotated[str | None, Opt("Only events dead-lettered before a time or an age.", "TIME")] = None
 
     def criteria(self, settings: Settings, state: State) -> DeadLetterFilter:
-        """Return the filter for dead letters in a state."""
         now = datetime.now(UTC)
 
         def unix_ms(option: str, text: str | None) -> int | None:
@@ -198,7 +196,6 @@ class NamedSelection(DeadLetterSelection, frozen=True):
     positions: Annotated[tuple[str, ...], Arg("Dead letters, such as predictions.dead/0/17.", "DEAD_LETTER")] = ()
 
     def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
-        """Parse the names."""
         topics = dead_letter_topics(settings.topics).values()
         positions = {text: DeadLetterPosition.parse(text) for text in self.positions}
         for text, position in positions.items():

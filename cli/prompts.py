@@ -38,8 +38,6 @@ DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 class PromptSummary(NamedTuple):
-    """One prompt of the list."""
-
     name: str
     versions: tuple[int, ...]
     latest: int
@@ -59,7 +57,6 @@ PROMPTS = (
 
 
 def summarize(catalogue: PromptCatalogue) -> list[PromptSummary]:
-    """Return a summary of each prompt."""
     result = []
     for name in catalogue.names:
         versions = catalogue.versions(name)

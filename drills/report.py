@@ -57,8 +57,6 @@ class DrillObservations:
 
 @dataclass(frozen=True, slots=True)
 class DrillReport:
-    """The result of a drill."""
-
     checks: tuple[DrillCheck, ...]
     notes: tuple[str, ...] = ()
     page_after_s: int | None = None
@@ -83,7 +81,6 @@ def failed_report(expected: str, observed: str) -> DrillReport:
 def report(
     injection: Injection, contract: Contract, expectation: DrillExpectation, observations: DrillObservations
 ) -> DrillReport:
-    """Compare observations with the expectation."""
     start_s = injection.period.start_ms // 1000
     control = _episodes(observations.control)
     caused = [each for each in _episodes(observations.simulation) if _is_caused(each, control, start_s)]

@@ -52,7 +52,6 @@ class WebhookReceiver:
 
     @property
     def url(self) -> str:
-        """Its address."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.port}/drill"
 
@@ -94,7 +93,6 @@ class Deliveries:
 
 
 def check_address(url: str) -> None:
-    """Check the address of a webhook."""
     if not url.startswith(("http://", "https://")):
         raise DrillError("The address of --webhook does not start with http:// or https://.")
 

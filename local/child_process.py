@@ -204,7 +204,6 @@ class ChildProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether the child lives."""
         if self._process is not None:
             return self._process.poll() is None
         return self._identity is not None and started_at(self._identity[0]) == self._identity[1]

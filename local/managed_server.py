@@ -57,7 +57,6 @@ class LocalServer(abc.ABC):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
         if not self._port:
             raise LocalStackError(f"{self._title} has no address yet; start it first.")
         return self._port

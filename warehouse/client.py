@@ -81,8 +81,6 @@ class Address:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """The result of a query, by column."""
-
     names: tuple[str, ...]
     types: tuple[str, ...]
     """ClickHouse's type of each column."""

@@ -161,7 +161,6 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
 
 
 def has_baseline(client: Client, model: str) -> bool:
-    """Return whether a model has any baseline."""
     ((n,),) = client.rows("SELECT count() FROM baselines WHERE model = {model:String}", {"model": model})
     return bool(n)
 
@@ -181,7 +180,6 @@ def codebooks(client: Client, codebook_ids: Sequence[str]) -> dict[str, bytes]:
 
 
 def codebook_ids(client: Client) -> set[str]:
-    """Read the ids of all stored codebooks."""
     return {str(codebook_id) for (codebook_id,) in client.rows("SELECT codebook_id FROM codebooks")}
 
 

@@ -22,8 +22,6 @@ PSI_RULES = ("psi-major", "psi-minor", "output-shift")
 
 @dataclass(frozen=True, slots=True)
 class RuleDetection:
-    """The detection of one change by one rule."""
-
     rule: Rule
     alternatives: tuple[tuple[DetectionCurve, ...], ...]
     """The rule fires as soon as all curves of one alternative have detected the change; empty with too little data."""
@@ -51,7 +49,6 @@ class PageTime:
     """The predicted time to the page of one rule, in seconds; a quantile is infinite if the page may never come."""
 
     rule: str
-    """Name of the rule."""
     severity: Severity
     field: str
     low_s: float

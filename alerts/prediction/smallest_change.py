@@ -153,7 +153,6 @@ def window_detectability(
 
 
 def change_tables(field: FieldBaseline, slice_name: str = ALL) -> dict[ChangeKind, ChangeTable]:
-    """Return the changes that fit a field."""
     changes: list[ChangeKind] = ["nulls"]
     if field.kind == "category" and np.count_nonzero(trained_shares(field, slice_name).bins) > 1:
         changes.insert(0, "moved")

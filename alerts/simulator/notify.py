@@ -91,7 +91,6 @@ def _holds(actual: str, how: str, value: str) -> bool:
 
 
 def is_muted(timing: MuteTiming, at: int) -> bool:
-    """Whether a mute timing is active at a time."""
     local = datetime.fromtimestamp(at, ZoneInfo(timing.timezone))
     minute = f"{local:%H:%M}"
     if timing.times and not any(start <= minute < end for start, end in timing.times):
@@ -180,7 +179,6 @@ class AlertGroup:
         return notifications
 
     def firing(self, at: int) -> frozenset[Alert]:
-        """Alerts of the group that fire at a time."""
         return frozenset(each for each in self.members.values() if each.start <= at and not _ended(each, at))
 
     def evaluate(self, at: int) -> tuple[list[Notification], bool]:

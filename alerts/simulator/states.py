@@ -55,8 +55,6 @@ class Transition:
 
 @dataclass(slots=True)
 class Instance:
-    """One instance of a rule."""
-
     rule: Rule
     key: str
     state: State = "Normal"

@@ -70,8 +70,6 @@ class ExpectedRule:
 
 @dataclass(frozen=True)
 class Fault:
-    """One class of fault."""
-
     name: str
     transform: Callable[[EventTables, Injection], EventTables]
     """Returns the events with the fault. Its docstring says which incident the fault stands for."""
@@ -125,11 +123,9 @@ class Injection:
 
     @property
     def column(self) -> str:
-        """The affected column."""
         return self.field.source
 
     def apply(self, events: EventTables) -> EventTables:
-        """Return the events with the fault."""
         for field in filter(None, (self.affected, self.second)):
             if field.source not in events.predictions.column_names:
                 raise DrillError(f"The events have no column {field.source}, which the fault {self.fault.name} needs.")

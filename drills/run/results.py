@@ -49,7 +49,6 @@ class DrillOutput:
 
 
 def planned_result(plan: DrillPlan, report: DrillReport) -> DrillResult:
-    """Return the result of a drill that ran."""
     return replace(
         unplanned_result(plan.drill_id, plan.request, plan.injection, report),
         fault_start_ms=plan.injection.period.start_ms,

@@ -95,8 +95,6 @@ class FlightsReplay(Demo):
 
 
 class _Stages:
-    """The stages of the pipeline."""
-
     def __init__(self, demo: Demo, findings: Findings, publisher: Publisher, totals: Mapping[str, int]) -> None:
         self._demo, self._findings, self._publisher, self._totals = demo, findings, publisher, totals
         self._done: dict[str, Any] = dict.fromkeys((*totals, "sealed_until_s"), 0)

@@ -57,8 +57,6 @@ _current_call: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("cal
 
 
 class BotOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of the process."""
-
     base_url: str
     """The language model."""
     model: str

@@ -28,8 +28,6 @@ INTACT = ""
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """One answer, and whether it is faulty."""
-
     question: str
     text: str
     is_faulty: bool

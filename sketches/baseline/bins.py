@@ -197,7 +197,6 @@ class PsiBins(VerdictGroups):
         return [*(category_label(field.categories[i]) for i in columns - offset), OTHER_BIN, NULL_BIN]
 
     def groups_in(self, slice_index: int) -> dict[int, int]:
-        """Return the groups of a slice by field index."""
         groups = np.flatnonzero(self.slice_index == slice_index)
         return dict(zip(self.field_index[groups].tolist(), groups.tolist(), strict=True))
 

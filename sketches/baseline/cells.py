@@ -57,7 +57,6 @@ class FieldCells:
         self._categories: dict[pa.DataType, pa.Array] = {}
 
     def categories(self, string_type: pa.DataType) -> pa.Array:
-        """Return the categories as an array of the given string type."""
         categories = self._categories.get(string_type)
         if categories is None:
             categories = self._categories[string_type] = pa.array(self.field.categories, type=string_type)

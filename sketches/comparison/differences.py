@@ -90,8 +90,6 @@ def mean_differences(
 
 @dataclass(frozen=True, slots=True)
 class RateDifferences(Differences):
-    """Differences of rates with their levels."""
-
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`, by the size of the difference regardless of its sign."""
     reason: NDArray[np.int8]

@@ -301,7 +301,6 @@ class _Reference:
         )
 
     def rows(self, rows: slice) -> _Reference:
-        """Return the rows of some of the windows."""
         if len(self.p) == 1:
             return self
         chosen = (self.m[rows], self.p[rows], self.p_floored[rows], self.counted[rows])

@@ -73,7 +73,6 @@ def require_evaluators(contract: Contract) -> list[str]:
 
 
 def read_policy_text(path: Path) -> bytes:
-    """Read the file of a policy."""
     try:
         return path.read_bytes()
     except OSError as error:

@@ -217,7 +217,6 @@ class SettingKey:
 
     @property
     def variable(self) -> str:
-        """The variable of the environment."""
         return variable_of(self.name)
 
 

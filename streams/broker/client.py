@@ -25,7 +25,6 @@ from barograph_server.streams.settings import ProcessorSettings
 
 T = TypeVar("T")
 PartitionId = tuple[str, int]
-"""A topic and a partition of it."""
 
 TIMEOUT_S = 30.0
 READ_AHEAD = {

@@ -24,7 +24,6 @@ class BatchRows:
 
     @property
     def names(self) -> list[str]:
-        """Column names."""
         names: list[str] = self._schema.names
         return names
 
@@ -53,7 +52,6 @@ class BatchRows:
         return self._cache[name]
 
     def table(self) -> pa.Table:
-        """Return all rows and columns."""
         return pa.Table.from_batches(self._batches, self._schema)
 
 

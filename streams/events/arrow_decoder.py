@@ -165,8 +165,6 @@ class ArrowDecoder:
 
 
 class OpenedMessage(NamedTuple):
-    """An opened Arrow message."""
-
     position: int
     """Index in its batch."""
     n_rows: int

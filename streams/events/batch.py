@@ -151,7 +151,6 @@ class MessagePositions(NamedTuple):
 
     @classmethod
     def of(cls, messages: Sequence[Any]) -> MessagePositions:
-        """Read the positions of consumed messages."""
         n = len(messages)
         return cls(
             np.fromiter([message.partition() for message in messages], dtype=np.int32, count=n),

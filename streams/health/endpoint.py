@@ -95,7 +95,6 @@ class Endpoint:
         return f"{host!s}:{port}"
 
     def start(self) -> None:
-        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -83,7 +83,6 @@ class Watchdog:
         self._offsets = offsets
 
     def start(self) -> None:
-        """Start checking."""
         self._checks.start()
 
     def stop(self) -> None:

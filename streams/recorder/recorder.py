@@ -96,8 +96,6 @@ class RowBatch:
 
 
 class Recorder:
-    """One recorder process."""
-
     def __init__(
         self,
         settings: ProcessorSettings,

@@ -41,7 +41,6 @@ class Periodic:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread.start()
 
     def stop(self, timeout_s: float | None = 0.0) -> None:

@@ -40,7 +40,6 @@ class PassPlan:
     ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]]
     """The rows after the checkpoint, per partition."""
     visible: TopicOffsets
-    """The newest visible offsets."""
     now_s: float
     advances: bool
     """Whether the pass advances the checkpoint."""

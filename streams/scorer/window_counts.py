@@ -24,9 +24,7 @@ class SparseCells:
     """Sums of the cells of windows, without empty cells: one element per window and cell."""
 
     window: IntArray
-    """Index of the window."""
     cell: IntArray
-    """Number of the cell."""
     sums: FloatArray
     """Labelled rows, their scores, positives, all rows, their scores; shape (elements, 5)."""
 

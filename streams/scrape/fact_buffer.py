@@ -42,7 +42,6 @@ class FactBuffer:
 
     @property
     def waiting(self) -> int:
-        """Rows that wait."""
         return len(self._rows)
 
     @property
@@ -51,7 +50,6 @@ class FactBuffer:
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start writing."""
         self._thread.start()
 
     def add(self, rows: Sequence[ServingFact]) -> None:

@@ -80,7 +80,6 @@ class ScrapeSettings:
     ] = field(default="", repr=False)
 
     def checked_targets(self) -> tuple[ScrapeTarget, ...]:
-        """Return the targets."""
         if not self.targets:
             raise ProcessorError(
                 f"scrape.targets is empty: name at least one endpoint, as {{model: MODEL, url: {_URL}}}."

@@ -99,7 +99,6 @@ class Flush:
     replay_of: dict[tuple[int, int], str] = field(default_factory=dict)
     """Partition and offset of a replayed message → the name of its dead letter."""
     events: int = 0
-    """Accepted events."""
     must_end: bool = False
     """Whether retention deleted offsets in the middle of the flush, which would leave two ranges of one partition."""
 
@@ -121,7 +120,6 @@ class Flush:
             self.note_times(events)
 
     def reject(self, rejected: Sequence[RejectedEvent]) -> None:
-        """Add rejected events."""
         self.rejected += rejected
         self.rejected_bytes += sum(len(each.value) for each in rejected)
 

@@ -46,8 +46,6 @@ until every partition has passed it, so this bounds the open panes."""
 
 
 class Sketcher:
-    """One sketcher process."""
-
     def __init__(
         self,
         settings: ProcessorSettings,

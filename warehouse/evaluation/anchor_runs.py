@@ -41,8 +41,6 @@ class AnchorSeries:
 
 @dataclass(frozen=True, slots=True)
 class AnchorRun:
-    """One run of a judge on all its anchors."""
-
     run_id: str
     at: datetime
     kind: str

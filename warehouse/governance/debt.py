@@ -39,8 +39,6 @@ class StoredFieldDay(NamedTuple):
 
 
 class SampledEvent(NamedTuple):
-    """A raw event of a sample."""
-
     producer: str
     numbers: dict[str, float | None]
     strings: dict[str, str]
@@ -153,7 +151,6 @@ class DebtRows:
         return [VersionTraffic(version, last, bool(is_registered)) for version, last, is_registered in rows]
 
     def slices(self) -> list[str]:
-        """Return all slices, whether they have events or not."""
         return [name for (name,) in self._rows("SELECT DISTINCT slice FROM volume WHERE model = {model:String}")]
 
     def last_events(self) -> dict[str, datetime]:

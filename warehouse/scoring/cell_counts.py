@@ -69,7 +69,6 @@ REFERENCE_COLUMNS = (
     "bin_positives",
     "sums",
 )
-"""The columns of a reference."""
 
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _COUNTS = (

@@ -42,7 +42,6 @@ def scoring_statuses(client: Client) -> dict[str, ScoringStatus]:
 
 
 def write_status(client: Client, status: ScoringStatus) -> None:
-    """Write the scoring status of a model."""
     insert_records(client, "scorer_models", [status])
 
 

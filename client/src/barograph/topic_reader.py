@@ -98,7 +98,6 @@ class TopicReader:
         self._problem = ""
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread = threading.Thread(target=self._run, args=(self._stop,), name=self._name, daemon=True)
         self._thread.start()
 

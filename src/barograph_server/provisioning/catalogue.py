@@ -69,8 +69,6 @@ class ContractChange:
 
 @dataclass(frozen=True, slots=True)
 class BaselineChange:
-    """A baseline that is added."""
-
     baseline: Baseline
     baseline_id: str
     effective_from_s: int

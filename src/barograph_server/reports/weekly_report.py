@@ -95,8 +95,6 @@ class MajorSlice:
 
 @dataclass(frozen=True, slots=True)
 class MetricWindow:
-    """A performance metric in one window."""
-
     metric: str
     version: str
     window: str
@@ -157,8 +155,6 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class WeekFacts:
-    """All figures of one week."""
-
     days: tuple[DayVolume, ...]
     served: tuple[ServedShare, ...]
     latency: tuple[float, ...]
@@ -185,7 +181,6 @@ class WeekFacts:
 
     @property
     def hours(self) -> float:
-        """Counted hours."""
         return sum(day.hours for day in self.days)
 
     @property

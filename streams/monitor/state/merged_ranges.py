@@ -135,12 +135,10 @@ class MergedRanges:
             self._ranges.pop((length_s, pane_start_s // length_s * length_s), None)
 
     def drop(self, keys: Iterable[RangeKey]) -> None:
-        """Drop some ranges."""
         for key in keys:
             self._ranges.pop(key, None)
 
     def clear(self) -> None:
-        """Drop all ranges."""
         self._ranges.clear()
 
     def drop_expired(self, sealed_until_s: int) -> None:

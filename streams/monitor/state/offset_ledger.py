@@ -23,7 +23,6 @@ def make_record_seq(epoch: int, offset: int) -> int:
 
 
 def offset_of(record_seq: int) -> int:
-    """Return the offset in a `record_seq`."""
     return record_seq & ((1 << SEQ_EPOCH_BITS) - 1)
 
 

@@ -203,7 +203,6 @@ class Accountant:
         return sorted(account.waiting_for - self._reporting())
 
     def read(self, sent: SentEvents) -> Account:
-        """Read the account as of now."""
         model, topics = self.contract.model, self.topics
         unknown: list[str] = []
         waiting_for: set[str] = set()

@@ -52,7 +52,6 @@ class EventSource:
     file: EventFile
     kind: EventKind
     columns: frozenset[str]
-    """The columns to read."""
     notes: tuple[str, ...]
     """Remarks about ignored and missing columns."""
     time: str = "at"

@@ -66,8 +66,6 @@ _TRAINING, _PRODUCTION = "the training table", "the production table"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """How to compare."""
-
     roles: Roles = field(default_factory=Roles)
     by: Grain | None = None
     """Grain of the periods; None chooses it by the span of the production data."""

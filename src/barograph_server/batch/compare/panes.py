@@ -47,7 +47,6 @@ _NO_LIMIT = 1 << 62
 
 
 def make_registry(contract: Contract, baseline: Baseline) -> Registry:
-    """Return the registry of one model with one baseline."""
     return build_registry([(contract, 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
 
 

@@ -51,8 +51,6 @@ class RowSample:
 
 @dataclass(frozen=True, slots=True)
 class _BatchResult:
-    """The counts of one batch."""
-
     panes: dict[PaneKey, PaneSummary]
     outcomes: OutcomeCounts | None
     sample: RowSample
@@ -86,7 +84,6 @@ class ProductionPass:
         self.n_rejected = 0
 
     def read(self, workers: int, *, sampled: bool) -> None:
-        """Read all rows."""
         for result in map_in_order(partial(self._count, sampled), self._batches(), workers):
             merge_summaries(self.panes, result.panes)
             if self.outcomes is not None and result.outcomes is not None:

@@ -38,8 +38,6 @@ _FLAG_BINS = {"≤ 0": "false", "< 0.5": "false", "≥ 1": "true", "≥ 0.5": "t
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """One of the two tables."""
-
     name: str
     rows: int
     n_rejected: int = 0
@@ -61,8 +59,6 @@ class PeriodShares:
 
 @dataclass(frozen=True, slots=True)
 class FieldVerdicts:
-    """The verdicts on one field in the slice `all`."""
-
     name: str
     kind: str
     """`numeric` or `category`."""

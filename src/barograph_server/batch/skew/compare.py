@@ -71,8 +71,6 @@ class MismatchSample:
 
 @dataclass(frozen=True, slots=True)
 class FieldSkew:
-    """The skew of one field."""
-
     field: FieldPair
     skew: Skew
     samples: tuple[MismatchSample, ...]
@@ -88,7 +86,6 @@ class SkewReport:
 
     @property
     def skewed(self) -> list[FieldSkew]:
-        """The fields with mismatches."""
         return [field for field in self.fields if field.skew.mismatched]
 
 

@@ -31,7 +31,6 @@ class Broker:
 
     @property
     def n_brokers(self) -> int:
-        """The number of brokers."""
         return len(self.metadata.brokers)
 
     def config(self, kind: Any, name: str) -> Mapping[str, str]:

@@ -56,8 +56,6 @@ _NO_VALUE = frozenset({"", "?", "-", "--", ".", "na", "n/a", "nan", "null", "non
 
 @dataclass(frozen=True, slots=True)
 class IgnoredColumn:
-    """A column that is not monitored."""
-
     reason: str
 
 

@@ -107,8 +107,6 @@ class FieldPlan:
 
 @dataclass(slots=True)
 class TablePlan:
-    """Plan for all columns of a table."""
-
     fields: list[FieldPlan] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
     """Columns that are not monitored, each with the reason."""

@@ -129,7 +129,6 @@ def digest(resource: Resource, current: CurrentResource, token: str) -> str:
 def classify(
     resource: Resource, current: CurrentResource | None, record: Record, token: str, *, overwrite: bool = False
 ) -> GrafanaChange:
-    """Compare a resource with the current one."""
     recorded = record.get(resource.id)
     if current is None:
         return GrafanaChange(resource, None, "+", ", which someone deleted" if recorded else "")

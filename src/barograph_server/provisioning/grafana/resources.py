@@ -93,7 +93,6 @@ class Resource(ABC):
         return CurrentResource(body, self.normalize(body), _editor(body), locked=is_locked(body))
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        """Read the resource from Grafana; None if it is missing."""
         body = grafana.find(f"read {self.label}", self.path)
         return None if body is None else self.parse(body)
 
@@ -138,7 +137,6 @@ class DataSource(Resource):
         return dict(self.desired.get("secureJsonData") or {})
 
     def with_record(self, record: Mapping[str, str]) -> DataSource:
-        """Return the data source that stores a record."""
         settings = {**self.desired["jsonData"], RECORD_KEY: dict(record)}
         return DataSource({**self.desired, "jsonData": settings})
 

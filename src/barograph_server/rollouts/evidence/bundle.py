@@ -39,8 +39,6 @@ class BundleError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceBundle:
-    """The parts of a bundle."""
-
     parts: Mapping[str, bytes]
     """By the names of `PARTS`."""
     digest: str
