@@ -166,7 +166,7 @@ class LocalServer(abc.ABC):
                     raise
             else:
                 # Only now: a port on which it never listened must not be recorded.
-                self._write_state(state)
+                write_private(self._state_path, json.dumps(state))
                 return
 
     def _state(self) -> dict[str, Any]:
@@ -180,6 +180,3 @@ class LocalServer(abc.ABC):
         if not isinstance(state, dict):
             raise LocalStackError(f"{self._state_path} is damaged; delete {self.data_dir} to start from scratch.")
         return state
-
-    def _write_state(self, state: Mapping[str, Any]) -> None:
-        write_private(self._state_path, json.dumps(state))

@@ -6,7 +6,6 @@ zstd-compressed MessagePack body. The checksum is verified before anything is de
 """
 
 import zlib
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -309,9 +308,5 @@ def _open_partial(body: _PartialBody, version: int) -> Partial:
 
 
 def _pack(kind: bytes, body: bytes) -> bytes:
-    rest = len(body).to_bytes(4, "big") + bytes(_compress(body))
+    rest = len(body).to_bytes(4, "big") + bytes(_CODEC.compress(body, asbytes=True))
     return kind + bytes([FORMAT]) + zlib.crc32(rest).to_bytes(4, "big") + rest
-
-
-def _compress(body: bytes) -> Any:
-    return _CODEC.compress(body, asbytes=True)

@@ -137,8 +137,5 @@ def is_news(record: ModelHealth, before: ModelHealth | None) -> bool:
 
 def _content(record: ModelHealth) -> tuple[object, ...]:
     reasons = tuple((each.rule, each.field) for each in record.reasons)
-    return record.state, record.known_state, record.since_ms, reasons, record.when_unknown, _progress(record)
-
-
-def _progress(record: ModelHealth) -> tuple[object, ...]:
-    return tuple(msgspec.structs.astuple(each) for each in record.progress)
+    progress = tuple(map(msgspec.structs.astuple, record.progress))
+    return record.state, record.known_state, record.since_ms, reasons, record.when_unknown, progress

@@ -57,7 +57,7 @@ def run_live(
     def log(text: str) -> None:
         # The caller stops ClickHouse after `stop`, so an error of a query that was running is not one.
         if not stop.is_set():
-            _log(text)
+            Terminal().line(f"{utc_second(time.time())}  {text}")
 
     sender = Sender(settings.alerts, environ, log)
     rules, live, read_at = list[Rule](), None, -CONTRACTS_S
@@ -86,10 +86,6 @@ def run_live(
                 stop.wait(STEP_S)
     finally:
         sender.close()
-
-
-def _log(text: str) -> None:
-    Terminal().line(f"{utc_second(time.time())}  {text}")
 
 
 KnownOption = Literal["auto", "judged", "ended"]

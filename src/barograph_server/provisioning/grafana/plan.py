@@ -101,7 +101,8 @@ def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: 
     ]
     _check_data_source(changes[0], overwrite=overwrite)
     ids, notes = {resource.id for resource in resources}, []
-    folders = {change.resource.key: change.resource.name for change in changes if _is_current_folder(change)}
+    current = (change.resource for change in changes if change.current is not None)
+    folders = {resource.key: resource.name for resource in current if isinstance(resource, Folder)}
     for resource in _in_folders(grafana, folders) if folders else ():
         if resource.id in ids:
             continue
@@ -177,10 +178,6 @@ def _check_data_source(change: GrafanaChange, *, overwrite: bool) -> None:
             f"The data source {name} in Grafana reads another ClickHouse ({'; '.join(moved)}): check whether another "
             "installation uses it. `barograph apply --overwrite-grafana` changes it."
         )
-
-
-def _is_current_folder(change: GrafanaChange) -> bool:
-    return isinstance(change.resource, Folder) and change.current is not None
 
 
 def _in_folders(grafana: Grafana, folders: Mapping[str, str]) -> Iterator[Resource]:

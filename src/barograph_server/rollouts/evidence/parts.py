@@ -109,7 +109,8 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
         "until": evaluation.newest_end_s,
         "matured_until": evaluation.matured_s,
         "code": _code_version(),
-        "libraries": _library_versions() | {"clickhouse": server_version(client), "python": platform.python_version()},
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES}
+        | {"clickhouse": server_version(client), "python": platform.python_version()},
     }
     return {
         DECISION: encode_json(evaluation.record()),
@@ -146,11 +147,6 @@ def _code_version() -> dict[str, str]:
             digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
             digest.update(path.read_bytes())
     return {"release": importlib.metadata.version("barograph-server"), "sources_sha256": digest.hexdigest()}
-
-
-def _library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that take part in the computation."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _ranges_json(ranges: Mapping[EpochPartition, tuple[int, int]]) -> list[dict[str, int]]:

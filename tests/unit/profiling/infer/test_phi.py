@@ -215,11 +215,8 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
         # The rare category is in `other`, and the last bin is null.
         assert colour.hours_of_week[name] == (*(int((names[in_hour] == c).sum()) for c in bins), 0)
     assert sum(map(sum, x.hours_of_week.values())) == rows - int(untimed.sum())
-    assert load_baseline(_written(result, tmp_path), "b") == baseline
-
-
-def _written(result: InferResult, folder: Path) -> bytes:
-    return result.write_contract(folder / "out").baseline.read_bytes()
+    written = result.write_contract(tmp_path / "out").baseline
+    assert load_baseline(written.read_bytes(), "b") == baseline
 
 
 @pytest.mark.parametrize("pane_s", [60, HOUR_S_SEASON])
