@@ -47,7 +47,6 @@ class FiringChange:
 
     @property
     def member(self) -> MemberKey:
-        """Identity of the instance."""
         return self.rule.uid, self.key
 
 
@@ -78,8 +77,6 @@ class Member:
 
 @dataclass(slots=True)
 class Incident:
-    """One cause in one model."""
-
     model: str
     cause: str
     """Cause of the instance that opened it: `Rule.cause`."""
@@ -237,7 +234,6 @@ def _order(change: FiringChange) -> tuple[int, bool, bool, str, str, str]:
 
 
 def _name(cause: str, *keys: str) -> str:
-    """A cause with its fields, in words."""
     words = cause.replace("-", " ")
     known = [key for key in keys if key]
     if not known:

@@ -27,8 +27,6 @@ class LinkedCall:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The calls that a command chose."""
-
     model: str
     calls: tuple[LinkedCall, ...]
 

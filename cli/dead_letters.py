@@ -157,8 +157,6 @@ StateOption = Annotated[State, Opt("Only dead letters in this state.")]
 
 
 class DeadLetterSelection(Options, frozen=True):
-    """Which dead letters a command is about."""
-
     model: OnlyModel = None
     reason: Annotated[str | None, Opt("Only this reason, such as bad-time.", "CODE")] = None
     topic: Annotated[Literal["predictions", "labels", "partials"] | None, Opt("Only this source topic.")] = None
@@ -186,7 +184,6 @@ class DeadLetterSelection(Options, frozen=True):
         )
 
     def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
-        """Return the dead letters that are named; empty for all."""
         return frozenset()
 
 

@@ -119,7 +119,6 @@ def diff_lines(before: PromptVersion, after: PromptVersion) -> Iterator[str]:
 
 
 def content_lines(content: PromptContent) -> list[str]:
-    """Write a content as lines, for the diff."""
     config = json.dumps(content.config, ensure_ascii=False, indent=2, sort_keys=True).splitlines()
     return [
         *("template:", *(f"  {line}" for line in _template_lines(content))),

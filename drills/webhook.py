@@ -85,8 +85,6 @@ def to_webhook(settings: AlertSettings) -> AlertSettings:
 
 @dataclass(slots=True)
 class Deliveries:
-    """The outcome of the deliveries of one drill."""
-
     alerts: list[DeliveredAlert] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """Why notifications were not delivered."""

@@ -72,7 +72,6 @@ class LocalServer(abc.ABC):
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
         return self._child.is_running
 
     def start(self) -> None:
@@ -166,7 +165,7 @@ class LocalServer(abc.ABC):
                     raise
             else:
                 # Only now: a port on which it never listened must not be recorded.
-                write_private(self._state_path, json.dumps(state))
+                self._write_state(state)
                 return
 
     def _state(self) -> dict[str, Any]:
@@ -180,3 +179,6 @@ class LocalServer(abc.ABC):
         if not isinstance(state, dict):
             raise LocalStackError(f"{self._state_path} is damaged; delete {self.data_dir} to start from scratch.")
         return state
+
+    def _write_state(self, state: Mapping[str, Any]) -> None:
+        write_private(self._state_path, json.dumps(state))

@@ -106,7 +106,6 @@ class LocalStack:
 
     @property
     def addresses(self) -> StackAddresses:
-        """The addresses of both servers."""
         servers = self.kafka.bootstrap_servers, self.clickhouse.port
         return StackAddresses(*servers, read_passwords(self.clickhouse.data_dir))
 

@@ -112,8 +112,6 @@ class DeadCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ProducerHeartbeat(msgspec.Struct, frozen=True, array_like=True):
-    """The last heartbeat of one producer in a flush."""
-
     producer: str
     at_s: int
     """When Kafka received it."""

@@ -92,7 +92,6 @@ class FlushTallies:
                 counts[int(panes[i]) * pane_s, dimension.names[j], names[k]] += count
 
     def add_arrivals(self, arrivals: ProducerArrivals, pane_s: int) -> None:
-        """Add producer numbers of one model."""
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 

@@ -37,8 +37,6 @@ class ActiveInstance:
 
 
 class ModelGuard:
-    """Follows one model from evaluation to evaluation."""
-
     def __init__(self, model: str, fallback: Fallback, instance: str, last: ModelHealth | None = None) -> None:
         """Continue from the last record."""
         self._model, self.fallback, self._instance = model, fallback, instance

@@ -98,7 +98,6 @@ def predict_pages(
 
 
 def rules_reading(contract: Contract, field: str, settings: AlertSettings) -> list[Rule]:
-    """Return the rules on drift and rates that read a field."""
     rules = rules_of(contract, settings)
     return [rule for rule in rules if rule.name in {*PSI_RULES, *RATE_RULES} and field in rule.signal.keys]
 

@@ -32,7 +32,6 @@ _STEPS = 256
 _SHIFTS = tuple(np.geomspace(0.01, 8.0, _STEPS).tolist())
 """Shifts that are tried, in standard deviations of training."""
 _SHARES = tuple(np.geomspace(0.001, 1.0, _STEPS).tolist())
-"""Shares of events that are tried."""
 
 
 @dataclass(frozen=True, slots=True)

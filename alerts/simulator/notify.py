@@ -125,7 +125,6 @@ class Dispatcher:
     groups: dict[tuple[Destination, tuple[tuple[str, str], ...]], AlertGroup] = field(default_factory=dict)
 
     def add(self, alert: Alert) -> None:
-        """Add a firing alert, or the end of a firing alert."""
         labels = alert.label_map
         where = destination(self.tree, labels)
         key = (where, tuple((label, labels.get(label, "")) for label in where.group_by))
@@ -162,7 +161,6 @@ class AlertGroup:
     """Time of the next evaluation, on the wall clock."""
 
     def run(self, until: int) -> list[Notification]:
-        """Simulate the group from its first alert on."""
         upcoming = sorted(self.members.values(), key=lambda alert: alert.start, reverse=True)
         self.members.clear()
         notifications: list[Notification] = []

@@ -117,7 +117,6 @@ class Injection:
 
     @property
     def baseline(self) -> FieldBaseline:
-        """The training of the affected field."""
         assert self.affected_baseline is not None, "only faults of fields use it"
         return self.affected_baseline
 
@@ -170,7 +169,6 @@ class Injection:
 
     @property
     def may_fire(self) -> tuple[ExpectedRule, ...]:
-        """The rules that the fault may fire as well."""
         return self.fault.may_fire(self)
 
 

@@ -44,8 +44,6 @@ class DrillModel:
 
 @dataclass(frozen=True, slots=True)
 class DrillPlan:
-    """One drill, ready to run."""
-
     drill_id: str
     request: DrillRequest
     model: DrillModel

@@ -14,8 +14,6 @@ from barograph_server.warehouse.tables import insert_rows
 
 @dataclass(frozen=True, slots=True)
 class DrillResult:
-    """A drill, and what happened."""
-
     drill_id: str
     title: str
     """Fault and field."""

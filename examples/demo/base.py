@@ -274,5 +274,4 @@ class Demo(ABC):
         return progress
 
     def wait_for(self, what: str, count: Callable[[], int], goal: int) -> None:
-        """Wait until a count reaches a goal."""
         self.wait(what, count, lambda n: n >= goal, lambda n: f"{what}: {n:,} of {goal:,}")

@@ -48,8 +48,6 @@ class DemoExpectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DemoQueries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is found in one demo."""
-
     findings: tuple[DemoFinding, ...]
     expectations: tuple[DemoExpectation, ...]
     queries: dict[str, str] = {}

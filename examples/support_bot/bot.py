@@ -44,8 +44,6 @@ PROMPT = "answer"
 
 @dataclass(slots=True)
 class CurrentCall:
-    """The call that a thread makes now."""
-
     number: int
     prompt: Prompt
     id: str = ""

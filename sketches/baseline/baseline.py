@@ -187,8 +187,6 @@ class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """Baseline of one model version."""
-
     format: int = FORMAT
     model: str
     version: str

@@ -186,7 +186,6 @@ class PsiBins(VerdictGroups):
         return np.array(codes, dtype=np.int32), tuple(distinct)
 
     def group_labels(self, group: int) -> list[str]:
-        """Name the bins of one group, in their order."""
         field = self.layout.fields[self.field_index[group]]
         if field.kind == "numeric":
             return [*bin_labels(field.edges, integer=field.integer), NULL_BIN]

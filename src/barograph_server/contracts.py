@@ -63,7 +63,6 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def require_evaluators(contract: Contract) -> list[str]:
-    """Return the models of a contract's evaluators."""
     if not contract.evaluators:
         raise CommandError(
             f"The contract of {contract.model} has no evaluators: add the section `evaluators`, run `barograph apply`, "

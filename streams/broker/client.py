@@ -178,7 +178,6 @@ class Admin:
         return offsets
 
     def members(self, group: str, *, timeout_s: float = TIMEOUT_S) -> int:
-        """Return how many members a group has."""
         future = self.client.describe_consumer_groups([group], request_timeout=timeout_s)[group]
         return len(self.result(future, f"describe group {group}").members)
 

@@ -28,7 +28,6 @@ class BatchRows:
         return names
 
     def has(self, name: str) -> bool:
-        """Return whether a column exists."""
         return bool(self._schema.get_field_index(name) >= 0)
 
     def column(self, name: str) -> pa.Array:
@@ -46,7 +45,6 @@ class BatchRows:
         return pa.concat_arrays(chunks) if chunks else pa.array([], kind)
 
     def cached_column(self, name: str) -> pa.Array:
-        """Return a column and cache it for further selections."""
         if name not in self._cache:
             self._cache[name] = self.column(name)
         return self._cache[name]
@@ -70,7 +68,6 @@ class RowSelection:
         return len(self._indices)
 
     def column(self, name: str) -> pa.Array:
-        """Return a column of shape (n,)."""
         column = self._rows.cached_column(name)
         # Arrow cannot `take` from string views.
         return (to_string(column) if pa.types.is_string_view(column.type) else column).take(self._indices)

@@ -232,8 +232,6 @@ class ArrowAccumulator:
 
 @dataclass(frozen=True, slots=True)
 class _NameColumn:
-    """A dictionary-encoded column of names."""
-
     values: tuple[str, ...]
     """Distinct names."""
     code: NDArray[np.int64]

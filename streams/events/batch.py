@@ -74,7 +74,6 @@ class MessageBatch:
 
 
 def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
-    """Concatenate one or more batches."""
     if len(batches) == 1:
         return batches[0]
     return MessageBatch(
@@ -87,8 +86,6 @@ def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """The result of decoding a batch."""
-
     events: list[EventColumns] = field(default_factory=list)
     rejected: list[RejectedEvent] = field(default_factory=list)
     arrivals: list[ProducerArrivals] = field(default_factory=list)

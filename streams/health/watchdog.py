@@ -56,8 +56,6 @@ class Health:
 
 
 class Watchdog:
-    """Watches one processor."""
-
     def __init__(
         self,
         report: Report,

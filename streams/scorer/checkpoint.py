@@ -36,7 +36,6 @@ class PassPlan:
     start: TopicOffsets
     """The checkpoint at the start of the pass."""
     next_start: TopicOffsets
-    """The checkpoint after the pass."""
     ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]]
     """The rows after the checkpoint, per partition."""
     visible: TopicOffsets

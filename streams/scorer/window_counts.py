@@ -30,7 +30,6 @@ class SparseCells:
 
     @staticmethod
     def empty() -> SparseCells:
-        """Return cells without elements."""
         return SparseCells(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 5)))
 
     def of_windows(self, windows: list[int], cells: IntArray) -> FloatArray:

@@ -20,7 +20,6 @@ def window_lengths(contract: Contract, score_window_s: int) -> tuple[int, ...]:
 
 
 def window_start(second: int, length_s: int) -> int:
-    """Return the start of the window that contains a time."""
     return second - second % length_s
 
 

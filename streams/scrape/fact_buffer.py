@@ -46,7 +46,6 @@ class FactBuffer:
 
     @property
     def is_writing(self) -> bool:
-        """Whether the thread that writes runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:

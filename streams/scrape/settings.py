@@ -27,7 +27,6 @@ class ScrapeTarget(msgspec.Struct, frozen=True):
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is encrypted."""
         return urlsplit(self.url).scheme == "https"
 
     @property

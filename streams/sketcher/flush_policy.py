@@ -38,7 +38,6 @@ class FlushPolicy:
         return self._monotonic() - self._opened_s
 
     def is_due(self, flush: Flush, assigned: Collection[int]) -> bool:
-        """Return whether the flush ends now."""
         if flush.must_end or self._is_full(flush) or self.age_s() >= self._settings.flush_s:
             return True
         if self.age_s() < MIN_FLUSH_S or not assigned:

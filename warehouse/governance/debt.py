@@ -45,8 +45,6 @@ class SampledEvent(NamedTuple):
 
 
 class VersionTraffic(NamedTuple):
-    """A version with a baseline or events."""
-
     version: str
     last: datetime
     """Its last event; when its baseline was accepted if that is later."""

@@ -53,7 +53,6 @@ _MIN_MAGNITUDE = -1016 * _OCTAVE
 """Smallest magnitude of a sum of shares; 1.01 to this power is still a normal double."""
 
 COLUMNS = tuple(SCHEMAS["performance_state"].names)
-"""The columns of `performance_state`, in the order of the query."""
 
 REFERENCE_COLUMNS = (
     "version",

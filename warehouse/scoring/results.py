@@ -37,7 +37,6 @@ class ScoringStatus:
 
 
 def scoring_statuses(client: Client) -> dict[str, ScoringStatus]:
-    """Read the scoring status of each model, by name."""
     return {row.model: row for row in rows_of(client, ScoringStatus, "FROM scorer_models FINAL ORDER BY model")}
 
 

@@ -102,7 +102,6 @@ class TopicReader:
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Stop the thread and wait for it."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)

@@ -28,8 +28,6 @@ class ReportedWeek:
 
 @dataclass(frozen=True, slots=True)
 class DayVolume:
-    """Traffic of one local day."""
-
     day: str
     predictions: int
     errors: int
@@ -115,8 +113,6 @@ class MetricWindow:
 
 @dataclass(frozen=True, slots=True)
 class WeeklyDrill:
-    """A drill that ended in the week."""
-
     at: datetime
     fault: str
     field: str

@@ -25,8 +25,6 @@ from barograph_server.warehouse.rollouts.days import PairTotals, days_of, mature
 
 @dataclass(frozen=True, slots=True)
 class CandidateTest:
-    """A contract that names a candidate."""
-
     contract: Contract
     row: ContractRow
     shadow: ShadowTest

@@ -82,7 +82,6 @@ class Pane:
 
 
 def empty_pane(layout: Layout, start_s: int) -> Pane:
-    """Return a pane without events."""
     return Pane(
         start_s,
         layout.empty_counts(),

@@ -49,7 +49,6 @@ class EventLoopWorkers:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, request)
 
     def abandon(self, request: ShadowRequest) -> None:
-        """Cancel the call of a request."""
         self._loop.call_soon_threadsafe(self._cancel, request.number)
 
     def stop(self) -> None:

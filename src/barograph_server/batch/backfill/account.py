@@ -48,7 +48,6 @@ class SentEvents:
     """Predictions with the role `shadow`; not among `predictions`."""
 
     def offsets(self, topic: str) -> Offsets:
-        """Return the offset ranges of one topic, by partition."""
         return {partition: offsets for (name, partition), offsets in self.ranges.items() if name == topic}
 
 

@@ -217,7 +217,6 @@ def _label_column(source: EventSource) -> str:
 
 
 def _labels_in_predictions(file: EventFile, column: str, contract: Contract, label_time: LabelTime) -> EventSource:
-    """Check the labels in a table of predictions."""
     names = file.schema.names
     time = _renamed(file, label_time.column)
     if time not in names:

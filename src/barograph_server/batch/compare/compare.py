@@ -170,8 +170,6 @@ def compare_tables(
 
 
 class _Comparer:
-    """The state of one comparison."""
-
     def __init__(
         self, training: Table, production: Table, options: CompareOptions, on_step: Callable[[str], None]
     ) -> None:

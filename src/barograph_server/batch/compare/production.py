@@ -40,7 +40,6 @@ class RowSample:
         self.events: list[EventColumns] = []
 
     def add(self, first: int, batch: pa.RecordBatch, served: ServedRows, times: EventTimes) -> None:
-        """Add the sampled rows of a batch that begins at a row of the table."""
         lo, hi = np.searchsorted(self._rows, [first, first + batch.num_rows])
         chosen = self._rows[lo:hi]
         chosen = chosen[~times.null[chosen]]

@@ -168,7 +168,6 @@ class Comparison:
         return sum(line.level == level for line in self.fields)
 
     def fails_at(self, level: FailLevel) -> bool:
-        """Whether the worst level reaches a level."""
         return SEVERITY[self.level] >= SEVERITY[level]
 
     def to_dict(self) -> dict[str, Any]:
@@ -177,7 +176,6 @@ class Comparison:
         return values
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON text."""
         values = {
             "format": 1,
             "model": self.contract.model,

@@ -40,7 +40,6 @@ class SkewOptions:
     """How to compare the two sides."""
 
     on: str = "id"
-    """The column of ids."""
     by: tuple[str, ...] = ()
     """Columns of the entity, for lags and windows."""
     time: str | None = None

@@ -85,7 +85,6 @@ def _first_id(table: Table, column: str) -> str:
 
 
 def check_ids(table: Table, column: str) -> None:
-    """Check that a column can be joined on."""
     if column not in table.columns:
         columns = ", ".join(list(table.columns)[:12])
         raise SkewError(f"{table.name} has no column {column!r} to join on; name one with --on: {columns}.")

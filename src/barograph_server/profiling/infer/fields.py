@@ -61,8 +61,6 @@ class IgnoredColumn:
 
 @dataclass(frozen=True, slots=True)
 class InferredField:
-    """A column that becomes a field."""
-
     plan: FieldPlan
     summary: FieldSummary
     reason: str

@@ -101,8 +101,8 @@ def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: 
     ]
     _check_data_source(changes[0], overwrite=overwrite)
     ids, notes = {resource.id for resource in resources}, []
-    current = (change.resource for change in changes if change.current is not None)
-    folders = {resource.key: resource.name for resource in current if isinstance(resource, Folder)}
+    stored = (change.resource for change in changes if change.current is not None)
+    folders = {resource.key: resource.name for resource in stored if isinstance(resource, Folder)}
     for resource in _in_folders(grafana, folders) if folders else ():
         if resource.id in ids:
             continue

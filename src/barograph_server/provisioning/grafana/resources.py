@@ -22,8 +22,6 @@ _READ_ONLY = frozenset({"id", "orgId", "typeLogoUrl", "secureJsonFields", "readO
 
 @dataclass(frozen=True, slots=True)
 class CurrentResource:
-    """A resource as Grafana stores it."""
-
     body: Json
     content: Json
     """The normalized body that comparisons use."""
@@ -107,8 +105,6 @@ class Resource(ABC):
 
 
 class Folder(Resource):
-    """A folder of dashboards or of rules."""
-
     kind = "folder"
     collection = "/folders"
     actions = frozenset({"folders:create", "folders:write"})

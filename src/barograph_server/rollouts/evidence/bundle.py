@@ -45,7 +45,6 @@ class EvidenceBundle:
     """SHA-256 of the manifest, which has those of the parts: 64 hexadecimal digits."""
 
     def json(self, name: str) -> Any:
-        """Return the content of a JSON part."""
         try:
             return json.loads(self.parts[name])
         except (ValueError, RecursionError) as error:

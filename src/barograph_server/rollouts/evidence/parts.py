@@ -38,8 +38,6 @@ _LONGEST_DAY_S = 25 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The range of the evidence."""
-
     offsets: TopicOffsets
     """Per topic and partition, the last offset that counts."""
     since_s: int
@@ -121,7 +119,6 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
 
 
 def baselines_json(rows: Sequence[BaselineRow]) -> list[dict[str, str]]:
-    """Convert baselines to JSON values."""
     return [
         {"version": row.version, "baseline_id": row.baseline_id, "effective_from": row.effective_from.isoformat()}
         for row in rows
