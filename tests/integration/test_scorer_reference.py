@@ -271,7 +271,8 @@ def test_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does(engine: Loca
             add_rows(client, "performance", days, **known)
         trust = client.rows("SELECT model, off_share, bias, sufficient, trusted FROM estimate_trust")
     assert {model: row for model, *row in trust} == {
-        model: pytest.approx(list(expected)) for model, (_, expected) in cases.items()
+        model: [pytest.approx(off_share), pytest.approx(bias), *decisions]
+        for model, (_, (off_share, bias, *decisions)) in cases.items()
     }
 
 
