@@ -46,8 +46,7 @@ def test_predictions_equal_what_client_and_server_measured(
 ) -> None:
     install(name)
     pipeline.create()
-    port = start(pipeline)
-    calls = make_calls(name, language_model.url, MODEL, port)
+    calls = make_calls(name, language_model.url, MODEL, start(pipeline))
     events = published(pipeline, len(calls))
     answer, with_usage, stream, too_long, refused = events
     for event in events:

@@ -27,8 +27,7 @@ def answers(number: int) -> Callable[[Check], Check]:
 
 @pytest.mark.parametrize("number", sorted(QUESTIONS))
 def test_every_answer_equals_the_known_one(number: int, shop_pipeline: Pipeline, shop: Shop) -> None:
-    sql = QUESTIONS[number].in_week(shop.start.date())
-    CHECKS[number](shop_pipeline.rows(sql), shop)
+    CHECKS[number](shop_pipeline.rows(QUESTIONS[number].in_week(shop.start.date())), shop)
 
 
 def test_there_are_enough_questions_and_each_is_checked() -> None:

@@ -245,8 +245,7 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pi
     with pytest.raises(RebuildError, match="No sealed pane"):
         run(pipeline, START_S - 10 * HOUR_S, START_S - 5 * HOUR_S)
     # Counts cannot come from a sample of the predictions.
-    half = simple_contract(raw_share=0.5)
-    pipeline.register(half, [])
+    pipeline.register(simple_contract(raw_share=0.5), [])
     with pytest.raises(RebuildError, match="records a share of"):
         run(pipeline, START_S, TO_S, source="raw")
     # Counted events that Kafka has deleted would be missing.

@@ -439,8 +439,7 @@ def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score:
 @pytest.mark.long
 def test_a_week_without_labels_is_skipped(client: Client, score: Score) -> None:
     fill(client, weeks(16, labelled_from=6))
-    working = score(20)
-    working.score_once()
+    score(20).score_once()
     assert reference_weeks(client) == [(0.0, 5)], "a day of labels is enough"
     emptied(client)
     fill(client, weeks(16, labelled_from=7))

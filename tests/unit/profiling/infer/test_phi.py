@@ -75,8 +75,7 @@ def learned(windows: TrainingWindows, summary: FieldSummary) -> dict[str, Phi]:
 
 
 def test_phi_equals_an_independent_computation() -> None:
-    rng = np.random.default_rng(SEED)
-    at_ms, values = weather(rng, days=50, per_day=300)
+    at_ms, values = weather(np.random.default_rng(SEED), days=50, per_day=300)
     table = pa.table({"x": pa.array(values, from_pandas=True)})
     expected = reference_field("x", table, at_ms // 1000)
     result = learned(windows_of(at_ms), summary(values))
@@ -238,8 +237,7 @@ def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
 
     If windows were included in the hours they are compared with, φ would be (4 − 1)/(4 + 1) of that.
     """
-    table = traffic(weeks=4, per_hour=300, repeats=0.5)
-    baseline = learned_of_season(table, tmp_path).baseline
+    baseline = learned_of_season(traffic(weeks=4, per_hour=300, repeats=0.5), tmp_path).baseline
     learned_phi = baseline.fields[0].slices[ALL].phi["1h"]
     phi, nu = learned_phi.value, learned_phi.nu or np.inf
     later = traffic(weeks=4, per_hour=300, repeats=0.5, seed=9)

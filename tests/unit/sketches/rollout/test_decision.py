@@ -400,8 +400,7 @@ def test_golden_bounds() -> None:
 
 
 def test_bounds_are_reached_by_the_worst_and_the_best_answers() -> None:
-    rng = np.random.default_rng(1)
-    primary, candidate = rng.integers(0, 2, (2, 40))
+    primary, candidate = np.random.default_rng(1).integers(0, 2, (2, 40))
     no_candidate, no_primary, neither = slice(0, 10), slice(10, 17), slice(17, 20)
     missing = MissingPairs(10, primary[no_candidate].sum(), 7, candidate[no_primary].sum(), 3)
     bounds = bounded_sums((candidate - primary)[20:].sum(), 20, missing)
