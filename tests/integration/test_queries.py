@@ -100,8 +100,7 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 @answers(7)
 def _(rows: list[Row], shop: Shop) -> None:
-    assert rows[0][0] == "country=FR"
-    assert rows[0][4] == "major"
+    assert (rows[0][0], rows[0][4]) == ("country=FR", "major")
     on_wednesday = shop.hour >= 48
     for row in rows:
         country = row[0].removeprefix("country=")

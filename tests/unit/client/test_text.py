@@ -178,8 +178,7 @@ def test_the_file_restores_the_codebook(tmp_path: Path) -> None:
     path = tmp_path / "a.codebook.npz"
     path.write_bytes(trained.dump())
     loaded = load_codebook(path)
-    assert loaded.id == trained.id
-    assert loaded.header == trained.header
+    assert (loaded.id, loaded.header) == (trained.id, trained.header)
     assert np.array_equal(np.load(path)["centroids"], trained.centroids)
 
 

@@ -59,8 +59,7 @@ def test_days_left_count_from_the_first_day_and_follow_the_half_width() -> None:
     rare = CriterionDays(Criterion("accuracy", 0.005), np.array([1.0]), np.array([500.0]))
     for days in (rare, CriterionDays(rare.criterion, np.zeros(0), np.zeros(0))):
         decision = decide([days])
-        assert decision.outcome == Outcome.insufficient
-        assert decision.criteria[0].least_days == 59
+        assert (decision.outcome, decision.criteria[0].least_days) == (Outcome.insufficient, 59)
         assert decision.days_left == 59 - len(days.differences)
     decision = decide([CriterionDays(ACCURACY, noisy(40, 0.0, sd=60.0).differences, np.full(40, 1_000.0))])
     assert decision.outcome == Outcome.insufficient
