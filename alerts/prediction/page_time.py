@@ -59,16 +59,6 @@ class PageTime:
     is_predictable: bool
     """Whether the windows of the rule have enough independent events for a prediction."""
 
-    @property
-    def is_expected(self) -> bool:
-        """Whether the rule pages with a probability of at least 90 %."""
-        return math.isfinite(self.high_s)
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether the rule may page: with a probability of at least 10 %, or if nothing can be predicted."""
-        return math.isfinite(self.low_s) or not self.is_predictable
-
 
 def predict_pages(
     contract: Contract,
