@@ -7,14 +7,14 @@ from barograph.contract import Contract, Field, Window
 from barograph.contract.alerts import AlertRule
 
 from barograph_server.alerts.prediction import smallest_change
-from barograph_server.alerts.prediction.page_time import PageTime, RuleDetection, detect, predict_pages, rules_reading
+from barograph_server.alerts.prediction.page_time import PageTime, detect, predict_pages, rules_reading
 from barograph_server.alerts.prediction.traffic import Traffic
 from barograph_server.alerts.prediction.window_power import WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts, TrainingRate
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
-from barograph_server.sketches.detection.effects import FieldShares, shifted, with_rate
+from barograph_server.sketches.detection.effects import shifted, with_rate
 from barograph_server.sketches.drift.few_windows import phi_of_verdicts
 from tests.support.baselines import baseline, category
 from tests.unit.sketches.test_detection import category_field, normal_field
@@ -43,18 +43,12 @@ def of_rule(pages: list[PageTime], name: str) -> PageTime:
     return page
 
 
-def drift_detection(agreement: Contract, after: FieldShares, traffic: Traffic) -> RuleDetection:
-    settings = AlertSettings()
-    [rule] = [rule for rule in rules_reading(agreement, "x", settings) if rule.name == "psi-major"]
-    return detect(rule, agreement, FIELD, after, traffic.windows(agreement, FIELD), settings)
-
-
 def test_the_time_is_that_of_the_window_and_the_delays_of_the_rule() -> None:
     after = shifted(FIELD, 1.5)
-    detection = drift_detection(ONE_DAY, after, QUICK)
+    [rule] = [rule for rule in rules_reading(ONE_DAY, "x", AlertSettings()) if rule.name == "psi-major"]
+    detection = detect(rule, ONE_DAY, FIELD, after, QUICK.windows(ONE_DAY, FIELD), AlertSettings())
     [(curve,)] = detection.alternatives
     page = of_rule(predict_pages(ONE_DAY, FIELD, after, QUICK), "psi-major")
-    rule = detection.rule
     delays = ONE_DAY.lateness_s + ONE_DAY.out_of_order_s + 0.5 * rule.every_s
     pending = math.ceil(rule.for_s / rule.every_s) * rule.every_s
     assert page.median_s == pytest.approx(curve.reached_s(0.5) + delays + pending)
