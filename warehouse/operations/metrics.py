@@ -31,8 +31,6 @@ BUCKETS_S = (0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0,
 
 @dataclass(frozen=True, slots=True)
 class MetricLabel:
-    """A label of a metric and its allowed values."""
-
     name: str
     values: tuple[str, ...]
     """The allowed values; empty for whole numbers."""
