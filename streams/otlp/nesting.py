@@ -11,8 +11,8 @@ counted does not count.
 
 Calls of which neither is known to be inside of the other are compared (`_Trace.is_twin`): two of different scopes whose
 times contain each other are one call if they have the same response id, or if nothing contradicts it and the chain
-between them is not known. Without a common trace, they are one if they begin together and have the same tokens. Order does not matter: a call is compared with all that have counted, and with those that
-wait and contain it.
+between them is not known. Without a common trace they are one if they begin together and have the same tokens. Order
+does not matter: a call is compared with all that have counted, and with those that wait and contain it.
 
 Memory is bounded by the number of spans: the oldest traces are forgotten first. A span that arrives again while its
 trace is remembered does not count again.
@@ -128,7 +128,7 @@ class _Trace(msgspec.Struct, gc=False):
             return False
         if one.response_id and other.response_id:
             return True
-        if one.models.isdisjoint(other.models) or _differ(one.tokens[1], other.tokens[1]):
+        if one.models.isdisjoint(other.models) or any(map(_differ, one.tokens, other.tokens)):
             return False
         if one.parent_id == other.parent_id:
             return None not in one.tokens and one.tokens == other.tokens
@@ -254,7 +254,7 @@ class NestedCalls:
             self._count(trace, call, counting, candidate)
 
     def _has_twin_in_another_trace(self, call: ModelCall, one: _Counted) -> bool:
-        """Return whether a call with the same tokens that began with this one, but in a trace of its own, has counted."""
+        """Return whether a call of another trace that began with this one, and has the same tokens, has counted."""
         if None in one.tokens:
             return False
         key = (call.scope.resource.get(self._model_attribute), *one.tokens)

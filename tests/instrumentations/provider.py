@@ -225,14 +225,14 @@ def _responses(request: dict[str, Any], model: str, n: int, words: list[str]) ->
     if not request.get("stream"):
         return body | {"_usage": usage}
     opened = body | {"status": "in_progress", "output": [], "usage": None}
-    place = {"output_index": 0, "item_id": item["id"], "content_index": 0, "logprobs": []}
+    item_keys = {"output_index": 0, "item_id": item["id"], "content_index": 0, "logprobs": []}
     part = {"type": "output_text", "text": "", "annotations": []}
     events = [
         {"type": "response.created", "response": opened},
         {"type": "response.output_item.added", "output_index": 0, "item": item | {"content": []}},
-        {"type": "response.content_part.added", "part": part, **place},
-        *({"type": "response.output_text.delta", "delta": word, **place} for word in words),
-        {"type": "response.output_text.done", "text": text["text"], **place},
+        {"type": "response.content_part.added", "part": part, **item_keys},
+        *({"type": "response.output_text.delta", "delta": word, **item_keys} for word in words),
+        {"type": "response.output_text.done", "text": text["text"], **item_keys},
         {"type": "response.output_item.done", "output_index": 0, "item": item},
         {"type": "response.completed", "response": body},
     ]
@@ -243,8 +243,8 @@ def _responses(request: dict[str, Any], model: str, n: int, words: list[str]) ->
 
 
 def _messages(request: dict[str, Any], model: str, n: int, words: list[str]) -> dict[str, Any]:
-    given = {"input_tokens": n - 900, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 200}
-    usage = {**given, "output_tokens": 50, "service_tier": "standard"}
+    counts = {"input_tokens": n - 900, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 200}
+    usage = {**counts, "output_tokens": 50, "service_tier": "standard"}
     block: dict[str, Any] = {"type": "text", "text": "".join(words)}
     if uses_tool := _wants_tool(request):
         block = {"type": "tool_use", "id": f"toolu_{n}", "name": request["tools"][0]["name"], "input": {"parcel": "P1"}}

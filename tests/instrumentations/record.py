@@ -89,19 +89,19 @@ def tracer_provider() -> Any:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 
-    made = TracerProvider()
-    made.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
-    trace.set_tracer_provider(made)
-    return made
+    built = TracerProvider()
+    built.add_span_processor(SimpleSpanProcessor(OTLPSpanExporter()))
+    trace.set_tracer_provider(built)
+    return built
 
 
 def instrument(*names: str) -> Any:
     """Instrument with classes `module:Class`, and return the provider."""
-    made = tracer_provider()
+    built = tracer_provider()
     for name in names:
         module, _, instrumentor = name.partition(":")
-        getattr(importlib.import_module(module), instrumentor)().instrument(tracer_provider=made)
-    return made
+        getattr(importlib.import_module(module), instrumentor)().instrument(tracer_provider=built)
+    return built
 
 
 def openai_calls(client: Any = None) -> None:
@@ -187,11 +187,11 @@ def openlit(calls: Callable[[], None]) -> Callable[[], None]:
 
 
 def langfuse() -> None:
-    made = tracer_provider()
+    built = tracer_provider()
     from langfuse import Langfuse
     from langfuse.openai import OpenAI
 
-    Langfuse(public_key="pk", secret_key="sk", host=SERVER.url, tracer_provider=made)
+    Langfuse(public_key="pk", secret_key="sk", host=SERVER.url, tracer_provider=built)
     openai_calls(OpenAI(max_retries=0))
 
 
@@ -348,12 +348,12 @@ def litellm_calls(litellm: Any) -> None:
 
 
 def pydantic_ai() -> None:
-    made = tracer_provider()
+    built = tracer_provider()
     from pydantic_ai import Agent
     from pydantic_ai.models.instrumented import InstrumentationSettings
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 
-    Agent.instrument_all(InstrumentationSettings(tracer_provider=made))
+    Agent.instrument_all(InstrumentationSettings(tracer_provider=built))
     with call("agent"):
         Agent(OpenAIChatModel(GPT), tools=[track]).run_sync("Hello?")
     with call("responses"):
