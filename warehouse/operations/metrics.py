@@ -52,7 +52,8 @@ CHANGE = MetricLabel("change", ("new", "revised"))
 SPAN_OUTCOME = MetricLabel(
     "outcome",
     (
-        *("counted", "nested", "twin", "stream-start", "duplicate", "unknown-operation", "step", "no-call"),
+        *("counted", "nested", "twin", "stream-start", "duplicate", "unknown-operation", "unassigned"),
+        *("step", "no-call"),
         *("bad-id", "too-many-attributes", "bad-time", "future-time", "too-old", "missing-model", "missing-version"),
     ),
 )
@@ -60,7 +61,7 @@ VALUE_REASON = MetricLabel(
     "reason",
     (
         *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
-        *("instrumentation-error", "inconsistent", "no-price"),
+        *("instrumentation-error", "inconsistent", "no-price", "no-cached-tokens"),
     ),
 )
 FACT_REASON = MetricLabel(
