@@ -53,12 +53,10 @@ class Backtest:
 
     @property
     def only_present(self) -> list[Episode]:
-        """Episodes that only the present rule has."""
         return _without(self.present.episodes, self.changed.episodes)
 
     @property
     def only_changed(self) -> list[Episode]:
-        """Episodes that only the changed rule has."""
         return _without(self.changed.episodes, self.present.episodes)
 
 
@@ -76,7 +74,6 @@ def backtest(
     """Replay one rule of the contracts, unchanged and with changes.
 
     Args:
-        contracts: the contracts whose rule to replay.
         name: one of `RULES`.
         changes: keys of `alerts.rules.NAME` in the contract (and `long` and `short` of its windows), with values as
             in the file.

@@ -24,7 +24,6 @@ def write_files(folder: Path, files: Mapping[str, Json]) -> Iterator[str]:
     deleted by a file of their own. Files without our header stay.
 
     Args:
-        folder: the folder; it is created if it is missing.
         files: result of `to_files`.
 
     Raises:

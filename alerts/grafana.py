@@ -124,10 +124,6 @@ def to_files(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Json]:
 def to_api(rules: Iterable[Rule], settings: AlertSettings, environ: Mapping[str, str]) -> ApiAlerting:
     """Build the request bodies for the HTTP API.
 
-    Args:
-        rules: result of `rules_for`.
-        environ: environment with the secrets of contact points.
-
     Raises:
         AlertsError: variables of contact points are not set; the message names all of them.
     """
@@ -186,7 +182,7 @@ def _rule(rule: Rule, settings: AlertSettings, text: Any) -> Json:
         "uid": rule.uid,
         "title": text(rule.title),
         "condition": CONDITION,
-        "data": _queries(rule, settings),
+        "data": [*(_query(ref, sql, settings) for ref, sql in rule.queries.items()), _threshold_query(rule)],
         "noDataState": rule.no_data,
         "execErrState": rule.exec_err,
         "for": _duration(rule.for_s),
@@ -214,10 +210,6 @@ def _absolute(address: Text, settings: AlertSettings) -> str:
     is_path = str(address[0]).startswith("/")
     root = (template((settings.grafana_url,)) or EXTERNAL_URL) if is_path else ""
     return root + template(address)
-
-
-def _queries(rule: Rule, settings: AlertSettings) -> list[Json]:
-    return [_query(ref, sql, settings) for ref, sql in rule.queries.items()] + [_threshold_query(rule)]
 
 
 def _query(ref: str, sql: str, settings: AlertSettings) -> Json:

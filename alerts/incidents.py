@@ -47,7 +47,6 @@ class FiringChange:
 
     @property
     def member(self) -> MemberKey:
-        """Identity of the instance."""
         return self.rule.uid, self.key
 
 
@@ -78,8 +77,6 @@ class Member:
 
 @dataclass(slots=True)
 class Incident:
-    """One cause in one model."""
-
     model: str
     cause: str
     """Cause of the instance that opened it: `Rule.cause`."""
@@ -98,7 +95,6 @@ class Incident:
 
     @property
     def is_firing(self) -> bool:
-        """Whether an instance fires."""
         return any(member.end is None for member in self.members.values())
 
     @property
@@ -238,7 +234,6 @@ def _order(change: FiringChange) -> tuple[int, bool, bool, str, str, str]:
 
 
 def _name(cause: str, *keys: str) -> str:
-    """A cause with its fields, in words."""
     words = cause.replace("-", " ")
     known = [key for key in keys if key]
     if not known:

@@ -53,7 +53,6 @@ class Integration:
 
     @property
     def variables(self) -> tuple[str, ...]:
-        """The environment variables that it needs."""
         return tuple(filter(None, (self.variable, self.bearer_variable)))
 
 
@@ -65,7 +64,6 @@ class Route:
     ticket: str
 
     def point(self, severity: str) -> str:
-        """Return the contact point of a severity."""
         return self.page if severity == "page" else self.ticket
 
 
@@ -93,8 +91,6 @@ class MuteTiming:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertSettings:
-    """Alert delivery of an installation."""
-
     contact_points: Mapping[str, tuple[Integration, ...]] = field(
         default_factory=lambda: {DEFAULT_POINT: (Integration("webhook", DEFAULT_VARIABLE),)}
     )

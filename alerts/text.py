@@ -117,7 +117,6 @@ def in_file(text: str) -> str:
 
 
 def in_url(text: str) -> str:
-    """Escape a text for the query of a URL."""
     return quote(text, safe="")
 
 

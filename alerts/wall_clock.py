@@ -26,8 +26,6 @@ BROKEN = "DatasourceError"
 
 @dataclass(slots=True)
 class RuleState:
-    """The state of one rule."""
-
     rule: Rule
     instances: dict[str, Instance] = field(default_factory=dict)
     numbers: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -119,10 +117,7 @@ class LiveAlerts:
         """Continue with the state of an instance that an earlier process followed; unknown rules are ignored.
 
         Args:
-            uid: the rule's UID.
-            key: the instance's key.
             since: when it entered that state, Unix seconds.
-            now: Unix seconds.
         """
         for rule_state in self._rule_states:
             if rule_state.rule.uid == uid:
@@ -136,7 +131,6 @@ class LiveAlerts:
         """Evaluate one rule.
 
         Args:
-            at: the time of the evaluation.
             unavailable: the error of an earlier query of this step: while ClickHouse does not answer, one query waits
                 for its time limit, not each.
 

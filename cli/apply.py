@@ -119,8 +119,6 @@ def _contract_lines(change: ContractChange) -> Iterator[str]:
 
 
 class AppliedFiles(Options, frozen=True):
-    """What is applied."""
-
     contracts: Annotated[
         tuple[Path, ...], Arg("Contract files; without them, only tables and topics.", "CONTRACT")
     ] = ()

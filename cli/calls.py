@@ -27,8 +27,6 @@ class LinkedCall:
 
 @dataclass(frozen=True, slots=True)
 class Calls:
-    """The calls that a command chose."""
-
     model: str
     calls: tuple[LinkedCall, ...]
 
@@ -52,7 +50,6 @@ _COLUMNS = (
 
 
 def print_calls(terminal: Terminal, result: Calls) -> None:
-    """Print a table of calls."""
     if not result.calls:
         terminal.line(f"No raw row of {result.model} in this range is such a call.")
         return

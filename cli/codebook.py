@@ -43,7 +43,6 @@ def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], 
     """Print the share of each topic among texts, and its nearest texts.
 
     Args:
-        vectors: a row per text.
         n: how many texts of each topic.
     """
     topics = codebook.assign(vectors)

@@ -50,7 +50,6 @@ class DeadLetterGroup:
     last_ms: int = 0
 
     def add(self, dead_letter: DeadLetter) -> None:
-        """Count a dead letter."""
         setattr(self, dead_letter.state, getattr(self, dead_letter.state) + 1)
         self.rejected_again += bool(dead_letter.replay_of)
         self.first_ms = min(self.first_ms or dead_letter.at_ms, dead_letter.at_ms)
@@ -158,8 +157,6 @@ StateOption = Annotated[State, Opt("Only dead letters in this state.")]
 
 
 class DeadLetterSelection(Options, frozen=True):
-    """Which dead letters a command is about."""
-
     model: OnlyModel = None
     reason: Annotated[str | None, Opt("Only this reason, such as bad-time.", "CODE")] = None
     topic: Annotated[Literal["predictions", "labels", "partials"] | None, Opt("Only this source topic.")] = None
@@ -170,7 +167,6 @@ class DeadLetterSelection(Options, frozen=True):
     until: Annotated[str | None, Opt("Only events dead-lettered before a time or an age.", "TIME")] = None
 
     def criteria(self, settings: Settings, state: State) -> DeadLetterFilter:
-        """Return the filter for dead letters in a state."""
         now = datetime.now(UTC)
 
         def unix_ms(option: str, text: str | None) -> int | None:
@@ -188,7 +184,6 @@ class DeadLetterSelection(Options, frozen=True):
         )
 
     def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
-        """Return the dead letters that are named; empty for all."""
         return frozenset()
 
 
@@ -198,7 +193,6 @@ class NamedSelection(DeadLetterSelection, frozen=True):
     positions: Annotated[tuple[str, ...], Arg("Dead letters, such as predictions.dead/0/17.", "DEAD_LETTER")] = ()
 
     def parse_positions(self, settings: Settings) -> frozenset[DeadLetterPosition]:
-        """Parse the names."""
         topics = dead_letter_topics(settings.topics).values()
         positions = {text: DeadLetterPosition.parse(text) for text in self.positions}
         for text, position in positions.items():

@@ -51,8 +51,6 @@ def print_detectability(terminal: Terminal, result: ModelDetectability) -> None:
 
 
 def _sizes(std: dict[str, float]) -> Iterator[TableColumn]:
-    """Make a column for each horizon."""
-
     def size(row: Detectability, index: int) -> str:
         return size_text(row, row.smallest[index], std)
 

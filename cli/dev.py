@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from barograph_server.provisioning import Plan
     from barograph_server.settings import Settings
     from barograph_server.sketches.baseline.baseline import Baseline
-    from barograph_server.warehouse.client import Address
 
 CONTRACTS_FOLDER = Path("contracts")
 POLL_S = 0.25
@@ -73,7 +72,8 @@ def dev_command(
         settings = _local_settings(connection.config, clock, stack)
         plan = apply_all(settings, *inputs)
         processors = _make_processors(settings, stack)
-        page = exit_stack.enter_context(open_page(settings, _reader(settings, stack), page_port))
+        reader = stack.addresses.clickhouse_reader(settings.warehouse.database)
+        page = exit_stack.enter_context(open_page(settings, reader, page_port))
         _print_overview(terminal, settings, stack, plan, processors, page.url)
         # Until here Ctrl-C interrupts the startup; from here it requests an orderly shutdown.
         set_on_signal(stop)
@@ -101,14 +101,6 @@ def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalSt
     )
 
 
-def _reader(settings: Settings, stack: LocalStack) -> Address:
-    return stack.addresses.clickhouse_reader(settings.warehouse.database)
-
-
-def _contract_paths(arguments: Sequence[Path]) -> Sequence[Path]:
-    return arguments or sorted([*CONTRACTS_FOLDER.glob("*.yaml"), *CONTRACTS_FOLDER.glob("*.yml")])
-
-
 def _read_checked_inputs(
     config: Path | None, contracts: Sequence[Path], page_port: int | None
 ) -> tuple[list[tuple[Contract, str]], list[Baseline], list[Codebook]]:
@@ -125,7 +117,7 @@ def _read_checked_inputs(
             f"Port {page_port} of the dashboards is taken: stop the program that uses it, or leave out --page-port for "
             "a free port."
         )
-    return read_inputs(_contract_paths(contracts))
+    return read_inputs(contracts or sorted([*CONTRACTS_FOLDER.glob("*.yaml"), *CONTRACTS_FOLDER.glob("*.yml")]))
 
 
 def _make_processors(settings: Settings, stack: LocalStack) -> list[Processor]:

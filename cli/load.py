@@ -17,8 +17,6 @@ from barograph_server.terminal import SafeText, Terminal, plural, ratio
 
 
 class Loading(Options, frozen=True):
-    """How files are loaded."""
-
     version: Annotated[str | None, Opt("Version that made the predictions; required without a column `version`.")] = (
         None
     )

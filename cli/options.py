@@ -248,8 +248,6 @@ class Connection(Options, frozen=True):
 
 
 class Output(Options, frozen=True):
-    """The format of a result."""
-
     format: Annotated[Literal["table", "json"], Opt("Output format.")] = "table"
 
     @property

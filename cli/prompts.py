@@ -38,8 +38,6 @@ DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 
 
 class PromptSummary(NamedTuple):
-    """One prompt of the list."""
-
     name: str
     versions: tuple[int, ...]
     latest: int
@@ -59,7 +57,6 @@ PROMPTS = (
 
 
 def summarize(catalogue: PromptCatalogue) -> list[PromptSummary]:
-    """Return a summary of each prompt."""
     result = []
     for name in catalogue.names:
         versions = catalogue.versions(name)
@@ -122,7 +119,6 @@ def diff_lines(before: PromptVersion, after: PromptVersion) -> Iterator[str]:
 
 
 def content_lines(content: PromptContent) -> list[str]:
-    """Write a content as lines, for the diff."""
     config = json.dumps(content.config, ensure_ascii=False, indent=2, sort_keys=True).splitlines()
     return [
         *("template:", *(f"  {line}" for line in _template_lines(content))),

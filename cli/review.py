@@ -89,8 +89,6 @@ class Evaluated(Options, frozen=True):
 
 
 class Choice(Options, frozen=True):
-    """Which answers are chosen."""
-
     share: Annotated[float | None, Opt("Probability of a choice. Default: 0.01 for gold, 1 for learning.", "SHARE")] = (
         None
     )

@@ -33,7 +33,6 @@ def status_values(evaluation: CandidateEvaluation, histograms: PairHistograms) -
 
 
 def print_status(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
-    """Print the state of a candidate on one screen."""
     test, whole, decided = evaluation.test, evaluation.whole, evaluation.decision
     terminal.line(title(test.model, test.shadow, is_canary=test.is_canary), "bold")
     over, mature = int(whole.ended.sum()), int((whole.ended & whole.mature).sum())

@@ -90,7 +90,6 @@ INCIDENTS = (
 
 
 def incident_values(incident: Incident) -> dict[str, Any]:
-    """Return what programs read of an incident."""
     members = incident.members.values()
     return {
         **picked(incident, "model", "title", "severity", "opened_at", "paged_at", "end"),

@@ -162,7 +162,6 @@ def skew_command(
 
 
 def _parse_underlying(texts: Sequence[str]) -> dict[str, str]:
-    """Parse FIELD=COLUMN."""
     columns = {}
     for text in texts:
         field, equals, column = text.partition("=")

@@ -14,9 +14,6 @@ def move_to(events: EventTables, contract: Contract, start_ms: int) -> EventTabl
     """Move all times by the same amount, so that the first prediction is at a time; intervals stay.
 
     Fields that are timestamps move too, so that their age stays.
-
-    Args:
-        start_ms: the new time of the first prediction, Unix ms.
     """
     delta_ms = start_ms - int(epoch_ms(events.predictions).min())
     predictions, labels = _moved(events.predictions, "at", delta_ms), _moved(events.labels, "at", delta_ms)

@@ -24,7 +24,6 @@ _TIME = pa.timestamp("ms", "UTC")
 
 
 def newest_event(client: Client, model: str) -> datetime:
-    """Return the event time of the newest prediction of a model."""
     newest = newest_prediction(client, model)
     if newest is None:
         raise DrillError(
@@ -104,5 +103,4 @@ def _read_labels(client: Client, contract: Contract, predictions: pa.Table, sinc
 
 
 def no_labels() -> pa.Table:
-    """Return a table of labels without rows."""
     return pa.table({"id": pa.array([], pa.string()), "label": pa.array([], pa.string()), "at": pa.array([], _TIME)})

@@ -12,7 +12,7 @@ from barograph.guard.health import HealthState, ModelHealth
 from barograph_server.alerts.rule import Rule, Severity
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import Episode, Simulation
-from barograph_server.drills.faults import ExpectedRule, FaultPeriod, Injection
+from barograph_server.drills.faults import ExpectedRule, Injection
 from barograph_server.drills.webhook import DeliveredAlert, Deliveries
 
 HOUR_S = 3600
@@ -57,8 +57,6 @@ class DrillObservations:
 
 @dataclass(frozen=True, slots=True)
 class DrillReport:
-    """The result of a drill."""
-
     checks: tuple[DrillCheck, ...]
     notes: tuple[str, ...] = ()
     page_after_s: int | None = None
@@ -83,7 +81,6 @@ def failed_report(expected: str, observed: str) -> DrillReport:
 def report(
     injection: Injection, contract: Contract, expectation: DrillExpectation, observations: DrillObservations
 ) -> DrillReport:
-    """Compare observations with the expectation."""
     start_s = injection.period.start_ms // 1000
     control = _episodes(observations.control)
     caused = [each for each in _episodes(observations.simulation) if _is_caused(each, control, start_s)]
@@ -185,7 +182,7 @@ def _check_guard(
     injection: Injection, contract: Contract, expectation: DrillExpectation, observations: DrillObservations
 ) -> tuple[list[DrillCheck], list[str], int | None, int | None]:
     """Check the states of the guard: degraded by the fault and healthy again, or unchanged."""
-    start_s, end_s = _bounds_s(injection.period)
+    start_s, end_s = injection.period.start_ms // 1000, injection.period.end_ms // 1000
     by_fault = [each for each in observations.guard if each.at_s >= start_s]
     degraded = next((each for each in by_fault if each.state == "degraded"), None)
     control = [each for each in observations.control_guard if each.state == "degraded"]
@@ -241,10 +238,6 @@ def recovery_s(contract: Contract, rules: Iterable[Rule]) -> int:
 def _state_at(records: Sequence[ModelHealth], at_s: int) -> str:
     states = [each.state for each in records if each.at_ms // 1000 <= at_s]
     return states[-1] if states else "healthy"
-
-
-def _bounds_s(period: FaultPeriod) -> tuple[int, int]:
-    return period.start_ms // 1000, period.end_ms // 1000
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,6 @@ class WebhookReceiver:
 
     @property
     def url(self) -> str:
-        """Its address."""
         assert self._server is not None
         return f"http://127.0.0.1:{self._server.port}/drill"
 
@@ -86,15 +85,12 @@ def to_webhook(settings: AlertSettings) -> AlertSettings:
 
 @dataclass(slots=True)
 class Deliveries:
-    """The outcome of the deliveries of one drill."""
-
     alerts: list[DeliveredAlert] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     """Why notifications were not delivered."""
 
 
 def check_address(url: str) -> None:
-    """Check the address of a webhook."""
     if not url.startswith(("http://", "https://")):
         raise DrillError("The address of --webhook does not start with http:// or https://.")
 

@@ -188,8 +188,6 @@ class ChildProcess:
 
         Args:
             name: Name in messages; also the stem of its files in `run_dir`.
-            run_dir: Folder of the pid file.
-            log_path: File for standard output and standard error.
         """
         self.name = name
         self.log_path = log_path
@@ -206,7 +204,6 @@ class ChildProcess:
 
     @property
     def is_running(self) -> bool:
-        """Whether the child lives."""
         if self._process is not None:
             return self._process.poll() is None
         return self._identity is not None and started_at(self._identity[0]) == self._identity[1]

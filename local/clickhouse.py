@@ -106,7 +106,6 @@ def read_passwords(folder: Path) -> Mapping[str, str]:
 
 
 def netrc_path(folder: Path, user: str) -> Path:
-    """The password file of a user."""
     return folder / f"{user}.netrc"
 
 

@@ -128,7 +128,6 @@ class LocalKafka(LocalServer):
 
     @property
     def bootstrap_servers(self) -> str:
-        """The bootstrap servers for clients."""
         return f"{LOOPBACK}:{self.port}"
 
     def servers_of(self, listener: str) -> str:

@@ -4,7 +4,6 @@ import abc
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Any, ClassVar, Self
 
 from barograph_server.local.child_process import (
@@ -57,7 +56,6 @@ class LocalServer(abc.ABC):
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
         if not self._port:
             raise LocalStackError(f"{self._title} has no address yet; start it first.")
         return self._port
@@ -73,7 +71,6 @@ class LocalServer(abc.ABC):
 
     @property
     def is_running(self) -> bool:
-        """Whether its process lives."""
         return self._child.is_running
 
     def start(self) -> None:
@@ -112,9 +109,7 @@ class LocalServer(abc.ABC):
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @abc.abstractmethod

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import TracebackType
 
 from barograph_server.local.child_process import LOOPBACK, LocalStackError, OwnerLock
 from barograph_server.local.clickhouse import FULL_USER, READER, LocalClickHouse, gateway_pid, read_passwords
@@ -106,7 +105,6 @@ class LocalStack:
 
     @property
     def addresses(self) -> StackAddresses:
-        """The addresses of both servers."""
         servers = self.kafka.bootstrap_servers, self.clickhouse.port
         return StackAddresses(*servers, read_passwords(self.clickhouse.data_dir))
 
@@ -153,9 +151,7 @@ class LocalStack:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
 

@@ -6,7 +6,6 @@ zstd-compressed MessagePack body. The checksum is verified before anything is de
 """
 
 import zlib
-from typing import Any
 
 import msgspec
 import numpy as np
@@ -113,8 +112,6 @@ class DeadCount(msgspec.Struct, frozen=True, array_like=True):
 
 
 class ProducerHeartbeat(msgspec.Struct, frozen=True, array_like=True):
-    """The last heartbeat of one producer in a flush."""
-
     producer: str
     at_s: int
     """When Kafka received it."""
@@ -309,9 +306,5 @@ def _open_partial(body: _PartialBody, version: int) -> Partial:
 
 
 def _pack(kind: bytes, body: bytes) -> bytes:
-    rest = len(body).to_bytes(4, "big") + bytes(_compress(body))
+    rest = len(body).to_bytes(4, "big") + bytes(_CODEC.compress(body, asbytes=True))
     return kind + bytes([FORMAT]) + zlib.crc32(rest).to_bytes(4, "big") + rest
-
-
-def _compress(body: bytes) -> Any:
-    return _CODEC.compress(body, asbytes=True)

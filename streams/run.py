@@ -171,11 +171,7 @@ class ProcessorServices:
 def run_processor(
     kind: str, settings: ProcessorSettings, work: Callable[[ProcessorServices, ShutdownSignal], int | None]
 ) -> int:
-    """Run a processor with its services until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        work: does the work until a stop is requested.
-    """
+    """Run a processor with its services until SIGTERM or SIGINT; return the exit code."""
     configure_logging()
     log = structlog.get_logger().bind(processor=kind, instance=settings.instance)
     for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):

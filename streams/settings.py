@@ -25,8 +25,6 @@ DEFAULT_PORTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProcessorSettings:
-    """The settings of one processor."""
-
     instance: str
     """Name, stable over restarts and unique among live processors of its kind; part of the transactional id."""
     bootstrap_servers: str

@@ -49,14 +49,11 @@ class ErrorSlices:
     """A slice dimension by which errors are counted."""
 
     names: Sequence[str]
-    """Names of the slices."""
     code: IntArray
     """Shape (n,): the slice of each event, as an index into `names`."""
 
 
 class FlushTallies:
-    """The tallies of one flush."""
-
     def __init__(self) -> None:
         self._errors: defaultdict[_Series, Counter[_ErrorKey]] = defaultdict(Counter)
         self._arrivals: defaultdict[str, list[ProducerArrivals]] = defaultdict(list)
@@ -95,7 +92,6 @@ class FlushTallies:
                 counts[int(panes[i]) * pane_s, dimension.names[j], names[k]] += count
 
     def add_arrivals(self, arrivals: ProducerArrivals, pane_s: int) -> None:
-        """Add producer numbers of one model."""
         self._pane_s[arrivals.model] = pane_s
         self._arrivals[arrivals.model].append(arrivals)
 

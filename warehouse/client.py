@@ -81,8 +81,6 @@ class Address:
 
 @dataclass(frozen=True)
 class QueryResult:
-    """The result of a query, by column."""
-
     names: tuple[str, ...]
     types: tuple[str, ...]
     """ClickHouse's type of each column."""
@@ -164,7 +162,6 @@ class Client:
         Args:
             columns: the columns that the query returns, in order.
             select: the query, with parameters as `{name:Type}`.
-            parameters: values, which the server binds.
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"

@@ -51,8 +51,6 @@ COMMENT 'Migrations of the schema that have run; kept forever.'
 
 
 class MigrationState(Enum):
-    """Progress of a migration in one database."""
-
     NOT_STARTED = "not-started"
     IN_PROGRESS = "in-progress"
     COMPLETED = "completed"

@@ -161,7 +161,6 @@ def baselines(client: Client, model: str | None = None) -> list[BaselineRow]:
 
 
 def has_baseline(client: Client, model: str) -> bool:
-    """Return whether a model has any baseline."""
     ((n,),) = client.rows("SELECT count() FROM baselines WHERE model = {model:String}", {"model": model})
     return bool(n)
 
@@ -181,7 +180,6 @@ def codebooks(client: Client, codebook_ids: Sequence[str]) -> dict[str, bytes]:
 
 
 def codebook_ids(client: Client) -> set[str]:
-    """Read the ids of all stored codebooks."""
     return {str(codebook_id) for (codebook_id,) in client.rows("SELECT codebook_id FROM codebooks")}
 
 
@@ -302,7 +300,6 @@ def rows_of(client: Client, row: type[RowT], tail: str, parameters: Mapping[str,
     Args:
         row: a dataclass whose fields are columns of the query's source.
         tail: the query, starting at FROM.
-        parameters: values, which the server binds.
     """
     names = [member.name for member in dataclasses.fields(row)]  # type: ignore[arg-type]
     return [row(*values) for values in client.rows(f"SELECT {', '.join(names)} {tail}", parameters)]

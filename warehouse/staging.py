@@ -50,7 +50,6 @@ class Staging:
         return connect(dataclasses.replace(self._address, database=self.database))
 
     def drop(self, client: Client) -> None:
-        """Drop the database if it exists."""
         client.command(f"DROP DATABASE IF EXISTS {self.database} SYNC")
 
     def insert(self, staged: Client, table: str, rows: pa.Table) -> None:

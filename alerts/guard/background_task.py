@@ -31,7 +31,6 @@ class BackgroundTask:
         Args:
             name: what it does, for the name of the thread and the log.
             pause_s: least time between the starts of two runs, in seconds.
-            clock: Unix seconds.
         """
         self._name, self._pause_s, self._clock, self._work = name, pause_s, clock, work
         self._thread: threading.Thread | None = None

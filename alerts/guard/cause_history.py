@@ -29,11 +29,7 @@ REACH = timedelta(days=1)
 def cause_history(
     address: Address, connect_to: Callable[[Address], Client], clock: Callable[[], float]
 ) -> BackgroundTask:
-    """Return the task of the leading guard that explains the verdicts of the last day and stores what is new.
-
-    Args:
-        clock: Unix seconds.
-    """
+    """Return the task of the leading guard that explains the verdicts of the last day and stores what is new."""
     stored: dict[str, list[ExplainedVerdict]] = {}
     onsets: OnsetCache = {}
 

@@ -29,8 +29,6 @@ takes time until every instance runs it."""
 
 @dataclass(frozen=True, slots=True)
 class RankedChange:
-    """A change as a cause of one verdict."""
-
     change: Change
     relation: Relation
     timing: Timing

@@ -37,15 +37,8 @@ class ActiveInstance:
 
 
 class ModelGuard:
-    """Follows one model from evaluation to evaluation."""
-
     def __init__(self, model: str, fallback: Fallback, instance: str, last: ModelHealth | None = None) -> None:
-        """Continue from the last record.
-
-        Args:
-            fallback: the section `fallback` of its contract.
-            last: the last record of the model; None if there is none.
-        """
+        """Continue from the last record."""
         self._model, self.fallback, self._instance = model, fallback, instance
         self.last = last
         self._state: HealthState = "healthy"
@@ -68,7 +61,6 @@ class ModelGuard:
         """Return the record of one evaluation.
 
         Args:
-            now_s: the time of the evaluation, Unix seconds.
             active: the instances of the model's rules of `fallback.rules` that are not quiet.
             blind: why the rules cannot be evaluated or their numbers are old; empty if neither is so.
         """
@@ -143,8 +135,5 @@ def is_news(record: ModelHealth, before: ModelHealth | None) -> bool:
 
 def _content(record: ModelHealth) -> tuple[object, ...]:
     reasons = tuple((each.rule, each.field) for each in record.reasons)
-    return record.state, record.known_state, record.since_ms, reasons, record.when_unknown, _progress(record)
-
-
-def _progress(record: ModelHealth) -> tuple[object, ...]:
-    return tuple(msgspec.structs.astuple(each) for each in record.progress)
+    progress = tuple(map(msgspec.structs.astuple, record.progress))
+    return record.state, record.known_state, record.since_ms, reasons, record.when_unknown, progress

@@ -69,13 +69,9 @@ class GuardProcessor:
         """Configure the guard. It joins its group in `run`.
 
         Args:
-            alerts: contact points and routes, which the rules name.
-            registry: returns the contracts in force.
             on_change: receives a sentence for each change of a rule, an incident or a state.
             deliver: sends a notification; None sends none, because Grafana does.
             health_log: the topic; None opens it.
-            consumer: the confluent-kafka consumer; None creates one.
-            clock: Unix seconds.
         """
         self._settings, self._alerts, self._registry, self._report = settings, alerts, registry, report
         self._on_change, self._deliver, self._connect, self._clock = on_change, deliver, connect_to, clock
@@ -240,11 +236,7 @@ class GuardProcessor:
 
 
 def is_due(record: ModelHealth, before: ModelHealth | None) -> bool:
-    """Return whether a record must be published: it has news, or the last published one is old.
-
-    Args:
-        before: the last published one; None if there is none.
-    """
+    """Return whether a record must be published: it has news, or the last published one is old."""
     # The clock of the leader before may have been ahead.
     return before is None or is_news(record, before) or abs(record.at_ms - before.at_ms) >= REPORT_S * 1000
 

@@ -42,9 +42,7 @@ class PromptRollbacks:
         """Start nothing.
 
         Args:
-            settings: where Kafka and ClickHouse are.
             on_change: receives a sentence for each proposal that was acted on or needs no action.
-            clock: Unix seconds.
         """
         self._settings, self._on_change, self._connect, self._clock = settings, on_change, connect_to, clock
         self._settled: set[tuple[object, ...]] = set()

@@ -17,7 +17,6 @@ def run_guard(settings: ProcessorSettings, alerts: AlertSettings, *, sends: bool
     """Run a guard until SIGTERM or SIGINT; return the exit code.
 
     Args:
-        alerts: contact points and routes, which the rules name.
         sends: whether the guard sends notifications to the contact points; in production Grafana does.
     """
 

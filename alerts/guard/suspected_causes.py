@@ -54,9 +54,6 @@ def explain_verdicts(
     """Find the verdicts of a model that became major in (start, end], and rank the changes before each.
 
     Args:
-        contract: the model's contract, which names the sources of its fields.
-        start: end of the windows of the range, exclusive.
-        end: end of the windows, inclusive.
         onsets: onsets that are known; those of other verdicts are added.
     """
     verdicts = read_major_verdicts(client, contract.model, start, end)

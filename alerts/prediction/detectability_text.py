@@ -18,7 +18,6 @@ def invisible_change(row: Detectability, std: Mapping[str, float]) -> str:
     """Describe the change that a rule does not detect in a day.
 
     Args:
-        row: the smallest changes that the rule detects.
         std: standard deviation of each numeric field in training.
     """
     size, what = row.smallest[_DAY], _NOUNS[row.change]

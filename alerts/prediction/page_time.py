@@ -22,8 +22,6 @@ PSI_RULES = ("psi-major", "psi-minor", "output-shift")
 
 @dataclass(frozen=True, slots=True)
 class RuleDetection:
-    """The detection of one change by one rule."""
-
     rule: Rule
     alternatives: tuple[tuple[DetectionCurve, ...], ...]
     """The rule fires as soon as all curves of one alternative have detected the change; empty with too little data."""
@@ -51,7 +49,6 @@ class PageTime:
     """The predicted time to the page of one rule, in seconds; a quantile is infinite if the page may never come."""
 
     rule: str
-    """Name of the rule."""
     severity: Severity
     field: str
     low_s: float
@@ -61,16 +58,6 @@ class PageTime:
     """90 % of the pages have come by then."""
     is_predictable: bool
     """Whether the windows of the rule have enough independent events for a prediction."""
-
-    @property
-    def is_expected(self) -> bool:
-        """Whether the rule pages with a probability of at least 90 %."""
-        return math.isfinite(self.high_s)
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether the rule may page: with a probability of at least 10 %, or if nothing can be predicted."""
-        return math.isfinite(self.low_s) or not self.is_predictable
 
 
 def predict_pages(
@@ -84,7 +71,6 @@ def predict_pages(
 
     Args:
         after: the field's shares after the change, of `sketches.detection.effects`.
-        settings: of the installation; the defaults if None.
 
     Returns:
         One entry for each rule of the contract that reads the field, in the order of the rules.
@@ -102,7 +88,6 @@ def predict_pages(
 
 
 def rules_reading(contract: Contract, field: str, settings: AlertSettings) -> list[Rule]:
-    """Return the rules on drift and rates that read a field."""
     rules = rules_of(contract, settings)
     return [rule for rule in rules if rule.name in {*PSI_RULES, *RATE_RULES} and field in rule.signal.keys]
 
@@ -119,7 +104,6 @@ def detect(
 
     Args:
         rule: one of `rules_reading`.
-        after: the field's shares after the change.
         windows: the traffic of the contract's windows by name; a window that is missing has no data.
     """
     factory = RuleFactory(contract, settings)

@@ -32,7 +32,6 @@ _STEPS = 256
 _SHIFTS = tuple(np.geomspace(0.01, 8.0, _STEPS).tolist())
 """Shifts that are tried, in standard deviations of training."""
 _SHARES = tuple(np.geomspace(0.001, 1.0, _STEPS).tolist())
-"""Shares of events that are tried."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +103,6 @@ def rule_detectability(
 
     Args:
         windows: traffic of the slice `all`, by the name of the window.
-        horizons_s: the times, in seconds.
     """
     by_name = {rule.name: rule for rule in rules_reading(contract, field.name, settings)}
     for change, table in change_tables(field).items():
@@ -135,9 +133,7 @@ def window_detectability(
     """Yield the smallest changes that make one window of one slice `major` within some times.
 
     Args:
-        contract: thresholds, and when windows are sealed.
         reference: the slice of training that the slice is compared with.
-        horizons_s: the times, in seconds.
         tables: the changes of the field in the slice of training.
     """
     power = FieldPower(contract, field, reference)
@@ -156,7 +152,6 @@ def window_detectability(
 
 
 def change_tables(field: FieldBaseline, slice_name: str = ALL) -> dict[ChangeKind, ChangeTable]:
-    """Return the changes that fit a field."""
     changes: list[ChangeKind] = ["nulls"]
     if field.kind == "category" and np.count_nonzero(trained_shares(field, slice_name).bins) > 1:
         changes.insert(0, "moved")

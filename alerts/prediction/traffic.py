@@ -23,11 +23,7 @@ class Traffic:
             raise ValueError(f"a rate of events must be above 0, not {self.events_per_s}")
 
     def windows(self, contract: Contract, baseline: FieldBaseline) -> dict[str, WindowTraffic]:
-        """Return the windows of a contract at this rate, by name.
-
-        Args:
-            contract: windows, the length of panes, and whether φ or its upper limit counts.
-        """
+        """Return the windows of a contract at this rate, by name."""
         counts = baseline.slices[ALL]
         # Rare categories share a bin, so that there are fewer bins than cells.
         of_bins = max(1, baseline.bin_of_cell()[-1])

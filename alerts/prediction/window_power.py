@@ -96,7 +96,6 @@ class FieldPower:
         """Return the detection of an increased rate; None with too little data, or if training did not count it.
 
         Args:
-            after: shares after the change.
             kind: one of `sketches.drift.rates.RATE_KINDS`.
             threshold: of a rule; None: the level `major`.
         """

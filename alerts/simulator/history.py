@@ -65,8 +65,6 @@ class Episode:
 
 @dataclass(frozen=True, slots=True)
 class Replay:
-    """The result of replaying one rule."""
-
     rule: Rule
     since: int
     until: int
@@ -87,7 +85,6 @@ class Replay:
         return sorted(episodes, key=lambda episode: (episode.start, episode.key))
 
     def state(self, key: str, at: int) -> str:
-        """State of an instance at a time."""
         past = [each.after for each in self.transitions if each.key == key and each.at <= at]
         return past[-1] if past else "Normal"
 

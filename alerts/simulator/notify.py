@@ -91,7 +91,6 @@ def _holds(actual: str, how: str, value: str) -> bool:
 
 
 def is_muted(timing: MuteTiming, at: int) -> bool:
-    """Whether a mute timing is active at a time."""
     local = datetime.fromtimestamp(at, ZoneInfo(timing.timezone))
     minute = f"{local:%H:%M}"
     if timing.times and not any(start <= minute < end for start, end in timing.times):
@@ -108,7 +107,6 @@ def dispatch(alerts: Iterable[Alert], tree: Policy, settings: AlertSettings, unt
     """List all notifications up to a time, in time order.
 
     Args:
-        settings: alert settings with the mute timings.
         until: the end of the simulation, Unix seconds.
     """
     dispatcher = Dispatcher(tree, settings)
@@ -127,7 +125,6 @@ class Dispatcher:
     groups: dict[tuple[Destination, tuple[tuple[str, str], ...]], AlertGroup] = field(default_factory=dict)
 
     def add(self, alert: Alert) -> None:
-        """Add a firing alert, or the end of a firing alert."""
         labels = alert.label_map
         where = destination(self.tree, labels)
         key = (where, tuple((label, labels.get(label, "")) for label in where.group_by))
@@ -164,7 +161,6 @@ class AlertGroup:
     """Time of the next evaluation, on the wall clock."""
 
     def run(self, until: int) -> list[Notification]:
-        """Simulate the group from its first alert on."""
         upcoming = sorted(self.members.values(), key=lambda alert: alert.start, reverse=True)
         self.members.clear()
         notifications: list[Notification] = []
@@ -181,7 +177,6 @@ class AlertGroup:
         return notifications
 
     def firing(self, at: int) -> frozenset[Alert]:
-        """Alerts of the group that fire at a time."""
         return frozenset(each for each in self.members.values() if each.start <= at and not _ended(each, at))
 
     def evaluate(self, at: int) -> tuple[list[Notification], bool]:

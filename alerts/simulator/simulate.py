@@ -31,7 +31,6 @@ class Simulation:
         return [incident for incident in self.incidents if incident.severity == severity]
 
     def incidents_per_week(self, severity: Severity) -> float:
-        """Number of incidents of a severity per week."""
         return len(self.incidents_of(severity)) * WEEK_S / max(1, self.until - self.since)
 
 

@@ -29,15 +29,12 @@ class Zone(IntEnum):
     CLEAR = 0
     """On the good side of the clear threshold."""
     BETWEEN = 1
-    """Between threshold and clear threshold."""
     FIRING = 2
-    """Beyond the threshold."""
     MISSING = 3
     """The query returned rows, but none for this instance."""
     NO_DATA = 4
     """The query returned no rows."""
     ERROR = 5
-    """The query failed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +52,6 @@ class Transition:
 
 @dataclass(slots=True)
 class Instance:
-    """One instance of a rule."""
-
     rule: Rule
     key: str
     state: State = "Normal"
@@ -72,7 +67,6 @@ class Instance:
         Args:
             first: the first evaluation, Unix seconds.
             last: the last evaluation, a whole number of intervals later.
-            zone: the result of each evaluation.
 
         Returns:
             State transitions in time order.

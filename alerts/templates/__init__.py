@@ -21,7 +21,6 @@ __all__ = ["contract_rules", "guard_rule", "processor_rule"]
 
 
 def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:
-    """Generate every rule of a contract."""
     factory = RuleFactory(contract, settings)
     templates = (
         *(drift_rules, mean_rules, rate_rules, output_rules, label_rules),

@@ -163,7 +163,6 @@ JUDGES_EVERY_S = 600
 
 
 def judge_rules(factory: RuleFactory) -> Iterator[Rule]:
-    """Yield the rule on the judges of a contract that have anchors."""
     contract = factory.contract
     judges = [name for name, evaluator in contract.evaluators.items() if evaluator.anchors]
     if not judges:

@@ -64,7 +64,6 @@ class RuleFactory:
         return self.contract.alerts.rule(name)
 
     def windows(self, name: str) -> tuple[Window, Window]:
-        """The long and the short window of a rule."""
         by_length = {window.length_s: window for window in self.contract.windows}
         lengths = sorted(by_length, reverse=True)
         override, alerts = self.override(name), self.contract.alerts

@@ -47,7 +47,6 @@ RATE_RULES = {
 
 
 def drift_rules(factory: RuleFactory) -> Iterator[Rule]:
-    """Rules on drift of features."""
     thresholds = factory.contract.thresholds
     panel = {"about": "inputs", "panel": panel_link("field", "psi")}
     yield from _psi(factory, "psi-major", thresholds.major, "inputs drift", (True, False), **panel)

@@ -46,8 +46,6 @@ def main(environ: Mapping[str, str] = os.environ, *, patience_s: float = PATIENC
 
 
 class Grafana:
-    """Reads of one Grafana."""
-
     def __init__(self, url: str, authorization: str) -> None:
         self.url = url
         self._headers = {"Authorization": authorization}

@@ -54,7 +54,6 @@ def lose_slice(events: EventTables, injection: Injection) -> EventTables:
 
 
 def most_frequent(injection: Injection) -> str:
-    """Return the most frequent category of training."""
     trained = injection.baseline
     cells = trained.slices["all"].cells[: len(trained.categories)]
     return trained.categories[int(np.argmax(cells))]

@@ -10,7 +10,6 @@ NONE: tuple[ExpectedRule, ...] = ()
 
 
 def drift_of(field: Field) -> ExpectedRule:
-    """Return the rule on the distribution of a field."""
     return ExpectedRule("output-shift" if is_output(field) else "psi-major", field.name)
 
 
@@ -48,5 +47,4 @@ def other_performance(_: Injection) -> tuple[ExpectedRule, ...]:
 
 
 def has_targets(contract: Contract) -> bool:
-    """Whether the contract has targets of performance."""
     return bool(contract.slo.performance)

@@ -70,8 +70,6 @@ class ExpectedRule:
 
 @dataclass(frozen=True)
 class Fault:
-    """One class of fault."""
-
     name: str
     transform: Callable[[EventTables, Injection], EventTables]
     """Returns the events with the fault. Its docstring says which incident the fault stands for."""
@@ -119,17 +117,14 @@ class Injection:
 
     @property
     def baseline(self) -> FieldBaseline:
-        """The training of the affected field."""
         assert self.affected_baseline is not None, "only faults of fields use it"
         return self.affected_baseline
 
     @property
     def column(self) -> str:
-        """The affected column."""
         return self.field.source
 
     def apply(self, events: EventTables) -> EventTables:
-        """Return the events with the fault."""
         for field in filter(None, (self.affected, self.second)):
             if field.source not in events.predictions.column_names:
                 raise DrillError(f"The events have no column {field.source}, which the fault {self.fault.name} needs.")
@@ -174,7 +169,6 @@ class Injection:
 
     @property
     def may_fire(self) -> tuple[ExpectedRule, ...]:
-        """The rules that the fault may fire as well."""
         return self.fault.may_fire(self)
 
 

@@ -15,7 +15,6 @@ from barograph_server.drills.faults.fault import (
     Fault,
     FaultParameter,
     Injection,
-    Mask,
     replace_column,
 )
 
@@ -49,7 +48,8 @@ def stick_value(events: EventTables, injection: Injection) -> EventTables:
     inside = column.filter(pa.array(rows)).drop_null()
     if not len(inside):
         return events
-    return EventTables(_where(table, injection.column, rows, inside[0]), events.labels)
+    values = pc.if_else(pa.array(rows), inside[0], table[injection.column])
+    return EventTables(replace_column(table, injection.column, values), events.labels)
 
 
 def swap_columns(events: EventTables, injection: Injection) -> EventTables:
@@ -75,10 +75,6 @@ def changed_numbers(events: EventTables, injection: Injection, change: Callable[
     if injection.field.type == "int":
         new = new.cast(pa.int64())
     return EventTables(replace_column(table, injection.column, new), events.labels)
-
-
-def _where(table: pa.Table, name: str, rows: Mask, value: pa.Scalar) -> pa.Table:
-    return replace_column(table, name, pc.if_else(pa.array(rows), value, table[name]))
 
 
 def _swapped_fires(injection: Injection) -> tuple[ExpectedRule, ...]:

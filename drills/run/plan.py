@@ -44,8 +44,6 @@ class DrillModel:
 
 @dataclass(frozen=True, slots=True)
 class DrillPlan:
-    """One drill, ready to run."""
-
     drill_id: str
     request: DrillRequest
     model: DrillModel
@@ -123,7 +121,6 @@ def fault_period(events: EventTables, start_s: int | None, duration_s: int | Non
 
     Args:
         start_s: time from the first event to the fault, in seconds.
-        duration_s: length of the fault, in seconds.
     """
     at = epoch_ms(events.predictions)
     first, last = int(at.min()), int(at.max()) + 1

@@ -14,8 +14,6 @@ from barograph_server.warehouse.tables import insert_rows
 
 @dataclass(frozen=True, slots=True)
 class DrillResult:
-    """A drill, and what happened."""
-
     drill_id: str
     title: str
     """Fault and field."""
@@ -49,7 +47,6 @@ class DrillOutput:
 
 
 def planned_result(plan: DrillPlan, report: DrillReport) -> DrillResult:
-    """Return the result of a drill that ran."""
     return replace(
         unplanned_result(plan.drill_id, plan.request, plan.injection, report),
         fault_start_ms=plan.injection.period.start_ms,

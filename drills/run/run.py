@@ -42,8 +42,6 @@ class DrillInput:
 
 @dataclass(frozen=True, slots=True)
 class DrillOptions:
-    """How drills run."""
-
     webhook: str | None = None
     """The webhook that gets the notifications; None: a receiver of the drill on loopback."""
     timeout_s: float = 600.0

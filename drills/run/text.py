@@ -107,7 +107,6 @@ def fault_rows() -> list[dict[str, Any]]:
 
 
 def print_faults(terminal: Terminal) -> None:
-    """Print a line per fault."""
     table = AlignedTable("fault", "magnitude", "rate", "incident")
     for fault in FAULTS.values():
         table.row(fault.name, _text(fault.magnitude), _text(fault.rate), fault.incident)
@@ -115,7 +114,6 @@ def print_faults(terminal: Terminal) -> None:
 
 
 def fault_table() -> str:
-    """Write the faults as a table in Markdown."""
     lines = ["| fault | incident | fields | magnitude | rate |", "|---|---|---|---|---|"]
     for fault in FAULTS.values():
         cells = (f"`{fault.name}`", fault.incident, _types(fault), _text(fault.magnitude), _text(fault.rate))

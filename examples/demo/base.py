@@ -97,7 +97,6 @@ class Demo(ABC):
     name: ClassVar[str]
     """Name of its folder, and part of the names of its database and topics."""
     findings: ClassVar[str]
-    """Name of its findings."""
     clock: ClassVar[Literal["replay", "live"]] = "replay"
     """How processors measure time."""
     record_end: datetime
@@ -214,7 +213,6 @@ class Demo(ABC):
         return fresh_settings(self.local.addresses, self.name, self.clock)
 
     def start_model(self) -> LocalLanguageModel:
-        """Start the language model."""
         model = LocalLanguageModel(self.local.root / "language-model", log_dir=self.local.log_dir)
         model.start()
         self.stack.callback(model.stop)
@@ -276,5 +274,4 @@ class Demo(ABC):
         return progress
 
     def wait_for(self, what: str, count: Callable[[], int], goal: int) -> None:
-        """Wait until a count reaches a goal."""
         self.wait(what, count, lambda n: n >= goal, lambda n: f"{what}: {n:,} of {goal:,}")

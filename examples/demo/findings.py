@@ -48,8 +48,6 @@ class DemoExpectation(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class DemoQueries(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """What is found in one demo."""
-
     findings: tuple[DemoFinding, ...]
     expectations: tuple[DemoExpectation, ...]
     queries: dict[str, str] = {}
@@ -60,7 +58,6 @@ class Findings:
     """The findings of one demo, read from its database."""
 
     def __init__(self, client: Client, demo: str) -> None:
-        """Read the findings of a demo from the file."""
         everything = msgspec.convert(yaml.safe_load(FILE.read_text(encoding="utf-8")), dict[str, DemoQueries])
         self._client, self._own = client, everything[demo]
         self.facts: dict[str, Any] = {}

@@ -55,11 +55,9 @@ class FlightsReplay(Demo):
         """Publish day by day, and wait until all events have passed all stages.
 
         Args:
-            contract: the contract file.
             predictions: rows in order of `at`, like the others.
             labels: they arrive up to 33 hours after their predictions.
             totals: number of events per stage.
-            shadows: a candidate's predictions.
             actions: in order of time.
 
         Returns:
@@ -97,8 +95,6 @@ class FlightsReplay(Demo):
 
 
 class _Stages:
-    """The stages of the pipeline."""
-
     def __init__(self, demo: Demo, findings: Findings, publisher: Publisher, totals: Mapping[str, int]) -> None:
         self._demo, self._findings, self._publisher, self._totals = demo, findings, publisher, totals
         self._done: dict[str, Any] = dict.fromkeys((*totals, "sealed_until_s"), 0)

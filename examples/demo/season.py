@@ -37,7 +37,6 @@ _VERDICTS = pa.schema(
 )
 
 Verdict = tuple[str, float]
-"""A level and its PSI."""
 
 
 def add_season(client: Client, findings: Findings, begin: datetime, end: datetime) -> None:

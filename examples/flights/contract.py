@@ -98,7 +98,6 @@ def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None =
 
     Args:
         arms: whether the A/B test of version 2 has started.
-        shadow: the candidate; None without one.
     """
     assert inferred.label is not None
     return msgspec.structs.replace(
@@ -117,6 +116,5 @@ def edit_contract(inferred: Contract, *, arms: bool, shadow: ShadowTest | None =
 
 
 def last_pane_end(predictions: pa.Table) -> datetime:
-    """The end of the hour that holds the last prediction."""
     last_ms = pc.max(predictions["at"].cast(pa.int64())).as_py()
     return datetime.fromtimestamp((last_ms // 1000 // HOUR_S + 1) * HOUR_S, UTC)

@@ -44,8 +44,6 @@ PROMPT = "answer"
 
 @dataclass(slots=True)
 class CurrentCall:
-    """The call that a thread makes now."""
-
     number: int
     prompt: Prompt
     id: str = ""
@@ -57,8 +55,6 @@ _current_call: contextvars.ContextVar[CurrentCall] = contextvars.ContextVar("cal
 
 
 class BotOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The options of the process."""
-
     base_url: str
     """The language model."""
     model: str

@@ -71,12 +71,7 @@ def first_contract(codebook: Codebook) -> Contract:
 
 
 def infer_contract(table: Path, first: Contract) -> InferResult:
-    """Infer contract and baseline from a table of recorded generations.
-
-    Args:
-        table: a Parquet file.
-        first: the contract in effect.
-    """
+    """Infer contract and baseline from a table of recorded generations."""
     options = InferOptions(
         table=table,
         model=MODEL,

@@ -28,8 +28,6 @@ INTACT = ""
 
 @dataclass(frozen=True, slots=True)
 class KnownAnswer:
-    """One answer, and whether it is faulty."""
-
     question: str
     text: str
     is_faulty: bool
@@ -38,7 +36,6 @@ class KnownAnswer:
 
 
 def read_documents() -> dict[str, str]:
-    """Return the text of each document by its id."""
     return {path.stem: path.read_text(encoding="utf-8") for path in sorted((BOT_FOLDER / "documents").glob("*.md"))}
 
 

@@ -16,8 +16,6 @@ STOP_S = 30.0
 
 
 class BotProcess:
-    """The bot as a child process."""
-
     def __init__(self, name: str, options: Mapping[str, Any], log: Path) -> None:
         """Start the process.
 

@@ -69,7 +69,6 @@ class PreviewServer(LoopbackServer):
         Args:
             pages: dashboard JSON; the first is the start page.
             address: address of ClickHouse, with a user who may only read.
-            port: port to listen on; 0 means any free port.
             incidents: called for the incidents of a panel with the list of alerts.
         """
         self._pages = {page["uid"]: page for page in pages}

@@ -187,8 +187,6 @@ class SliceValues(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Baseline(msgspec.Struct, frozen=True, kw_only=True):
-    """Baseline of one model version."""
-
     format: int = FORMAT
     model: str
     version: str
@@ -338,7 +336,6 @@ def _refuse(problems: list[str], name: str) -> None:
 
 
 def baseline_problems(baseline: Baseline) -> list[str]:
-    """Return all inconsistencies of a baseline."""
     problems = [f"{member} is empty" for member in ("model", "version") if not getattr(baseline, member)]
     if baseline.slice_rows.get(ALL) != baseline.rows:
         problems.append(f"slice_rows must hold `{ALL}` with all {baseline.rows} rows")

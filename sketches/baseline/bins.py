@@ -186,7 +186,6 @@ class PsiBins(VerdictGroups):
         return np.array(codes, dtype=np.int32), tuple(distinct)
 
     def group_labels(self, group: int) -> list[str]:
-        """Name the bins of one group, in their order."""
         field = self.layout.fields[self.field_index[group]]
         if field.kind == "numeric":
             return [*bin_labels(field.edges, integer=field.integer), NULL_BIN]
@@ -197,7 +196,6 @@ class PsiBins(VerdictGroups):
         return [*(category_label(field.categories[i]) for i in columns - offset), OTHER_BIN, NULL_BIN]
 
     def groups_in(self, slice_index: int) -> dict[int, int]:
-        """Return the groups of a slice by field index."""
         groups = np.flatnonzero(self.slice_index == slice_index)
         return dict(zip(self.field_index[groups].tolist(), groups.tolist(), strict=True))
 

@@ -57,7 +57,6 @@ class FieldCells:
         self._categories: dict[pa.DataType, pa.Array] = {}
 
     def categories(self, string_type: pa.DataType) -> pa.Array:
-        """Return the categories as an array of the given string type."""
         categories = self._categories.get(string_type)
         if categories is None:
             categories = self._categories[string_type] = pa.array(self.field.categories, type=string_type)
@@ -73,7 +72,6 @@ def numeric_cells(
     outside the baseline's limits is in an outer bin *and* `below` or `above`. The value under a null is ignored.
 
     Args:
-        field: the field's baseline, or its compiled form.
         values: shape (n,); −0.0 equals 0.0.
         null: shape (n,), true where there is no value; None if nothing is null.
     """
@@ -99,7 +97,6 @@ def category_cells(field: FieldBaseline | FieldCells, values: pa.Array | pa.Chun
     """Assign strings to cells: their category's index, `unseen` for other strings, `null` for nulls.
 
     Args:
-        field: the field's baseline, or its compiled form.
         values: n strings (string, large_string or string_view), a dictionary of such, or all null.
 
     Returns:
@@ -150,7 +147,6 @@ def count_numeric(
     """Count a numeric field's columns of the layout: its cells, then its tail.
 
     Args:
-        field: the field's baseline, or its compiled form.
         cells: the result of `numeric_cells` for n values.
         group: shape (n,), each in [0, n_groups), as for `count_cells`.
 
@@ -172,7 +168,6 @@ def count_sorted(field: FieldBaseline | FieldCells, ordered: FloatArray) -> IntA
     """Count a numeric field's columns of the layout from sorted values, with the same result as `count_numeric`.
 
     Args:
-        field: the field's baseline, or its compiled form.
         ordered: shape (n,), ascending and finite.
 
     Returns:
@@ -199,7 +194,6 @@ def count_categories(
     """Count a category field's columns of the layout: its cells, then zeros for the tail.
 
     Args:
-        field: the field's baseline, or its compiled form.
         cell: shape (n,), the result of `category_cells`.
         group: shape (n,), each in [0, n_groups), as for `count_cells`.
 

@@ -79,7 +79,6 @@ class Layout:
         return self.starts + self.n_cells + int(column)
 
     def cells(self, field: int) -> slice:
-        """Return the columns of a field's cells."""
         start = int(self.starts[field])
         return slice(start, start + int(self.n_cells[field]))
 

@@ -51,7 +51,6 @@ class LossTrees(msgspec.Struct, frozen=True, kw_only=True):
     """1 if a missing value goes left."""
 
     def roots(self) -> list[int]:
-        """Return the first node of each tree."""
         roots, node = [], 0
         while node < len(self.split):
             roots.append(node)

@@ -59,11 +59,7 @@ def mean_differences(
         n_left: number of valid values of the left side; all arguments broadcast.
         mean_left: their mean; ignored if there are none.
         variance_left: their sample variance (divisor n − 1); infinite or NaN if it is not known.
-        n_right: number of valid values of the right side.
-        mean_right: as left.
-        variance_right: as left.
         phi_left: overdispersion, at least 1.
-        phi_right: as left.
     """
     values = (n_left, mean_left, variance_left, n_right, mean_right, variance_right, phi_left, phi_right)
     m, x, u, n, y, v, f, g = np.broadcast_arrays(*(np.asarray(value, np.float64) for value in values))
@@ -94,8 +90,6 @@ def mean_differences(
 
 @dataclass(frozen=True, slots=True)
 class RateDifferences(Differences):
-    """Differences of rates with their levels."""
-
     level: NDArray[np.int8]
     """Numbers of `sketches.baseline.levels.Level`, by the size of the difference regardless of its sign."""
     reason: NDArray[np.int8]
@@ -125,10 +119,7 @@ def rate_differences(
     Args:
         k_left: events that count, 0 ≤ k ≤ n; may be fractions; all arguments broadcast.
         n_left: all events of the side.
-        k_right: as left.
-        n_right: as left.
         phi_left: overdispersion, at least 1.
-        phi_right: as left.
         minor: threshold of `minor`, a share.
         major: threshold of `major`, above `minor`.
         completeness: share of the events of both sides that was not lost; it affects only the reason.
@@ -203,7 +194,6 @@ def quantile_differences(
         right: sketch of the right side's values; the kinds may differ.
         ranks: shape (r,), each strictly between 0 and 1.
         phi_left: overdispersion, at least 1.
-        phi_right: as left.
 
     Returns:
         Arrays of shape (r,); NaN and an open interval if a side has no value.

@@ -36,8 +36,6 @@ DETECTABLE_POINTS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class SampleRatio:
-    """Verdict on the ratio at one look."""
-
     p_value: float
     """Minimum over all looks so far: a sound test ever gets this low with probability at most p."""
     level: Level

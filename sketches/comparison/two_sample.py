@@ -93,7 +93,6 @@ def psi_differences(
         right: counts on the same bins, same shape.
         starts: first bin of each group, ascending from 0, (G,).
         phi_left: overdispersion of the left side, at least 1; a scalar, (G,) or (P, G).
-        phi_right: overdispersion of the right side.
         nu: most degrees of freedom of T, at least 1, in steps of 1/4; a scalar or (G,).
         noise: Σ 1/n_eff of counts read from sketches (`sketches.comparison.rebin.Rebinned.noise`); a scalar, (G,) or
             (P, G); 0 if all counts are exact.

@@ -108,7 +108,6 @@ def exceeding_share(t: ArrayLike, windows: ArrayLike, df: ArrayLike) -> FloatArr
     """Return the share of windows without drift whose T/φ̂ exceeds a value, in the worst case.
 
     Args:
-        t: the value.
         windows: number of windows from which φ̂ was learned, at least 2.
         df: degrees of freedom at which φ̂ was learned.
     """

@@ -58,7 +58,6 @@ class Overdispersion:
     the next shorter length; `unknown`: φ is 1."""
 
     def of(self, group: int) -> Phi:
-        """Return φ of one group in the form of a baseline."""
         flag: PhiFlag = self.flag[group]
         return Phi(
             value=float(self.value[group]), nu=float(self.nu[group]), windows=int(self.windows[group]), flag=flag

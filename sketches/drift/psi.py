@@ -246,10 +246,7 @@ def _reasons(
     """Return why levels are `insufficient`, (W, G).
 
     Args:
-        level: levels, (W, G).
-        n: events, (W, G).
         m: effective rows of the baseline, (W, G).
-        phi: overdispersion, (W, G).
         needed: the n_h/φ that suffices, (W, G).
         completeness: share of the events that was not lost, (W or 1, 1).
     """
@@ -304,7 +301,6 @@ class _Reference:
         )
 
     def rows(self, rows: slice) -> _Reference:
-        """Return the rows of some of the windows."""
         if len(self.p) == 1:
             return self
         chosen = (self.m[rows], self.p[rows], self.p_floored[rows], self.counted[rows])

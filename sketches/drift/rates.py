@@ -55,11 +55,9 @@ class RateKind:
         return self.field_kind in (None, field.kind)
 
     def applies_to(self, field: FieldBaseline) -> bool:
-        """Whether a field has this rate."""
         return self.is_counted_in(field) and (self.limit is None or getattr(field, self.limit) is not None)
 
     def thresholds_of(self, contract: Contract) -> RateThresholds:
-        """Return the contract's thresholds for this kind."""
         thresholds: RateThresholds = getattr(contract, self.thresholds)
         return thresholds
 

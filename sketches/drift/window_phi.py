@@ -39,7 +39,6 @@ def typical_length_s(window: Window, pane_s: int, rate: float) -> int:
     most its longest span.
 
     Args:
-        pane_s: length of a pane in seconds.
         rate: predictions of the model per second, of all versions.
     """
     if not window.last or not rate:

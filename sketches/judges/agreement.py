@@ -34,8 +34,6 @@ LEAST_ITEMS = 20
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """Agreement of reviewers."""
-
     alpha: float
     """Krippendorff's nominal alpha; NaN if no item has two labels, or all labels are the same."""
     low: float

@@ -92,7 +92,6 @@ class _Fit:
     likelihood: float
     """Logarithm of the marginal likelihood of λ, up to a constant."""
     covariance: FloatArray
-    """Covariance of `odds`."""
 
 
 def _fit(

@@ -4,13 +4,11 @@ With p_i the probability of the positive class in bin i, learned from labelled r
 window's predictions there, n_i p_i positives are expected. Their sums over bins give expected TP, FP, FN and TN (a
 score at or above the threshold predicts the positive class), and from them accuracy, precision, recall, f1 and AUC. The
 estimate follows traffic to other scores (covariate shift) as long as a score keeps its meaning; it cannot detect a
-change of that meaning (concept drift). So its error is measured as labels mature (`realised_error`), and `cbpe_trust`
-decides whether the estimate is trusted.
+change of that meaning (concept drift). So its error is measured as labels mature (`realised_error`), and the view
+`estimate_trust` decides whether the estimate is trusted.
 
 Source: the method is NannyML's, confidence-based performance estimation.
 """
-
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -25,26 +23,6 @@ FloatArray = NDArray[np.float64]
 
 TOLERANCE = 0.02
 """Largest acceptable error: a less precise estimate is no basis for decisions."""
-MAX_OFF_SHARE = 0.2
-"""Largest share of windows that may be off for a trusted estimate; chance alone makes at most one in twenty off."""
-MIN_WINDOWS = 3
-"""Fewest matured windows for a decision."""
-
-
-@dataclass(frozen=True, slots=True)
-class Trust:
-    """Comparison of an estimate with realized values; every array has the leading shape of the errors."""
-
-    windows: NDArray[np.int64]
-    """Number of windows with enough labels to compare."""
-    bias: FloatArray
-    """Mean error; NaN if there are no windows."""
-    off: FloatArray
-    """Share of windows whose error is larger than the tolerance and larger than chance; NaN as above."""
-    known: NDArray[np.bool_]
-    """Whether there are enough windows for a decision."""
-    trusted: NDArray[np.bool_]
-    """Whether the estimate is trusted: known, rarely off, and not off on average."""
 
 
 def cbpe_metrics(
@@ -104,27 +82,3 @@ def realised_error(estimated: MetricEstimate, realised: MetricEstimate) -> Metri
         NaN if either is undefined; enough if both are.
     """
     return difference(estimated, realised)
-
-
-def cbpe_trust(errors: MetricEstimate, *, tolerance: ArrayLike = TOLERANCE) -> Trust:
-    """Decide whether an estimate is trusted, from its errors in matured windows.
-
-    A window is off if its error exceeds the tolerance and its interval excludes 0. An estimate is trusted if at most a
-    fifth of at least three windows are off, and the mean error, with the interval of a mean, is not.
-
-    Args:
-        errors: shape (..., windows), from `realised_error`; those without enough data are ignored.
-        tolerance: largest acceptable error, broadcast against the windows; the mean error is compared with its mean.
-    """
-    acceptable = np.broadcast_to(np.asarray(tolerance, np.float64), errors.value.shape)
-    used = errors.enough & ~np.isnan(errors.value) & ~np.isnan(errors.low) & ~np.isnan(errors.high)
-    value, low, high = (np.where(used, part, 0.0) for part in (errors.value, errors.low, errors.high))
-    windows = used.sum(axis=-1)
-    divisor = np.where(windows > 0, windows, np.nan)
-    off = (np.abs(value) > acceptable) & ((low > 0.0) | (high < 0.0)) & used
-    bias = value.sum(axis=-1) / divisor
-    reach = np.sqrt((((high - low) / 2.0) ** 2).sum(axis=-1)) / divisor
-    biased = (np.abs(bias) > np.where(used, acceptable, 0.0).sum(axis=-1) / divisor) & (np.abs(bias) > reach)
-    share = off.sum(axis=-1) / divisor
-    known = windows >= MIN_WINDOWS
-    return Trust(windows, bias, share, known, known & ~biased & (share <= MAX_OFF_SHARE))

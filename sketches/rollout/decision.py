@@ -131,8 +131,6 @@ class SliceDays:
 
 @dataclass(frozen=True, slots=True)
 class CriterionVerdict:
-    """State of one criterion at one look."""
-
     criterion: Criterion
     days: int
     """Days with pairs."""
@@ -196,8 +194,6 @@ class SliceVerdict:
 
 @dataclass(frozen=True, slots=True)
 class ShadowDecision:
-    """Decision at one look, and its reasons."""
-
     outcome: Outcome
     criteria: tuple[CriterionVerdict, ...]
     """In the order of the arguments."""

@@ -81,7 +81,6 @@ def numeric_sketch_type(integer: bool, kind: SketchKind) -> SketchType:
 
     Args:
         integer: the baseline's `integer`: values are whole numbers or large.
-        kind: the contract's `sketch`.
     """
     if kind == "req":
         return SketchType.REQ_FLOATS
@@ -93,7 +92,6 @@ def numeric_sketch(integer: bool, kind: SketchKind, data: bytes = b"") -> Numeri
 
     Args:
         integer: the baseline's `integer`: values are whole numbers or large.
-        kind: the contract's `sketch`.
         data: bytes of `NumericSketch.to_bytes`; `b""` is the empty sketch.
 
     Raises:

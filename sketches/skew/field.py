@@ -125,7 +125,6 @@ class ValuePairs:
         return agree(left, right, self.tolerance, self.floor)
 
     def take(self, chosen: NDArray[np.bool_] | IntArray) -> ValuePairs:
-        """Return some of the pairs."""
         return ValuePairs(self.served[chosen], self.recomputed[chosen], self.tolerance, self.floor, self.are_times)
 
 

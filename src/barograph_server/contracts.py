@@ -63,7 +63,6 @@ def hint(name: str, known: Iterable[str]) -> str:
 
 
 def require_evaluators(contract: Contract) -> list[str]:
-    """Return the models of a contract's evaluators."""
     if not contract.evaluators:
         raise CommandError(
             f"The contract of {contract.model} has no evaluators: add the section `evaluators`, run `barograph apply`, "
@@ -73,7 +72,6 @@ def require_evaluators(contract: Contract) -> list[str]:
 
 
 def read_policy_text(path: Path) -> bytes:
-    """Read the file of a policy."""
     try:
         return path.read_bytes()
     except OSError as error:

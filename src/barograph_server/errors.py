@@ -25,7 +25,6 @@ EXIT_UNJUDGED = 3
 EXIT_CHANGES = 3
 """`plan` only: `apply` would change something."""
 EXIT_INTERRUPTED = 130
-"""Interrupted by Ctrl-C."""
 
 
 class CommandError(Exception):

@@ -5,8 +5,6 @@ from enum import StrEnum
 
 
 class FindingLevel(StrEnum):
-    """The outcome of a check."""
-
     OK = "ok"
     WARNING = "warning"
     """It works, but somebody should know."""
@@ -18,8 +16,6 @@ class FindingLevel(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """The result of one check."""
-
     subject: str
     """What was checked: a component such as `Kafka`, or the name of a field, version or arm."""
     level: FindingLevel

@@ -145,8 +145,6 @@ class GrafanaSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The settings of every command."""
-
     bootstrap_servers: Annotated[str, Setting(TextKind(), "Kafka, as `HOST:PORT,…`", default="")] = ""
     """Empty if no Kafka is configured."""
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
@@ -217,7 +215,6 @@ class SettingKey:
 
     @property
     def variable(self) -> str:
-        """The variable of the environment."""
         return variable_of(self.name)
 
 

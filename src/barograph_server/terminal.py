@@ -91,7 +91,6 @@ class AlignedTable(Table):
             self.add_column(SafeText(column), justify="right" if column in numbers else "left", overflow="fold")
 
     def row(self, *cells: Cell, style: str = "") -> None:
-        """Append a row."""
         self.add_row(*(SafeText(cell) if isinstance(cell, str) else cell for cell in cells), style=style)
 
 
@@ -118,7 +117,6 @@ class TableColumn(NamedTuple):
         return self.title or self.key.replace("_", " ")
 
     def read(self, row: Any) -> Any:
-        """Return the value of a row."""
         return attrgetter(self.value)(row) if isinstance(self.value, str) else self.value(row)
 
     def cell(self, row: Any) -> Cell:
@@ -175,7 +173,6 @@ class Terminal:
 
     @property
     def width(self) -> int:
-        """The width in characters."""
         return self.console.width
 
     def line(self, text: Cell = "", style: str = "") -> None:
@@ -183,7 +180,6 @@ class Terminal:
         self.console.print(SafeText(text, style=style) if isinstance(text, str) else text, soft_wrap=True)
 
     def lines(self, texts: Iterable[str]) -> None:
-        """Print lines."""
         for text in texts:
             self.line(text)
 
@@ -193,13 +189,11 @@ class Terminal:
             self.line(text, CHANGE_STYLES.get(text.lstrip()[:1], ""))
 
     def table(self, table: AlignedTable) -> None:
-        """Print a table."""
         self.console.print(table)
 
     def rows(
         self, rows: Iterable[Any], columns: Sequence[TableColumn], style: Callable[[Any], str] | None = None
     ) -> None:
-        """Print a table of rows."""
         self.table(make_table(rows, columns, style))
 
     def pairs(self, pairs: Mapping[str, Cell]) -> None:

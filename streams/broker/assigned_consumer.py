@@ -84,7 +84,6 @@ class AssignedConsumer:
             poll_messages: messages fetched at once; may be changed between reads.
             reports_ends: whether a position moves to a partition's end once it is reached, past transaction markers
                 and aborted messages, which the consumer never returns.
-            consumer: the confluent-kafka consumer; None creates one.
         """
         self._group, self._topics, self._report = group, topics, report
         self._log = structlog.get_logger().bind(processor=group, instance=settings.instance)

@@ -25,7 +25,6 @@ from barograph_server.streams.settings import ProcessorSettings
 
 T = TypeVar("T")
 PartitionId = tuple[str, int]
-"""A topic and a partition of it."""
 
 TIMEOUT_S = 30.0
 READ_AHEAD = {
@@ -151,7 +150,6 @@ class Admin:
         """Wait for the result of a request.
 
         Args:
-            future: of the request, which has its own timeout.
             action: the request, as it follows "failed to".
         """
         # An earlier error, such as a broker that restarted during a handshake, does not concern this request. Callbacks
@@ -180,7 +178,6 @@ class Admin:
         return offsets
 
     def members(self, group: str, *, timeout_s: float = TIMEOUT_S) -> int:
-        """Return how many members a group has."""
         future = self.client.describe_consumer_groups([group], request_timeout=timeout_s)[group]
         return len(self.result(future, f"describe group {group}").members)
 

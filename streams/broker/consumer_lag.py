@@ -21,8 +21,6 @@ PEEK_S = 5.0
 
 @dataclass(frozen=True, slots=True)
 class SourceTopic:
-    """A topic that a processor reads."""
-
     name: str
     """Its name on the broker."""
     label: str
@@ -140,7 +138,6 @@ class LagMonitor:
         return True
 
     def close(self) -> None:
-        """Close the connection."""
         self._consumer.close()
 
     def _all_partitions(self) -> list[PartitionId]:

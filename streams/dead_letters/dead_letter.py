@@ -58,7 +58,6 @@ class DeadLetter:
     topic_id: str
     """Kafka's id of the dead-letter topic. A topic that is deleted and recreated counts its offsets from 0 again."""
     at_ms: int
-    """When it was dead-lettered."""
     reason: str
     detail: str
     model: str

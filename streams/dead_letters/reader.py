@@ -47,7 +47,6 @@ class DeadLetterFilter:
     states: frozenset[State] = field(default_factory=lambda: frozenset({"waiting"}))
 
     def matches(self, dead_letter: DeadLetter) -> bool:
-        """Return whether a dead letter meets all criteria."""
         return (
             (not self.positions or dead_letter.position in self.positions)
             and (self.model is None or dead_letter.model == self.model)
@@ -67,7 +66,6 @@ class DeadLetterReader:
         self._topics = TopicMetadata(settings)
 
     def resolutions(self) -> dict[str, Resolution]:
-        """Read the resolutions of all dead letters, by message key."""
         topic = self._settings.topics.dead_letters
         resolutions: dict[str, Resolution] = {}
         for message in self._messages(topic, self.partitions(topic), None):
@@ -96,7 +94,6 @@ class DeadLetterReader:
                     yield dead_letter
 
     def partitions(self, topic: str) -> int:
-        """Return a topic's number of partitions."""
         return self._topics.describe(topic)[1]
 
     def _messages(self, topic: str, partitions: int, since_ms: int | None) -> Iterator[Any]:

@@ -91,7 +91,6 @@ class ReplayVerifier:
         return verified
 
     def close(self) -> None:
-        """Disconnect from Kafka."""
         if self._consumer is not None:
             self._consumer.close()
         self._consumer = None

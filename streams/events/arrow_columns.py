@@ -24,12 +24,10 @@ class BatchRows:
 
     @property
     def names(self) -> list[str]:
-        """Column names."""
         names: list[str] = self._schema.names
         return names
 
     def has(self, name: str) -> bool:
-        """Return whether a column exists."""
         return bool(self._schema.get_field_index(name) >= 0)
 
     def column(self, name: str) -> pa.Array:
@@ -47,13 +45,11 @@ class BatchRows:
         return pa.concat_arrays(chunks) if chunks else pa.array([], kind)
 
     def cached_column(self, name: str) -> pa.Array:
-        """Return a column and cache it for further selections."""
         if name not in self._cache:
             self._cache[name] = self.column(name)
         return self._cache[name]
 
     def table(self) -> pa.Table:
-        """Return all rows and columns."""
         return pa.Table.from_batches(self._batches, self._schema)
 
 
@@ -72,7 +68,6 @@ class RowSelection:
         return len(self._indices)
 
     def column(self, name: str) -> pa.Array:
-        """Return a column of shape (n,)."""
         column = self._rows.cached_column(name)
         # Arrow cannot `take` from string views.
         return (to_string(column) if pa.types.is_string_view(column.type) else column).take(self._indices)

@@ -165,8 +165,6 @@ class ArrowDecoder:
 
 
 class OpenedMessage(NamedTuple):
-    """An opened Arrow message."""
-
     position: int
     """Index in its batch."""
     n_rows: int
@@ -234,8 +232,6 @@ class ArrowAccumulator:
 
 @dataclass(frozen=True, slots=True)
 class _NameColumn:
-    """A dictionary-encoded column of names."""
-
     values: tuple[str, ...]
     """Distinct names."""
     code: NDArray[np.int64]

@@ -74,7 +74,6 @@ class MessageBatch:
 
 
 def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
-    """Concatenate one or more batches."""
     if len(batches) == 1:
         return batches[0]
     return MessageBatch(
@@ -87,8 +86,6 @@ def join_batches(batches: Sequence[MessageBatch]) -> MessageBatch:
 
 @dataclass(slots=True)
 class Decoded:
-    """The result of decoding a batch."""
-
     events: list[EventColumns] = field(default_factory=list)
     rejected: list[RejectedEvent] = field(default_factory=list)
     arrivals: list[ProducerArrivals] = field(default_factory=list)
@@ -151,7 +148,6 @@ class MessagePositions(NamedTuple):
 
     @classmethod
     def of(cls, messages: Sequence[Any]) -> MessagePositions:
-        """Read the positions of consumed messages."""
         n = len(messages)
         return cls(
             np.fromiter([message.partition() for message in messages], dtype=np.int32, count=n),

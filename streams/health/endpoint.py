@@ -34,8 +34,6 @@ _UNKNOWN_NAME = b"This processor does not know the host name of the request. Add
 
 
 class ReportCollector(Collector):
-    """Exports a report to Prometheus."""
-
     def __init__(self, report: Report) -> None:
         self._report = report
 
@@ -90,7 +88,6 @@ class Endpoint:
         return f"{host!s}:{port}"
 
     def start(self) -> None:
-        """Start answering."""
         self._thread.start()
 
     def stop(self) -> None:

@@ -56,8 +56,6 @@ class Health:
 
 
 class Watchdog:
-    """Watches one processor."""
-
     def __init__(
         self,
         report: Report,
@@ -70,7 +68,6 @@ class Watchdog:
 
         Args:
             offsets: measures the lag of its group; None for a processor that reads no topic.
-            timeouts: how long a stall is tolerated; None for the defaults.
         """
         self._report, self._heartbeat, self._offsets = report, report.heartbeat, offsets
         self._timeouts = timeouts or StallTimeouts()
@@ -84,7 +81,6 @@ class Watchdog:
         self._offsets = offsets
 
     def start(self) -> None:
-        """Start checking."""
         self._checks.start()
 
     def stop(self) -> None:

@@ -63,8 +63,6 @@ class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 
 
 class CommittedOnlyConsumer(Consumer):  # type: ignore[misc]
-    """A consumer that reads only committed records."""
-
     def _new_consumer_thread(self) -> Any:
         return CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
 

@@ -80,8 +80,6 @@ class PartitionState:
 
         Args:
             partition: of `partials`.
-            n_partitions: number of partitions of `partials`.
-            partials_topic_id: Kafka's id of the topic.
             live: whether an idle source partition counts as read to the wall clock.
             write_s: time between two writes of unsealed panes.
             revise_s: shortest time between two revisions of one window.

@@ -17,6 +17,8 @@ ContentForm = Literal["messages", "text", "role", "dropped"]
 """Of content: messages with roles, a text, the role of the text with the same number, or what nothing is read of."""
 Unit = Literal["", "token", "USD", "s"]
 Reliability = Literal["reported", "estimated on streams"]
+Kind = Literal["generations", "embeddings", "images", "audio"]
+"""What a model is called for."""
 
 MAX_CACHED_NAMES = 10_000
 """Attribute names whose meaning is remembered; names with numbers in them are unbounded."""
@@ -60,10 +62,13 @@ class ModelCallRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """A meaning that decides what a span is, and its values for each."""
 
     meaning: str
-    calls: frozenset[str]
-    steps: frozenset[str]
+    """`span_name` is the span's name."""
+    calls: frozenset[str] = frozenset()
+    steps: frozenset[str] = frozenset()
     """Tools and agents."""
-    others: frozenset[str]
+    others: frozenset[str] = frozenset()
+    kinds: dict[str, Kind] = {}
+    """Calls that generate no text."""
 
 
 class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -71,9 +76,13 @@ class Evidence(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     meaning: str
     contains: str = ""
+    is_absent: bool = False
+    """Whether the span must not have the value."""
 
     def holds(self, values: Mapping[str, Any]) -> bool:
         """Return whether a span with these values has it."""
+        if self.is_absent:
+            return self.meaning not in values
         return self.meaning in values and self.contains in str(values[self.meaning])
 
 
@@ -87,6 +96,7 @@ class ScopeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """That the server reported the usage of a stream."""
     beside: Evidence | None = None
     """That parts are not in the whole: cached tokens not in the input tokens, and so on."""
+    cached: Literal["reported", "not reported"] = "reported"
     ttft: Literal["reported", "estimated"] = "reported"
     cost_zero: Literal["known", "unknown"] = "known"
     own_errors: frozenset[str] = frozenset()

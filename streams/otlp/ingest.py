@@ -11,11 +11,11 @@ from barograph.values import encode_event
 from barograph_server.streams.events.event_time import FUTURE_MS, RETENTION_MS
 from barograph_server.streams.otlp.conventions import Conventions
 from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
-from barograph_server.streams.otlp.model_call import CallReader, ModelCall
+from barograph_server.streams.otlp.model_call import CallReader, ModelCall, count_name
 from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
 from barograph_server.streams.otlp.prediction import PredictionMapper
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
-from barograph_server.streams.otlp.rejection import RequestReason, SpanOutcome, SpanReason
+from barograph_server.streams.otlp.rejection import RequestReason, SpanOutcome, SpanReason, ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
 from barograph_server.streams.runtime.metrics_report import Report
@@ -55,7 +55,7 @@ class Ingest:
         seq: Iterator[int | None],
         nested: NestedCalls | None = None,
         retention_ms: int = RETENTION_MS,
-        steps: Sequence[Callable[[Any], None]] = (),
+        steps: Sequence[Callable[[Any], tuple[str, ValueReason] | None]] = (),
         text: CallText | None = None,
     ) -> None:
         """Assemble the steps.
@@ -65,8 +65,8 @@ class Ingest:
             seq: numbers the events of this process from 0, or repeats None.
             nested: decides which of nested calls count.
             retention_ms: age at receipt from which a model call is rejected.
-            steps: change each prediction (`QuickPrediction`) as the model's contract says, in this order; the last
-                one removes personal data.
+            steps: change each prediction (`QuickPrediction`) as the model's contract says, in this order, and return
+                what is not observed and why, or None; the last one removes personal data.
             text: computes features of text; None if all text is dropped.
         """
         self.json = JsonExportDecoder(conventions, otlp, self._reads_text)
@@ -86,6 +86,8 @@ class Ingest:
         """Instrumentation scopes without an entry in the table of trust."""
         self.operations = self._reader.counts.operations
         """What spans with a model or tokens do, where the table of conventions does not list it."""
+        self.unassigned: Counter[str] = Counter()
+        """Applications, and what their calls are for, that `otlp.models` names no model for."""
 
     def add(self, request: DecodedRequest, received_ms: int) -> AddedRequest:
         """Add a request."""
@@ -136,13 +138,19 @@ class Ingest:
             for call in group:
                 call.text = None
 
-    def _check(self, call: ModelCall, received_ms: int) -> ModelCall | SpanReason:
+    def _check(self, call: ModelCall, received_ms: int) -> ModelCall | SpanReason | SpanOutcome:
         start_ms = call.start_ns // NS_PER_MS
         if start_ms - received_ms > FUTURE_MS:
             return SpanReason.FUTURE_TIME
         if received_ms - start_ms > self._retention_ms:
             return SpanReason.TOO_OLD
-        return SpanReason.MISSING_MODEL if self._mapper.model(call) is None else call
+        if self._mapper.model(call) is not None:
+            return call
+        application = self._mapper.application(call.scope.resource)
+        if call.kind == "generations" or application is None:
+            return SpanReason.MISSING_MODEL
+        count_name(self.unassigned, f"{application}/{call.kind}")
+        return SpanOutcome.UNASSIGNED
 
     def _encode(self, calls: Iterable[ModelCall]) -> list[bytes]:
         events = []
@@ -151,7 +159,9 @@ class Ingest:
             assert model is not None
             prediction = self._mapper.prediction(model, call, self._producer, next(self._seq))
             for step in self._steps:
-                step(prediction)
+                fault = step(prediction)
+                if fault is not None:
+                    self.not_observed[fault] += 1
             events.append(encode_event(prediction))
         return events
 
@@ -212,6 +222,7 @@ class IngestReport:
             ("unknown attribute names", ingest.unknown),
             ("scopes without an entry in the table of trust", ingest.unlisted),
             ("operations of spans with a model or tokens that are not understood", ingest.operations),
+            ("calls that are in no total; name a model for them in otlp.models", ingest.unassigned),
         ):
             new = sorted(name for name in names if f"{title} {name}" not in self._known_names)
             if new:

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 from barograph.text.features import ObservedText
 
-from barograph_server.streams.otlp.conventions import Conventions, Evidence, ScopeTrust
+from barograph_server.streams.otlp.conventions import Conventions, Evidence, Kind, ScopeTrust
 from barograph_server.streams.otlp.rejection import SpanOutcome, SpanReason, ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.span import NS_PER_MS, OTHER, InstrumentationScope, Span, SpanText
@@ -63,6 +63,7 @@ class ModelCall(msgspec.Struct, gc=False):
     latency_ms: float | None
     error: str | None
     version: str
+    kind: Kind = "generations"
     text: SpanText | None = None
     """Text that no feature was computed of yet; None before the call waits or is published."""
     observed: ObservedText | None = None
@@ -100,19 +101,19 @@ class CallReader:
         first, second = "response_model", "request_model"
         self._version_order = (second, first) if otlp.version == "request" else (first, second)
         self._model_attribute = otlp.model_attribute
-        self._answered: dict[tuple[str | None, str], str] = {}
-        """Route (application, requested model) → the model that answered last."""
+        self._answered: dict[tuple[str | None, Kind, str], str] = {}
+        """Route (application, what for, requested model) → the model that answered last; for an empty one, of all."""
         self._trust: dict[str, ScopeTrust | None] = {}
         self.counts = ReadCounts()
 
     def read(self, span: Span) -> ModelCall | SpanReason | SpanOutcome:
         """Return the model call of a span, the reason why it is rejected, or what it is instead."""
-        if not span.attributes:
+        if not span.attributes and not self._names_a_failed_call(span):
             return SpanOutcome.NO_CALL
         faults: list[tuple[str, ValueReason]] = []
         values = self._values(span.attributes, faults)
         logged_ms = values.pop("logged_ms", None)
-        outcome = self._outcome(values)
+        outcome, kind = self._outcome(span.name, values)
         if outcome is not SpanOutcome.COUNTED:
             return outcome
         if span.start_ns <= 0:
@@ -122,14 +123,21 @@ class CallReader:
             if logged_ms is not None:
                 span.start_ns -= int(logged_ms * NS_PER_MS)
                 values["is_stream"] = True
-            elif not (span.failed or "response_id" in values or "output_tokens" in values):
+            elif kind == "generations" and not (span.failed or "response_id" in values or "input_tokens" in values):
                 return SpanOutcome.STREAM_START
         latency_ms = self._latency(span, faults)
         self._set_first_token(span, values, latency_ms, faults)
         error = self._error(span, values, trust, faults)
-        version = self._version(span, values, is_answered=error is None and "response_model" in values)
-        if version is None:
+        is_answered = error is None and "response_model" in values
+        application = span.scope.resource.get(self._model_attribute), kind
+        version = self._version(span, values, application, is_answered=is_answered)
+        if version is None and error is None:
             return SpanReason.MISSING_VERSION
+        if version is not None and error is None:
+            self._answered[*application, ""] = version
+        version = version or self._answered.get((*application, ""), UNKNOWN_ERROR)
+        if kind != "generations":
+            values.setdefault("operation", kind)
         estimated = False
         if trust is not None:
             estimated = _is_estimated(trust, values)
@@ -153,8 +161,19 @@ class CallReader:
             latency_ms,
             error,
             version,
+            kind,
             span.text,
         )
+
+    def _names_a_failed_call(self, span: Span) -> bool:
+        """Return whether a span without attributes is that of a failed call by its name, as OpenLIT's for Anthropic."""
+        operation, _, model = span.name.partition(" ")
+        if not (span.failed and model and self._conventions.trust_of(span.scope.name)):
+            return False
+        is_call = any(rule.meaning == "operation" and operation in rule.calls for rule in self._conventions.model_calls)
+        if is_call:
+            span.attributes["gen_ai.operation.name"] = operation
+        return is_call
 
     def _values(self, attributes: dict[str, Any], faults: list[tuple[str, ValueReason]]) -> dict[str, Any]:
         """Return the best readable value of each meaning."""
@@ -183,36 +202,40 @@ class CallReader:
                     faults.append((meaning, error.reason))
         return values
 
-    def _outcome(self, values: dict[str, Any]) -> SpanOutcome:
-        """Return what a span is: `COUNTED` if it is a model call."""
+    def _outcome(self, name: str, values: dict[str, Any]) -> tuple[SpanOutcome, Kind]:
+        """Return what a span is, `COUNTED` if it is a model call, and what that is for."""
         unlisted = None
         for rule in self._conventions.model_calls:
-            value = values.get(rule.meaning)
+            value = name if rule.meaning == "span_name" else values.get(rule.meaning)
             if value is None:
                 continue
             if value in rule.calls:
-                return SpanOutcome.COUNTED
+                return SpanOutcome.COUNTED, "generations"
+            if value in rule.kinds:
+                return SpanOutcome.COUNTED, rule.kinds[value]
             if value in rule.steps:
-                return SpanOutcome.STEP
+                return SpanOutcome.STEP, "generations"
             if value in rule.others:
-                return SpanOutcome.NO_CALL
-            unlisted = value
+                return SpanOutcome.NO_CALL, "generations"
+            unlisted = value if rule.calls or rule.steps else unlisted
         has_usage = any(meaning in values for meaning in self._conventions.model_calls_by_presence)
         if unlisted is None and has_usage:
-            return SpanOutcome.COUNTED
+            return SpanOutcome.COUNTED, "generations"
         if not has_usage and "request_model" not in values:
-            return SpanOutcome.NO_CALL
-        _count_name(self.counts.operations, unlisted or "none")
-        return SpanOutcome.UNKNOWN_OPERATION
+            return SpanOutcome.NO_CALL, "generations"
+        count_name(self.counts.operations, unlisted or "none")
+        return SpanOutcome.UNKNOWN_OPERATION, "generations"
 
-    def _version(self, span: Span, values: dict[str, Any], *, is_answered: bool) -> str | None:
+    def _version(
+        self, span: Span, values: dict[str, Any], application: tuple[str | None, Kind], *, is_answered: bool
+    ) -> str | None:
         """Return the version of a call; if nothing answered, the model that answered its route last."""
-        route = span.scope.resource.get(self._model_attribute), values.get("request_model", "")
-        if self._version_order[0] == "response_model" and route[1]:
+        if len(self._answered) >= MAX_ROUTES:
+            self._answered.clear()
+        route = (*application, values.get("request_model", ""))
+        if self._version_order[0] == "response_model" and route[2]:
             if not is_answered:
-                return self._answered.get(route, str(route[1]))
-            if len(self._answered) >= MAX_ROUTES:
-                self._answered.clear()
+                return self._answered.get(route, str(route[2]))
             self._answered[route] = values["response_model"]
         for meaning in self._version_order:
             version = values.get(meaning)
@@ -232,7 +255,7 @@ class CallReader:
             self._trust[scope] = self._conventions.trust_of(scope)
         trust = self._trust[scope] if scope in self._trust else self._conventions.trust_of(scope)
         if trust is None:
-            _count_name(self.counts.unlisted, scope)
+            count_name(self.counts.unlisted, scope)
         return trust
 
     def _latency(self, span: Span, faults: list[tuple[str, ValueReason]]) -> float | None:
@@ -319,5 +342,6 @@ def _check_usage(values: dict[str, Any], faults: list[tuple[str, ValueReason]], 
         faults.append(("cost_usd", ValueReason.NO_PRICE))
 
 
-def _count_name(counts: Counter[str], name: str) -> None:
+def count_name(counts: Counter[str], name: str) -> None:
+    """Count a name; of many, and of what does not look like a name, `other`."""
     counts[name if name in counts or (len(counts) < MAX_UNLISTED and is_name(name)) else OTHER] += 1

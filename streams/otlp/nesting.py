@@ -3,7 +3,7 @@
 A model call counts unless one of its ancestors in the trace is a model call, so of nested calls the outermost counts:
 it has the application's name and its prompt. Where the outermost did not observe a value, or only estimated it, the
 value of the call inside is taken, if there is exactly one and both wait. A tool or an agent between them makes the
-inner call one of its own.
+inner call one of its own, and calls for embeddings, images or audio are nested only in others for the same.
 
 Spans arrive in any order, and children usually before their parents. A call therefore waits until the chain of its
 parents ends in a known model call, a step or a root, at most `wait_s`. A call that arrives when a call inside of it has
@@ -11,8 +11,8 @@ counted does not count.
 
 Calls of which neither is known to be inside of the other are compared (`_Trace.is_twin`): two of different scopes whose
 times contain each other are one call if they have the same response id, or if nothing contradicts it and the chain
-between them is not known. Order does not matter: a call is compared with all that have counted, and with those that
-wait and contain it.
+between them is not known. Without a common trace they are one if they begin together and have the same tokens. Order
+does not matter: a call is compared with all that have counted, and with those that wait and contain it.
 
 Memory is bounded by the number of spans: the oldest traces are forgotten first. A span that arrives again while its
 trace is remembered does not count again.
@@ -27,6 +27,7 @@ from typing import NamedTuple
 import msgspec
 from barograph.text.content import ANSWER_HASH, PROMPT_HASH
 
+from barograph_server.streams.otlp.conventions import Kind
 from barograph_server.streams.otlp.model_call import ModelCall
 from barograph_server.streams.otlp.rejection import SpanOutcome
 from barograph_server.streams.otlp.settings import OtlpSettings
@@ -37,12 +38,15 @@ MAX_WAITING = 20_000
 """Model calls that wait for parents: at most 60 MB. Beyond it, the oldest no longer waits."""
 MAX_WAITING_IN_TRACE = 1_000
 """Model calls of one trace that wait for parents."""
+MAX_TOKEN_COUNTS = 10_000
+"""Different token counts whose last calls are compared with those of other traces."""
 MAX_COUNTED = 256
 """Calls of one trace that counted and with which later ones are compared: the last ones."""
 _TOLERANCE_NS = 100_000_000
 """Clocks of client and server differ."""
 _MAX_DEPTH = 1_000
 """Longest chain of parents that is followed; a circle ends there."""
+_KINDS: dict[Kind, int] = {"generations": 1, "embeddings": 2, "images": 4, "audio": 8}
 
 
 class Candidate(NamedTuple):
@@ -59,18 +63,19 @@ class Candidate(NamedTuple):
 
 class _Node(msgspec.Struct, gc=False):
     parent_id: bytes
-    is_call: bool = False
-    """Whether a model call waits or has counted here."""
+    kind: int = 0
+    """What the model call that waits or has counted here is for, of `_KINDS`; 0 if there is none."""
     is_step: bool = False
     """Whether calls inside are other calls than those around."""
-    covers: bool = False
-    """Whether a call inside has counted."""
+    covers: int = 0
+    """Sum of the kinds of calls inside that have counted."""
 
 
 class _Counted(msgspec.Struct, gc=False, frozen=True):
     """What is remembered of a call that counted."""
 
     scope: str
+    kind: Kind
     parent_id: bytes
     start_ns: int
     end_ns: int
@@ -78,6 +83,14 @@ class _Counted(msgspec.Struct, gc=False, frozen=True):
     models: frozenset[str]
     tokens: tuple[int | None, int | None]
     """Input and output tokens; None if they are estimated or not known."""
+
+    def describes(self, other: "_Counted") -> bool:
+        """Return whether nothing in scope, time and id contradicts that this is another description of a call."""
+        if self.scope == other.scope or self.kind != other.kind:
+            return False
+        has_ids = self.response_id and other.response_id
+        is_same_time = _contains(self, other) or _contains(other, self)
+        return is_same_time and (not has_ids or self.response_id == other.response_id)
 
 
 class _Trace(msgspec.Struct, gc=False):
@@ -87,8 +100,8 @@ class _Trace(msgspec.Struct, gc=False):
     inner: dict[bytes, list[ModelCall]] = {}
     """Waiting call → the calls inside of it."""
     counted: tuple[_Counted, ...] = ()
-    covered: dict[bytes, None] = {}
-    """Parents that have not arrived and have an inner call that counted."""
+    covered: dict[bytes, int] = {}
+    """Parents that have not arrived → sum of the kinds of inner calls that counted."""
 
     described: dict[bytes, _Counted] = {}
     """What would be remembered of calls that wait, as far as they were compared."""
@@ -111,11 +124,11 @@ class _Trace(msgspec.Struct, gc=False):
 
     def is_twin(self, one: _Counted, other: _Counted) -> bool:
         """Return whether two calls, neither of which is known to be inside of the other, are one."""
-        if one.scope == other.scope or not (_contains(one, other) or _contains(other, one)):
+        if not one.describes(other):
             return False
         if one.response_id and other.response_id:
-            return one.response_id == other.response_id
-        if one.models.isdisjoint(other.models) or _differ(one.tokens[1], other.tokens[1]):
+            return True
+        if one.models.isdisjoint(other.models) or any(map(_differ, one.tokens, other.tokens)):
             return False
         if one.parent_id == other.parent_id:
             return None not in one.tokens and one.tokens == other.tokens
@@ -137,6 +150,9 @@ class NestedCalls:
         self._wait_s, self._max_spans, self._max_waiting = otlp.wait_s, max_spans, max_waiting
         self._clock = clock
         self._traces: OrderedDict[bytes, _Trace] = OrderedDict()
+        self._model_attribute = otlp.model_attribute
+        self._by_tokens: OrderedDict[tuple[object, ...], tuple[tuple[bytes, _Counted], ...]] = OrderedDict()
+        """Application, input and output tokens → trace and description of the last calls that counted."""
         self._deadlines: deque[tuple[float, bytes, bytes]] = deque()
         self.outcomes: Counter[SpanOutcome] = Counter()
         self.remembered = 0
@@ -158,11 +174,10 @@ class NestedCalls:
                 self.outcomes[SpanOutcome.DUPLICATE] += 1
                 continue
             is_step = call is None and outcome is SpanOutcome.STEP
-            trace.nodes[span_id] = _Node(parent_id, is_call=call is not None, is_step=is_step)
+            trace.nodes[span_id] = _Node(parent_id, 0 if call is None else _KINDS[call.kind], is_step)
             self.remembered += 1
             if span_id in trace.covered:
-                del trace.covered[span_id]
-                self._cover(trace, span_id)
+                self._cover(trace, span_id, trace.covered.pop(span_id))
             if call is None:
                 self.outcomes[outcome] += 1
                 continue
@@ -206,6 +221,7 @@ class NestedCalls:
     def forget(self) -> None:
         """Forget all spans, also the calls that wait; only what was counted stays counted."""
         self._traces.clear()
+        self._by_tokens.clear()
         self._deadlines.clear()
         self.remembered = self.waiting = self.waiting_chars = 0
 
@@ -231,20 +247,41 @@ class NestedCalls:
         """
         candidate, waiting = trace.describe(call), () if is_placed else trace.waiting.values()
         around = (trace.describe(each) for each in waiting if each is not call and _contains(each, call))
-        if any(trace.is_twin(each, candidate) for each in itertools.chain(trace.counted, around)):
+        is_twin = any(trace.is_twin(each, candidate) for each in itertools.chain(trace.counted, around))
+        if is_twin or self._has_twin_in_another_trace(call, candidate):
             self._nest(trace, call, SpanOutcome.TWIN)
         else:
             self._count(trace, call, counting, candidate)
+
+    def _has_twin_in_another_trace(self, call: ModelCall, one: _Counted) -> bool:
+        """Return whether a call of another trace that began with this one, and has the same tokens, has counted."""
+        if None in one.tokens:
+            return False
+        key = (call.scope.resource.get(self._model_attribute), *one.tokens)
+        others = self._by_tokens.pop(key, ())
+        is_twin = any(
+            trace_id != call.trace_id
+            and not (one.parent_id and other.parent_id)
+            and abs(one.start_ns - other.start_ns) <= _TOLERANCE_NS
+            and one.describes(other)
+            and not one.models.isdisjoint(other.models)
+            for trace_id, other in others
+        )
+        self._by_tokens[key] = others if is_twin else (*others, (call.trace_id, one))[-8:]
+        if len(self._by_tokens) > MAX_TOKEN_COUNTS:
+            self._by_tokens.popitem(last=False)
+        return is_twin
 
     def _resolve(self, trace: _Trace, counting: list[ModelCall]) -> None:
         """Decide the waiting calls of a trace whose chain of parents is known."""
         if len(trace.waiting) == 1:
             (call,) = trace.waiting.values()
-            if not call.parent_id and not trace.nodes[call.span_id].covers:
+            if not call.parent_id and not trace.nodes[call.span_id].covers & _KINDS[call.kind]:
                 self._decide(trace, call, counting, is_placed=True)
                 return
-        for call in [each for each in trace.waiting.values() if trace.nodes[each.span_id].covers]:
-            self._nest(trace, call)
+        for span_id, call in list(trace.waiting.items()):
+            if trace.nodes[span_id].covers & _KINDS[call.kind]:
+                self._nest(trace, call)
         outermost: list[ModelCall] = []
         for call in list(trace.waiting.values()):
             outer_id, is_known = self._outer_call(trace, call)
@@ -271,7 +308,7 @@ class NestedCalls:
                 return outer_id, False
             if node.is_step:
                 return outer_id, True
-            if node.is_call and parent_id != call.span_id:
+            if node.kind == _KINDS[call.kind] and parent_id != call.span_id:
                 outer_id = parent_id
             parent_id = node.parent_id
         return None, True
@@ -280,14 +317,14 @@ class NestedCalls:
         """Do not count a call. Calls inside of it are judged by what is around it."""
         self.outcomes[outcome] += 1
         self._end(trace, call)
-        trace.nodes[call.span_id].is_call = False
+        trace.nodes[call.span_id].kind = 0
         trace.inner.pop(call.span_id, None)
 
     def _count(self, trace: _Trace, call: ModelCall, counting: list[ModelCall], counted: _Counted) -> None:
         self.outcomes[SpanOutcome.COUNTED] += 1
         self._end(trace, call)
         trace.counted = (*trace.counted, counted)[-MAX_COUNTED:]
-        self._cover(trace, call.parent_id)
+        self._cover(trace, call.parent_id, _KINDS[call.kind])
         inner = trace.inner.pop(call.span_id, [])
         if len(inner) == 1:
             complete(call, inner[0])
@@ -299,18 +336,18 @@ class NestedCalls:
         self.waiting -= 1
         self.waiting_chars -= call.content_chars
 
-    def _cover(self, trace: _Trace, parent_id: bytes) -> None:
+    def _cover(self, trace: _Trace, parent_id: bytes, kinds: int) -> None:
         """Mark the ancestors of a call that counts, so that none of them counts later."""
         for _ in range(_MAX_DEPTH):
             if not parent_id:
                 return
             node = trace.nodes.get(parent_id)
             if node is None:
-                trace.covered[parent_id] = None
+                trace.covered[parent_id] = trace.covered.get(parent_id, 0) | kinds
                 return
-            if node.covers or node.is_step:
+            if node.covers & kinds == kinds or node.is_step:
                 return
-            node.covers = True
+            node.covers |= kinds
             parent_id = node.parent_id
 
     def _enforce_limits(self, touched: Iterable[_Trace], counting: list[ModelCall]) -> None:
@@ -368,7 +405,7 @@ def _counted(call: ModelCall) -> _Counted:
     names = frozenset(name.rpartition("/")[2] for name in models if name)
     tokens = (None, None) if call.tokens_estimated else (values.get("input_tokens"), values.get("output_tokens"))
     response_id = values.get("response_id")
-    return _Counted(call.scope.name, call.parent_id, call.start_ns, call.end_ns, response_id, names, tokens)
+    return _Counted(call.scope.name, call.kind, call.parent_id, call.start_ns, call.end_ns, response_id, names, tokens)
 
 
 def _contains(outer: _Counted | ModelCall, inner: _Counted | ModelCall) -> bool:

@@ -33,13 +33,19 @@ class PredictionMapper:
         """The last resource and its model: calls of one resource arrive together."""
 
     def model(self, call: ModelCall) -> str | None:
-        """Return the model's name in Barograph; None if the resource does not name the application."""
-        return self.model_of(call.scope.resource)
+        """Return the name of a call's model in Barograph; None if it has none."""
+        if call.kind == "generations":
+            return self.model_of(call.scope.resource)
+        return self._models.get(f"{self.application(call.scope.resource)}/{call.kind}")
+
+    def application(self, resource: Mapping[str, str]) -> str | None:
+        """Return the name of a resource's application; None if it has none."""
+        return resource.get(self._model_attribute)
 
     def model_of(self, resource: Mapping[str, str]) -> str | None:
         """Return the name of a resource's model in Barograph; None if the resource does not name the application."""
         if self._last[0] is not resource:
-            name = resource.get(self._model_attribute)
+            name = self.application(resource)
             self._last = resource, self._models.get(name, name) if name and is_name(name) else None
         return self._last[1]
 

@@ -71,7 +71,7 @@ class SpanReason(StrEnum):
     )
     MISSING_VERSION = (
         "missing-version",
-        "no model, neither that of the request nor that of the response",
+        "no model, neither that of the request nor that of the response, on a call that did not fail",
         "a model call names no model; it needs gen_ai.request.model or gen_ai.response.model",
     )
 
@@ -90,10 +90,12 @@ class SpanOutcome(StrEnum):
     """The span was received before."""
     UNKNOWN_OPERATION = "unknown-operation"
     """It has a model or tokens, and the table of conventions does not know what it does."""
+    UNASSIGNED = "unassigned"
+    """A call for embeddings, images or audio of an application that `otlp.models` names no model for."""
     STEP = "step"
     """A tool or an agent: model calls inside of it are other calls than one around it."""
     NO_CALL = "no-call"
-    """Not a model call: a chain, retrieval, embeddings, an HTTP request."""
+    """Not a model call: a chain, retrieval, an HTTP request."""
 
 
 class ValueReason(StrEnum):
@@ -128,9 +130,14 @@ class ValueReason(StrEnum):
         "no-price",
         "the cost of tokens of audio, or of a service tier such as `batch`: a contract has no prices for them",
     )
+    NO_CACHED_TOKENS = (
+        "no-cached-tokens",
+        "the cost of a call whose instrumentation does not report cached tokens, if the contract has a price of them",
+    )
     INSTRUMENTATION_ERROR = (
         "instrumentation-error",
-        "an error of the instrumentation's own code, listed in the table of trust: the call itself did not fail",
+        "an error of the instrumentation's own code, or of a client that ended a stream, listed in the table of trust: "
+        "the call itself did not fail",
     )
     NO_END = "no-end", "no end: the latency is not observed"
 

@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 from barograph.contract import Contract
-from barograph.pricing import cost
+from barograph.pricing import cost, price_of
 from barograph.publisher.outbox import Outbox, kafka_settings
 from barograph.publisher.pii import PiiKeyError, read_text_key
 from barograph.text.codebook import Codebook, parse_codebook
@@ -28,6 +28,7 @@ from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.model_call import ModelCall
 from barograph_server.streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
+from barograph_server.streams.otlp.rejection import ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.otlp.topic_reader import GROUP, OtlpTopicReader
 from barograph_server.streams.registry.registry import Registry
@@ -137,24 +138,34 @@ class ContractCosts:
     def __init__(self, registry: Callable[[], Registry]) -> None:
         self._registry = registry
 
-    def add_cost(self, prediction: Any) -> None:
+    def add_cost(self, prediction: Any) -> tuple[str, ValueReason] | None:
         """Set `metrics.cost_usd` of a prediction (`QuickPrediction`) in place.
 
         It does not change if it has a cost, if no price matches, or if tokens that have a price were not observed.
         Tokens that an instrumentation estimated have other names, so that no cost is computed from them.
+
+        Returns:
+            Why there is no cost, if the instrumentation does not report tokens that have a price of their own.
         """
         contract = self._registry().contracts.get(prediction.model)
         metrics = prediction.metrics
         if metrics and metrics.get(COST, 0.0) is None:  # tokens do not give it
             prediction.metrics = {name: value for name, value in metrics.items() if name != COST} or None
-            return
+            return None
         if contract is None or not contract.prices or not metrics or COST in metrics:
-            return
+            return None
         tokens = {name: metrics[name] for name in TOKEN_METRICS if name in metrics}
         at = datetime.fromtimestamp(prediction.at / 1000, UTC)
-        price = cost(contract, prediction.version, **tokens, at=at)
-        if price is not None:
-            prediction.metrics = {**metrics, COST: price}
+        amount = cost(contract, prediction.version, **tokens, at=at)
+        if amount is None:
+            return None
+        price = price_of(contract, prediction.version, at)
+        if price is not None and (price.cached_input or price.cache_write) and "cached_input_tokens" not in tokens:
+            trust = load_conventions().trust_of((prediction.context or {}).get("instrumentation", ""))
+            if trust is not None and trust.cached == "not reported":
+                return COST, ValueReason.NO_CACHED_TOKENS
+        prediction.metrics = {**metrics, COST: amount}
+        return None
 
 
 CONTENT = "true"

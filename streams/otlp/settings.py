@@ -40,7 +40,10 @@ class OtlpSettings:
     models: Annotated[
         str,
         Setting(
-            TextKind(), "names of applications whose model has another name: `APPLICATION=MODEL, …`", default="empty"
+            TextKind(),
+            "names of applications whose model has another name: `APPLICATION=MODEL, …`; `APPLICATION/embeddings`, "
+            "`…/images` and `…/audio` name the models of such calls, without which they are not published",
+            default="empty",
         ),
     ] = ""
     version: Annotated[

@@ -26,6 +26,7 @@ _MAX_PATH_CHARS = 1_000
 _NAME = re.compile(r"[\w.:/@+=#~-]{1,200}")
 _TITLE = re.compile(r"[\w.:/@+=#~-]+(?: [\w.:/@+=#~-]+)*")
 _ABSOLUTE_PATH = re.compile(r"/|[A-Za-z]:[\\/]|\\\\|file:")
+_ENUM = "FinishReason."
 _FLAGS = {"true": True, "false": False}
 
 
@@ -166,6 +167,8 @@ def read_model(value: Any) -> str:
 def _read_text(value: Any, pattern: re.Pattern[str]) -> str:
     if type(value) is int:
         value = str(value)
+    elif isinstance(value, str) and value.startswith("<class '"):  # so Semantic Kernel writes kinds of errors
+        value = value[len("<class '") :].removesuffix("'>")
     if not isinstance(value, str):
         raise UnreadableValue(ValueReason.WRONG_TYPE)
     if len(value) > MAX_TEXT_CHARS or not _matches(pattern, value):
@@ -187,7 +190,9 @@ def _read_names(value: Any) -> str:
 
 @lru_cache(maxsize=1024)
 def _joined_names(texts: tuple[str, ...]) -> str:
-    return ",".join(dict.fromkeys(text if is_name(text) and len(text) <= 64 else OTHER for text in texts))
+    # Semantic Kernel writes members of an enumeration: FinishReason.STOP.
+    names = (text.removeprefix(_ENUM).lower() if text.startswith(_ENUM) else text for text in texts)
+    return ",".join(dict.fromkeys(name if is_name(name) and len(name) <= 64 else OTHER for name in names))
 
 
 def _read_flag(value: Any) -> bool:

@@ -25,8 +25,6 @@ class Author:
 
 @dataclass(frozen=True, slots=True)
 class Draft:
-    """A content to register."""
-
     content: PromptContent
     location: str
     """The file that it comes from, for messages."""

@@ -86,7 +86,6 @@ class PromptLog:
         """What is wrong with the last of them."""
 
     def read(self) -> PromptCatalogue:
-        """Read the topic."""
         # Reading alone would wait for a broker that is down.
         self._compacted.require_one_partition()
         return self._catalogue(self._compacted.read())

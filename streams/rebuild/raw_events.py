@@ -43,7 +43,6 @@ class RawEvents:
     def __init__(self, settings: ProcessorSettings, client: Client, *, clock: Callable[[], float] = time.time) -> None:
         self._settings, self._client, self._clock = settings, client, clock
         self.rows = 0
-        """Rows read so far."""
 
     def check(self, model: str, ledger: OffsetLedger, from_s: int) -> None:
         """Check that every counted event of the range has a raw row."""

@@ -35,8 +35,6 @@ def wait_until_stopped(
     """Wait until the consumer groups of stopped processors are empty.
 
     Args:
-        settings: where Kafka is. The session time-out bounds the wait.
-        client: the warehouse, with the processors' reports.
         groups: the groups' names without the prefix, which are also the kinds of processors.
     """
     kinds = sorted(groups)

@@ -44,7 +44,6 @@ class PlainRows:
 
     @property
     def names(self) -> list[str]:
-        """Column names."""
         names: list[str] = self._table.column_names
         return names
 
@@ -65,7 +64,6 @@ class PlainRows:
 
 
 def is_text(kind: pa.DataType) -> bool:
-    """Return whether values of a type are text."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 

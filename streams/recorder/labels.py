@@ -42,8 +42,6 @@ _TEXT, _NUMBER, _FLAG = "string", "number", "bool"
 
 @dataclass(slots=True)
 class DecodedLabels:
-    """The result of decoding a batch of labels."""
-
     rows: list[pa.Table] = field(default_factory=list)
     """Rows of the table `labels`, without their epoch."""
     rejected: list[RejectedEvent] = field(default_factory=list)

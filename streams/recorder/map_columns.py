@@ -98,7 +98,6 @@ class FeatureColumns:
         self._add(name, self.numbers, values, np.isnan(values))
 
     def add_texts(self, name: str, values: pa.Array) -> None:
-        """Add a feature's texts."""
         self._add(name, self.strings, values, pc.is_null(values).to_numpy(zero_copy_only=False))
 
     def add_values(self, name: str, values: Sequence[Any], *, numeric: bool) -> None:

@@ -50,7 +50,6 @@ from barograph_server.warehouse.tables import insert_arrow, insert_rows
 
 GROUP: Final = "recorder"
 POLL_MESSAGES = 10_000
-"""Messages fetched at once."""
 BATCH_S = 1.0
 """Age at which a batch is written: each table takes about one insert per second."""
 BATCH_ROWS = 50_000
@@ -90,14 +89,11 @@ class RowBatch:
         self.payload_bytes += sum(each.nbytes for each in rows)
 
     def reject(self, rejected: list[RejectedEvent]) -> None:
-        """Add rejected labels."""
         self.rejected += rejected
         self.payload_bytes += sum(len(each.value) for each in rejected)
 
 
 class Recorder:
-    """One recorder process."""
-
     def __init__(
         self,
         settings: ProcessorSettings,

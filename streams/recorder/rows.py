@@ -121,7 +121,6 @@ def position_columns(
 
 
 def time_column(unix_ms: NDArray[np.int64]) -> pa.Array:
-    """Build a time column from Unix milliseconds."""
     return pa.array(unix_ms).cast(MILLIS)
 
 

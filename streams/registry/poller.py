@@ -107,7 +107,6 @@ class RegistryPoller:
             self._disconnect()
 
     def refresh(self) -> None:
-        """Read the registry now."""
         with self._lock:
             try:
                 if self._client is None:

@@ -17,8 +17,6 @@ from barograph_server.streams.events.event_time import RETENTION_MS
 
 @dataclass(frozen=True, slots=True)
 class RegisteredBaseline:
-    """A baseline and its effective time."""
-
     baseline: Baseline
     baseline_id: str
     effective_from_s: int
@@ -44,7 +42,6 @@ class Registry:
     baselines: dict[str, dict[str, tuple[RegisteredBaseline, ...]]] = field(default_factory=dict)
     """model → version → baselines, ascending by effective time."""
     layouts: dict[str, Layout] = field(default_factory=dict)
-    """Baseline id → layout."""
     applied_at_ms: dict[str, int] = field(default_factory=dict)
     """model → when its first contract was applied, Unix ms."""
     unreadable: dict[str, str] = field(default_factory=dict)

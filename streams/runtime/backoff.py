@@ -50,7 +50,6 @@ class Backoff:
             max_elapsed_s: gives up after this long, attempts and delays together; None for no such bound.
             sleep: waits for a number of seconds and returns whether it was interrupted, like `threading.Event.wait`:
                 pass `stop.wait` to stop retrying when `stop` is set. By default nothing interrupts it.
-            uniform: draws a delay between two bounds.
         """
         self._first_s, self._max_s = first_s, max_s
         self._report, self._sink = report, sink

@@ -35,12 +35,10 @@ class HttpServer:
         self._thread = threading.Thread(target=self._serve, name=name, daemon=True)
 
     def start(self) -> None:
-        """Start answering."""
         self._thread.start()
 
     @property
     def is_alive(self) -> bool:
-        """Whether the server runs."""
         return self._thread.is_alive()
 
     def stop(self, timeout_s: float) -> None:

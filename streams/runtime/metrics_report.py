@@ -25,8 +25,6 @@ Labels = tuple[str, ...]
 
 @dataclass(slots=True)
 class DurationHistogram:
-    """A histogram of seconds."""
-
     counts: list[int] = field(default_factory=lambda: [0] * (len(BUCKETS_S) + 1))
     """One count for each bucket of `BUCKETS_S`, and one for longer durations; not cumulative."""
     sum_s: float = 0.0
@@ -34,7 +32,6 @@ class DurationHistogram:
     """Longest duration since the last report."""
 
     def add(self, seconds: float) -> None:
-        """Count one duration."""
         self.counts[bisect.bisect_left(BUCKETS_S, seconds)] += 1
         self.sum_s += seconds
         self.longest_s = max(self.longest_s, seconds)
@@ -51,7 +48,6 @@ class Report:
         clock: Callable[[], float] = time.time,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start the report."""
         self._clock, self._monotonic = clock, monotonic
         self.kind, self.instance = kind, instance
         self.started_ms = int(self._clock() * 1000)
@@ -81,7 +77,6 @@ class Report:
             values[key] = values.get(key, 0.0) + n
 
     def set(self, metric: MetricFamily, value: float, *labels: str | int) -> None:
-        """Set a gauge."""
         assert metric.kind == "gauge"
         with self._lock:
             self._numbers.setdefault(metric, {})[_checked(metric, labels)] = value
@@ -110,7 +105,6 @@ class Report:
         self.set(metrics.LAST_COMMIT, int(self._clock() * 1000) / 1000)
 
     def count_dead_letters(self, dead_letters: Mapping[str, int]) -> None:
-        """Count dead letters by reason."""
         for reason, n in dead_letters.items():
             self.add(metrics.EVENTS, n, "dead")
             self.add(metrics.DEAD_LETTERS, n, reason)

@@ -105,7 +105,6 @@ def rollback_proposals(contract: Contract, looks: Sequence[ArmComparison], now: 
 
     Args:
         looks: looks at its arms whose outcome is harm.
-        now: the scorer's clock.
     """
     rollback = contract.rollback
     assert rollback is not None

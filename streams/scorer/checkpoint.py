@@ -36,11 +36,9 @@ class PassPlan:
     start: TopicOffsets
     """The checkpoint at the start of the pass."""
     next_start: TopicOffsets
-    """The checkpoint after the pass."""
     ends: Mapping[Topic, Mapping[EpochPartition, PartitionEnd]]
     """The rows after the checkpoint, per partition."""
     visible: TopicOffsets
-    """The newest visible offsets."""
     now_s: float
     advances: bool
     """Whether the pass advances the checkpoint."""

@@ -28,8 +28,6 @@ MetricName = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMetric:
-    """One metric of W windows."""
-
     metric: MetricEstimate
     n: NDArray[np.int64]
     """Number of labelled rows per window, shape (W,)."""

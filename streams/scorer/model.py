@@ -151,8 +151,6 @@ SAME_SHARE = 1e-3
 
 @dataclass(frozen=True, slots=True)
 class PassResult:
-    """Counts of one pass."""
-
     arrived: int = 0
     """Rows read after the checkpoint."""
     scored: int = 0
@@ -237,11 +235,6 @@ class ModelScorer:
         clock: EventClock,
         now_ms: int,
     ) -> PassResult:
-        """Do the pass.
-
-        Args:
-            read_range: the rows to read; None if the model has no rows after the checkpoint.
-        """
         changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)
         touched = self.rules.windows_of(changed) | self.open_windows
         this = Pass(contract, registry, touched, clock, now_ms)

@@ -36,8 +36,6 @@ REFERENCE_S = 7 * 86400
 
 
 class ReferencePeriod(NamedTuple):
-    """The event time of a reference."""
-
     from_time: int
     """Unix seconds."""
     to_time: int
@@ -68,8 +66,6 @@ def interval_of(metric: MetricEstimate) -> tuple[FloatArray, FloatArray, FloatAr
 
 @dataclass
 class References:
-    """The frozen references of one model."""
-
     rules: Rules
     frozen: pa.Table | None = None
     """Rows of `warehouse.scoring.results.references`."""

@@ -123,14 +123,13 @@ class EvaluationRateSchedule:
         """Compute the rates that are due and write them.
 
         Args:
-            now_ms: the time of the rates, Unix milliseconds.
             changed: models with new predictions or labels since the last call.
         """
         arrived = set(changed)
         self._unchanged = {model: own for model, own in self._unchanged.items() if not own & arrived}
         for model, contract in sorted(registry.contracts.items()):
             start_s = self._clock()
-            own = _evaluator_models(contract)
+            own = frozenset(evaluator_model(contract.model, name) for name in contract.evaluators)
             if not own or self._unchanged.get(model) == own or start_s < self._next_s.get(model, start_s):
                 continue
             at = datetime.fromtimestamp(now_ms // 1000, UTC)
@@ -138,7 +137,3 @@ class EvaluationRateSchedule:
             self._unchanged[model] = own
             end_s = self._clock()
             self._next_s[model] = end_s + max(MIN_INTERVAL_S, (end_s - start_s) / MAX_TIME_SHARE)
-
-
-def _evaluator_models(contract: Contract) -> frozenset[str]:
-    return frozenset(evaluator_model(contract.model, name) for name in contract.evaluators)

@@ -25,8 +25,6 @@ BoolArray = NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True)
 class PerformanceJudge:
-    """Judges windows of one model."""
-
     contract: Contract
     rules: Rules
     label_delay: LabelDelayCurve

@@ -24,15 +24,12 @@ class SparseCells:
     """Sums of the cells of windows, without empty cells: one element per window and cell."""
 
     window: IntArray
-    """Index of the window."""
     cell: IntArray
-    """Number of the cell."""
     sums: FloatArray
     """Labelled rows, their scores, positives, all rows, their scores; shape (elements, 5)."""
 
     @staticmethod
     def empty() -> SparseCells:
-        """Return cells without elements."""
         return SparseCells(np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros((0, 5)))
 
     def of_windows(self, windows: list[int], cells: IntArray) -> FloatArray:

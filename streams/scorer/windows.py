@@ -20,7 +20,6 @@ def window_lengths(contract: Contract, score_window_s: int) -> tuple[int, ...]:
 
 
 def window_start(second: int, length_s: int) -> int:
-    """Return the start of the window that contains a time."""
     return second - second % length_s
 
 
@@ -39,7 +38,6 @@ class EventClock:
     """Whether the replay has ended, so that the windows of the newest event have ended too."""
 
     def has_ended(self, start: int, length_s: int) -> bool:
-        """Return whether a window has ended."""
         return start + length_s <= self.now_s or (self.all_read and start <= self.now_s)
 
     def split(self, starts: Iterable[int], length_s: int) -> tuple[set[int], set[int]]:

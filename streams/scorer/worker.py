@@ -325,7 +325,6 @@ class ArmRatioSchedule:
         self._next_s: dict[str, float] = {}
 
     def check_due(self, client: Client, registry: Registry, now_ms: int) -> None:
-        """Check the ratios that are due and write the results."""
         for model, contract in sorted(registry.contracts.items()):
             start_s = self._clock()
             if contract.arms is None or start_s < self._next_s.get(model, start_s):

@@ -27,16 +27,12 @@ _NAME = re.compile(r"[A-Za-z_:][A-Za-z0-9_:]*")
 
 
 class ExpositionSample(NamedTuple):
-    """The value of one series."""
-
     labels: Mapping[str, str]
     value: float
 
 
 @dataclass(slots=True)
 class Exposition:
-    """The samples of one text."""
-
     samples: dict[str, list[ExpositionSample]] = field(default_factory=lambda: defaultdict(list))
     """Metric → its series, without repetition."""
     names: set[str] = field(default_factory=set)
@@ -145,14 +141,11 @@ def plain_name(name: str) -> str:
 
 @cache
 def load_server_table() -> ServerTable:
-    """Read the table that is part of the package."""
     text = resources.files("barograph_server.streams.scrape").joinpath("servers.yaml").read_text(encoding="utf-8")
     return msgspec.convert(yaml.safe_load(text), ServerTable)
 
 
 class ScrapeOutcome(StrEnum):
-    """What became of a scrape."""
-
     READ = "read"
     UNREACHABLE = "unreachable"
     TIMEOUT = "timeout"

@@ -42,16 +42,13 @@ class FactBuffer:
 
     @property
     def waiting(self) -> int:
-        """Rows that wait."""
         return len(self._rows)
 
     @property
     def is_writing(self) -> bool:
-        """Whether the thread that writes runs."""
         return self._thread.is_alive()
 
     def start(self) -> None:
-        """Start writing."""
         self._thread.start()
 
     def add(self, rows: Sequence[ServingFact]) -> None:

@@ -63,9 +63,6 @@ class FactReader:
     def read(self, exposition: Exposition, at_ms: int) -> ScrapedFacts:
         """Return the rows of a scrape.
 
-        Args:
-            at_ms: its time, Unix milliseconds.
-
         Raises:
             ScrapeError: the text has no metric of a known server, or none of its series has the labels.
         """

@@ -27,7 +27,6 @@ class ScrapeTarget(msgspec.Struct, frozen=True):
 
     @property
     def secure(self) -> bool:
-        """Whether the connection is encrypted."""
         return urlsplit(self.url).scheme == "https"
 
     @property
@@ -80,7 +79,6 @@ class ScrapeSettings:
     ] = field(default="", repr=False)
 
     def checked_targets(self) -> tuple[ScrapeTarget, ...]:
-        """Return the targets."""
         if not self.targets:
             raise ProcessorError(
                 f"scrape.targets is empty: name at least one endpoint, as {{model: MODEL, url: {_URL}}}."

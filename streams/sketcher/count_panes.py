@@ -178,8 +178,6 @@ def _plain(texts: pa.Array) -> pa.Array:
 
 @dataclass(frozen=True, slots=True)
 class _NumberSummariser:
-    """Summarises the numbers of one field."""
-
     integer: bool
     kind: SketchKind
     mean: float

@@ -34,7 +34,6 @@ class DecodeBatch:
         self._opened_s = monotonic()
 
     def add(self, messages: SortedMessages) -> None:
-        """Add messages of any encoding."""
         self._json.add(messages.json)
         self._counted_json.add(messages.counted_json)
         self._arrow.add(messages.arrow)

@@ -38,7 +38,6 @@ class EndProbe:
 
         Args:
             end_offset: queries a partition's end; None where the broker does not answer.
-            clock: Unix seconds.
             boundary_ms: once this moment (Unix ms) has passed, partitions that were caught up before it only are
                 queried at once, so that the flush can end.
         """
@@ -100,7 +99,6 @@ class Flush:
     replay_of: dict[tuple[int, int], str] = field(default_factory=dict)
     """Partition and offset of a replayed message → the name of its dead letter."""
     events: int = 0
-    """Accepted events."""
     must_end: bool = False
     """Whether retention deleted offsets in the middle of the flush, which would leave two ranges of one partition."""
 
@@ -122,7 +120,6 @@ class Flush:
             self.note_times(events)
 
     def reject(self, rejected: Sequence[RejectedEvent]) -> None:
-        """Add rejected events."""
         self.rejected += rejected
         self.rejected_bytes += sum(len(each.value) for each in rejected)
 

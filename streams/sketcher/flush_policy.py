@@ -27,13 +27,7 @@ class FlushPolicy:
         clock: Callable[[], float],
         monotonic: Callable[[], float],
     ) -> None:
-        """Start the flush now.
-
-        Args:
-            settings: the sketcher's limits, and whether it runs on the live or the replay clock.
-            registry: its contracts say when panes end and when they are sealed.
-            clock: Unix seconds.
-        """
+        """Start the flush now."""
         self._settings, self._clock, self._monotonic = settings, clock, monotonic
         self._opened_s = monotonic()
         self.boundary_ms = float("inf") if settings.clock == "replay" else next_boundary_s(registry, clock()) * 1000
@@ -44,7 +38,6 @@ class FlushPolicy:
         return self._monotonic() - self._opened_s
 
     def is_due(self, flush: Flush, assigned: Collection[int]) -> bool:
-        """Return whether the flush ends now."""
         if flush.must_end or self._is_full(flush) or self.age_s() >= self._settings.flush_s:
             return True
         if self.age_s() < MIN_FLUSH_S or not assigned:

@@ -112,8 +112,6 @@ class PaneGroups:
 
 
 class _CrossedDimensions(NamedTuple):
-    """A cross product of dimensions."""
-
     code: NDArray[np.int64]
     size: int
     dimensions: tuple[CodedDimension, ...]

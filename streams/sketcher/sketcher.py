@@ -46,8 +46,6 @@ until every partition has passed it, so this bounds the open panes."""
 
 
 class Sketcher:
-    """One sketcher process."""
-
     def __init__(
         self,
         settings: ProcessorSettings,
@@ -59,12 +57,7 @@ class Sketcher:
         consumer: AssignedConsumer | None = None,
         topics: TopicMetadata | None = None,
     ) -> None:
-        """Create the consumer and the producer; nothing is read before `run` or `flush_once`.
-
-        Args:
-            consumer: reads `predictions`; None creates one.
-            topics: describes topics; None asks the broker.
-        """
+        """Create the consumer and the producer; nothing is read before `run` or `flush_once`."""
         self._settings, self._registry, self._report = settings, registry, report
         self._clock, self._monotonic = clock, monotonic
         self._topic = settings.topics.predictions

@@ -27,8 +27,6 @@ MAX_VERSION_CHARS = 200
 
 
 class FlushSummaries:
-    """The pane summaries and tallies of one flush."""
-
     def __init__(self, registry: Registry) -> None:
         self._registry = registry
         self._series: dict[str, SeriesCoder] = {}
@@ -42,7 +40,6 @@ class FlushSummaries:
         """Model → its unregistered versions that are counted separately."""
 
     def add(self, events: EventColumns) -> None:
-        """Summarise events of one model."""
         self._limit_versions(events)
         contract = self._registry.contracts[events.model]
         pane_ms = contract.pane_s * 1000

@@ -335,8 +335,7 @@ def test_hashes_of_any_key_and_nulls_are_counted_and_stored_unchanged(encoding: 
         for offset, index, text in zip(each.offset, each.index, each.texts["features.email"].to_pylist(), strict=True)
     }
     assert [texts[position] for position in sorted(texts)] == emails
-    recorded = [dict(row["strings"]).get("email") for row in record(encoding, values)]
-    assert recorded == emails
+    assert [dict(row["strings"]).get("email") for row in record(encoding, values)] == emails
 
 
 PUBLISHED_CONTRACT = Contract(

@@ -20,8 +20,7 @@ class WarehouseProxy:
         self.mode: Mode = "open"
         self.requests: Counter[str] = Counter()
         """Number of requests by mode, or by reason of failure."""
-        handler = type("Handler", (_Handler,), {"proxy": self})
-        self._server = _Server((host, 0), handler)
+        self._server = _Server((host, 0), type("Handler", (_Handler,), {"proxy": self}))
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, name="proxy", daemon=True)
         self._thread.start()

@@ -162,8 +162,7 @@ def contracts(data: bytes) -> None:
         if not error.problems:
             raise AssertionError("a rejected contract has no problems") from error
         return
-    again = parse_contract(dump_contract(contract))
-    assert again.id == contract.id
+    assert parse_contract(dump_contract(contract)).id == contract.id
 
 
 def baselines(data: bytes) -> None:

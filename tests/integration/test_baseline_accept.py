@@ -380,10 +380,8 @@ def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse) -> Non
         result = make_world(engine, client, OLD, later, effective_s=change_s, days=9)
         with pytest.raises(CommandError, match=r"on the bins of 2 baselines .*: use a range within one of them"):
             accept_range(result, to_s=to_s)
-        within = accept_range(result, to_s=change_s)
-        assert within.old_id == OLD.id
-        after = accept_range(result, from_s=change_s, to_s=to_s, dry_run=True)
-        assert after.old_id == later.id
+        assert accept_range(result, to_s=change_s).old_id == OLD.id
+        assert accept_range(result, from_s=change_s, to_s=to_s, dry_run=True).old_id == later.id
 
 
 def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(engine: LocalClickHouse) -> None:

@@ -135,8 +135,7 @@ def test_a_replacement_baseline_applies_from_a_future_pane(settings: Settings) -
     (late,) = plan_all(settings, sources, [other_baseline()], clock=lambda: NEXT_PANE_S - MIN_LEAD_S + 1).baselines
     assert late.effective_from_s == NEXT_PANE_S + PANE_S
     (change,) = apply(settings, CONTRACT, other_baseline()).baselines
-    assert change.replaces == BASELINE.id
-    assert change.effective_from_s == NEXT_PANE_S
+    assert (change.replaces, change.effective_from_s) == (BASELINE.id, NEXT_PANE_S)
     assert apply(settings, CONTRACT, other_baseline()).is_empty
     # Going back to the first is another change, from a future pane.
     (back,) = apply(settings, CONTRACT, BASELINE, effective_s=NEXT_PANE_S + PANE_S).baselines

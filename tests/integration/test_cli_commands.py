@@ -175,8 +175,7 @@ def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary:
         {"n": 18446744073709551615, "text": "é", "nothing": None, "list": [1, 2], "none": None}
     ]
     assert answer("csv").decode() == '"n","text","nothing","list","none"\n18446744073709551615,"é",nan,"[1,2]",\\N\n'
-    table = pa.ipc.open_stream(answer("arrow")).read_all()
-    assert table.column("text").to_pylist() == ["é"]
+    assert pa.ipc.open_stream(answer("arrow")).read_all().column("text").to_pylist() == ["é"]
 
 
 def test_query_cannot_change_anything(pipeline_settings: Settings, output_of: OutputOf) -> None:

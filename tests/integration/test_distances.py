@@ -20,12 +20,6 @@ HOURS = 30
 N = 24_000
 
 
-def trained_x() -> NDArray[np.float64]:
-    rng = np.random.default_rng(1)
-    rng.integers(0, 2, 10_000)
-    return rng.normal(size=10_000)
-
-
 def test_distances_of_a_shifted_field_match_scipy(pipeline: Pipeline) -> None:
     rng = np.random.default_rng(8)
     at_s = np.sort(rng.integers(START_S, START_S + HOURS * HOUR_S, N))
@@ -52,7 +46,9 @@ def event(i: int, at_s: int, x: float, k: int) -> dict[str, Any]:
 
 
 def check_distances(pipeline: Pipeline, at_s: NDArray[np.int64], x: NDArray[np.float64]) -> None:
-    base = trained_x()
+    rng = np.random.default_rng(1)
+    rng.integers(0, 2, 10_000)
+    base = rng.normal(size=10_000)
     low, high = np.quantile(base, [0.001, 0.999], method="inverted_cdf")
     quartile, three = np.quantile(base, [0.25, 0.75], method="inverted_cdf")
     present = np.arange(N) % 50 != 0

@@ -64,8 +64,7 @@ def config(broker: LocalKafka, client: Client, topic_prefix: str, config: str) -
 def installation(config: Path, tmp_path: Path) -> Installation:
     settings = load_settings(config)
     model = make_model(tmp_path, int(time.time() * 1000))
-    text = model.contract_file.read_text()
-    apply_all(settings, [(model.contract, text)], [model.baseline])
+    apply_all(settings, [(model.contract, model.contract_file.read_text())], [model.baseline])
     return Installation(settings, config, model, tmp_path)
 
 

@@ -129,10 +129,6 @@ def test_what_grafana_adds_is_no_change_and_an_edit_of_it_is_one(stub: StubGrafa
     assert difference == "    - graphTooltip"
 
 
-def repoint(state: GrafanaState) -> None:
-    state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
-
-
 def redraw(state: GrafanaState) -> None:
     state.edit_dashboard("barograph-fleet", lambda board: board["panels"].append({"id": 9, "title": "Mine"}))
 
@@ -170,7 +166,7 @@ def test_a_manual_edit_is_shown_before_it_is_overwritten(applied: StubGrafana, e
 
 def test_a_data_source_of_another_clickhouse_stops_the_apply(applied: StubGrafana) -> None:
     """Another installation may have changed it; its rules would be deleted."""
-    repoint(applied.state)
+    applied.state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
     for attempt in (plan, apply):
         with pytest.raises(
             GrafanaError, match=r'reads another ClickHouse \(~ host: "elsewhere" → "clickhouse"\): check'

@@ -379,8 +379,7 @@ def test_names_of_outputs_are_reserved(tmp_path: Path) -> None:
 
 def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     table = odd_table("many_classes")
-    path = write(table, tmp_path)
-    contract = inferred(path, "many_classes").contract
+    contract = inferred(write(table, tmp_path), "many_classes").contract
     scores = {"scores.cat": "scores.cat", "scores.dog": "scores.dog", "scores.o'fish": "scores.o'fish"}
     assert {field.name: field.source for field in contract.fields} == {
         "origin": "features.origin",

@@ -20,10 +20,6 @@ FOLDER = ROOT / "tests" / "instrumentations"
 TIMEOUT_S = 600.0
 
 
-def install(name: str) -> None:
-    run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
-
-
 def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
     environ = {
         "OTEL_SERVICE_NAME": "support-bot",
@@ -44,10 +40,9 @@ def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict
 def test_predictions_equal_what_client_and_server_measured(
     pipeline: Pipeline, language_model: LocalLanguageModel, name: str, reports_first_token: bool
 ) -> None:
-    install(name)
+    run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
     pipeline.create()
-    port = start(pipeline)
-    calls = make_calls(name, language_model.url, MODEL, port)
+    calls = make_calls(name, language_model.url, MODEL, start(pipeline))
     events = published(pipeline, len(calls))
     answer, with_usage, stream, too_long, refused = events
     for event in events:

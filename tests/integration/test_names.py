@@ -126,7 +126,9 @@ def test_odd_names_reach_every_sink_as_they_are(
     run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables_hold_them(run)
-    logs_have_a_line_for_each_event(run)
+    for name in run.processes:
+        for line in (run.log_dir / f"{name}.log").read_text().splitlines():
+            assert json.loads(line)["event"], name
     terminals_run_no_escape_sequences(run, tmp_path, capsys, monkeypatch)
     pages_run_nothing(run)
 
@@ -145,12 +147,6 @@ def tables_hold_them(run: Pipeline) -> None:
     assert sorted(kind for (kind,) in kinds) == sorted({f"E{CATEGORIES[i % 8]}" for i in range(0, N, 50)})
     ids = run.rows("SELECT count() FROM predictions AS p INNER JOIN labels AS l ON p.id = l.id")
     assert ids == [(N,)]
-
-
-def logs_have_a_line_for_each_event(run: Pipeline) -> None:
-    for name in run.processes:
-        for line in (run.log_dir / f"{name}.log").read_text().splitlines():
-            assert json.loads(line)["event"], name
 
 
 def terminals_run_no_escape_sequences(

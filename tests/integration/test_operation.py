@@ -175,8 +175,7 @@ def producing(pipeline: Pipeline) -> Iterator[threading.Event]:
 def own_servers(tmp_path: Path) -> Iterator[tuple[Pipeline, LocalKafka, LocalClickHouse]]:
     """A broker and an engine of the test's own, which may be suspended."""
     with LocalKafka(tmp_path / "kafka", port=0) as kafka, LocalClickHouse(tmp_path / "engine", port=0) as engine:
-        address = engine.address("own")
-        pipeline = Pipeline(kafka.bootstrap_servers, address, "own-", tmp_path)
+        pipeline = Pipeline(kafka.bootstrap_servers, engine.address("own"), "own-", tmp_path)
         pipeline.prepare(CONTRACT, [simple_baseline()])
         yield pipeline, kafka, engine
         for process in pipeline.processes.values():
@@ -237,8 +236,7 @@ def test_a_processor_that_waits_for_clickhouse_at_its_start_stops_at_once(
     )
     pipeline.start_all(*KINDS)
     for kind in KINDS:
-        where = address(pipeline, f"{kind}-0")
-        assert health(where)[1]["status"] == "starting"
+        assert health(address(pipeline, f"{kind}-0"))[1]["status"] == "starting"
     took = stop_all(pipeline)
     assert_ended_in_time(pipeline, took)
     assert max(seconds for _, seconds in took.values()) < 5
@@ -357,6 +355,5 @@ def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(monk
 
 
 def _listens(port: int) -> bool:
-    created = Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
-    created.stop()
+    Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working")).stop()
     return True

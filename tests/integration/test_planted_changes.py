@@ -69,8 +69,7 @@ def altered(flights: Flights, table: pa.Table, planted: list[PlantedChange], ran
             shift = 2 * max(pc.stddev(flights.train[each.field]).as_py(), 0.5)
             changed: Any = pc.add(column, pa.scalar(shift).cast(column.type, safe=False))
         else:
-            half = pa.array(random.random(table.num_rows) < 0.5)
-            chosen = pc.and_(chosen, half)
+            chosen = pc.and_(chosen, pa.array(random.random(table.num_rows) < 0.5))
             changed = pc.drop_null(column)[0]
         table = table.set_column(table.column_names.index(name), name, pc.if_else(chosen, changed, column))
     return table

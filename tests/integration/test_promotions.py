@@ -161,8 +161,7 @@ def accept_run(client: Client, suite: str, version: str, run_id: str) -> None:
     answers = tuple(EvalItem(f"i{number}", 1, 1.0, True, {}) for number in range(5))
     own: dict[str, Any] = {"model": "m", "suite": suite, "suite_version": "1", "run_id": run_id, "version": version}
     own |= {"prompt": "", "format": "inspect-ai", "scorer": "fact", "started_at_ms": 1_790_000_000_000, "unscored": 0}
-    run = EvalRun(**own, answers=answers)
-    store_run(client, run, 1_790_000_000_000)
+    store_run(client, EvalRun(**own, answers=answers), 1_790_000_000_000)
     stored = next(each for each in read_runs(client, "m") if each.run_id == run_id)
     store_acceptances(client, [(stored, "first")], "ana", 1_790_000_000_001)
 

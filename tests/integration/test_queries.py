@@ -27,8 +27,7 @@ def answers(number: int) -> Callable[[Check], Check]:
 
 @pytest.mark.parametrize("number", sorted(QUESTIONS))
 def test_every_answer_equals_the_known_one(number: int, shop_pipeline: Pipeline, shop: Shop) -> None:
-    sql = QUESTIONS[number].in_week(shop.start.date())
-    CHECKS[number](shop_pipeline.rows(sql), shop)
+    CHECKS[number](shop_pipeline.rows(QUESTIONS[number].in_week(shop.start.date())), shop)
 
 
 def test_there_are_enough_questions_and_each_is_checked() -> None:
@@ -101,8 +100,7 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 @answers(7)
 def _(rows: list[Row], shop: Shop) -> None:
-    assert rows[0][0] == "country=FR"
-    assert rows[0][4] == "major"
+    assert (rows[0][0], rows[0][4]) == ("country=FR", "major")
     on_wednesday = shop.hour >= 48
     for row in rows:
         country = row[0].removeprefix("country=")

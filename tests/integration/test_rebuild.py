@@ -87,15 +87,6 @@ def run(pipeline: Pipeline, from_s: int = FROM_S, to_s: int = TO_S, **how: Any) 
     return rebuild(settings_of(pipeline), "toy", from_s, to_s, **how)
 
 
-def damage_again(pipeline: Pipeline) -> None:
-    with pipeline.client as client:
-        for table in ("drift", "rates"):
-            client.command(
-                f"ALTER TABLE {table} DELETE WHERE window_end > {FROM_S} AND window_start < {TO_S} "
-                "SETTINGS mutations_sync = 2"
-            )
-
-
 def dying_after(steps: int, real: Callable[..., None]) -> Callable[..., None]:
     """Return a `Client.command` that attaches partitions a number of times and then dies."""
     attached = 0
@@ -173,7 +164,12 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert pipeline.rows(
         "SELECT count() FROM system.databases WHERE name LIKE concat(currentDatabase(), '_rebuild%')"
     ) == [(0,)]
-    damage_again(pipeline)
+    with pipeline.client as client:
+        for table in ("drift", "rates"):
+            client.command(
+                f"ALTER TABLE {table} DELETE WHERE window_end > {FROM_S} AND window_start < {TO_S} "
+                "SETTINGS mutations_sync = 2"
+            )
     # The panes are correct: judge them again.
     judged = run(pipeline, source="panes")
     assert (judged.read, judged.replaced) == (0, True)
@@ -245,8 +241,7 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pi
     with pytest.raises(RebuildError, match="No sealed pane"):
         run(pipeline, START_S - 10 * HOUR_S, START_S - 5 * HOUR_S)
     # Counts cannot come from a sample of the predictions.
-    half = simple_contract(raw_share=0.5)
-    pipeline.register(half, [])
+    pipeline.register(simple_contract(raw_share=0.5), [])
     with pytest.raises(RebuildError, match="records a share of"):
         run(pipeline, START_S, TO_S, source="raw")
     # Counted events that Kafka has deleted would be missing.

@@ -198,8 +198,7 @@ def test_a_missing_table_stops_the_recorder_with_advice(pipeline: Pipeline) -> N
     with pipeline.client as client:
         client.command("DROP TABLE predictions")
     pipeline.produce(json_events(range(3)))
-    process = pipeline.start("recorder")
-    assert process.wait(60) == 1
+    assert pipeline.start("recorder").wait(60) == 1
     assert "Run `barograph apply`, which creates the tables" in pipeline.log("recorder-0")
     pipeline.processes.clear()
 

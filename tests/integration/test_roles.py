@@ -107,8 +107,7 @@ def test_each_processor_does_its_work_in_its_role(ran: Pipeline) -> None:
             {"database": DATABASE},
         )
     }
-    granted = {table for role in ROLES for table in role.writes}
-    assert written <= granted
+    assert written <= {table for role in ROLES for table in role.writes}
     judged, recorded = {"drift", "panes", "volume", "offset_ledger", "dead_letter_counts"}, {"predictions", "labels"}
     assert written >= judged | recorded | {"performance"}
     for kind in KINDS:

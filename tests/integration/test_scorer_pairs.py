@@ -296,8 +296,7 @@ def test_pairs_do_not_depend_on_the_order_of_arrival(client: Client, score: Scor
 
 @pytest.mark.long
 def test_a_pass_killed_at_any_point_is_repeated_into_the_same_pairs(client: Client, score: Score) -> None:
-    rng = random.Random(6)
-    rows = raw_rows(rng, 150)
+    rows = raw_rows(random.Random(6), 150)
     first, second = halves(rows)
     fill(client, first)
     score(BINARY).score_once()

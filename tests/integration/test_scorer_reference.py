@@ -15,8 +15,6 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from barograph_server.local.clickhouse import LocalClickHouse
-from barograph_server.sketches.performance.cbpe import cbpe_trust, realised_error
-from barograph_server.sketches.performance.metric import MetricEstimate
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
@@ -160,28 +158,13 @@ def test_an_estimate_without_labels_is_right_until_the_meaning_of_scores_changes
 
 def test_an_estimate_that_was_wrong_is_no_longer_trusted(world: World) -> None:
     client, _, _ = world
-    errors = (
-        "SELECT metric, window, value, low, high, cbpe, cbpe_low, cbpe_high FROM latest_performance "
-        "WHERE slice = 'all' AND NOT isNaN(cbpe_error) ORDER BY window_end DESC LIMIT 20 BY metric, window"
-    )
-    by_key: dict[tuple[str, str], list[tuple[float, ...]]] = {}
-    for metric, window, *figures in client.rows(errors):
-        by_key.setdefault((metric, window), []).append(tuple(figures))
-    rows = client.rows("SELECT metric, window, windows, bias, off_share, sufficient, trusted FROM estimate_trust")
-    assert {(metric, window) for metric, window, *_ in rows} == by_key.keys()
-    trusted = {}
-    for metric, window, *fields in rows:
-        value, low, high, guess, guess_low, guess_high = np.array(by_key[metric, window]).T
-        sure = np.ones(len(value), dtype=bool)
-        target = cbpe_trust(
-            realised_error(MetricEstimate(guess, guess_low, guess_high, sure), MetricEstimate(value, low, high, sure))
-        )
-        assert fields[:3] == pytest.approx([target.windows, target.bias, target.off])
-        assert (fields[3], fields[4]) == (target.known, target.trusted), (metric, window)
-        trusted[metric, window] = fields[4]
-    assert trusted["accuracy", "1d"], "one bad day of ten is not enough to say"
-    assert not trusted["accuracy", "1h"], "the last twenty hours were all bad"
-    assert not trusted["auc", "1h"]
+    measured = "SELECT DISTINCT metric, window FROM latest_performance WHERE slice = 'all' AND NOT isNaN(cbpe_error)"
+    rows = client.rows("SELECT metric, window, windows, trusted FROM estimate_trust")
+    assert sorted((metric, window) for metric, window, *_ in rows) == sorted(client.rows(measured))
+    trusted = {(metric, window): (windows, is_trusted) for metric, window, windows, is_trusted in rows}
+    assert trusted["accuracy", "1d"][1], "one bad day of ten is not enough to say"
+    assert trusted["accuracy", "1h"] == (20, False), "the last twenty hours were all bad"
+    assert not trusted["auc", "1h"][1]
 
 
 def test_labels_that_depend_on_the_score_are_reported_and_corrected_for(world: World) -> None:
@@ -263,20 +246,34 @@ def test_estimates_are_refused_where_the_class_is_not_the_score_at_the_threshold
     assert abs(result["cbpe_error"]) < 0.03
 
 
-def test_an_error_of_numbers_is_accepted_in_proportion_to_the_value(engine: LocalClickHouse) -> None:
-    """All windows are off significantly: by 5 % and 15 % of mae, and by 0.03 of accuracy."""
-    figures_of = {"small": ("mae", 100.0, 105.0), "large": ("mae", 100.0, 115.0), "points": ("accuracy", 0.9, 0.93)}
+def test_few_windows_that_are_off_do_not_cost_trust_and_a_bias_does(engine: LocalClickHouse) -> None:
+    """Metric, value, errors and the half-widths of their intervals → share off, mean, whether sufficient, trusted."""
+    cases = {
+        "few": (("accuracy", 0.8, [0.1, 0.0, 0.01, -0.01, 0.0, 0.0], 0.03), (1 / 6, 0.1 / 6, True, True)),
+        "more": (("accuracy", 0.8, [0.1, 0.1, 0.0, 0.0, 0.0, 0.0], 0.03), (1 / 3, 0.2 / 6, True, False)),
+        "none alone": (("accuracy", 0.8, [0.03] * 20, 0.04), (0.0, 0.03, True, False)),
+        "known and small": (("accuracy", 0.8, [0.015] * 20, 0.001), (0.0, 0.015, True, True)),
+        "two windows": (("accuracy", 0.8, [0.1] * 2, 0.01), (1.0, 0.1, False, False)),
+        # All windows are off significantly: by 5 % and 15 % of mae.
+        "small": (("mae", 100.0, [5.0] * 6, 1.0), (0.0, 5.0, True, True)),
+        "large": (("mae", 100.0, [15.0] * 6, 1.0), (1.0, 15.0, True, False)),
+    }
     with migrated(engine) as client:
-        starts = [START_MS // 1000 + day * 86400 for day in range(6)]
-        days = [{"window_start": start, "window_end": start + 86400} for start in starts]
-        for model, (metric, value, estimate) in figures_of.items():
-            margin = 0.01 * value
+        for model, ((metric, value, errors, half), _) in cases.items():
             known = {"model": model, "version": "1", "slice": "all", "metric": metric, "window": "1d", "revision": 1}
-            known |= {"predictions": 99, "value": value, "low": value - margin, "high": value + margin, "mature": True}
-            known |= {"cbpe": estimate, "cbpe_low": estimate - margin, "cbpe_high": estimate + margin}
-            add_rows(client, "performance", days, **known, cbpe_error=estimate - value)
-        trust = client.rows("SELECT model, off_share, sufficient, trusted FROM estimate_trust ORDER BY model")
-    assert trust == [("large", 1.0, True, False), ("points", 1.0, True, False), ("small", 0.0, True, True)]
+            part = half / np.sqrt(2)  # of the estimate and of the value
+            known |= {"predictions": 99, "value": value, "low": value - part, "high": value + part, "mature": True}
+            days = [
+                {"cbpe": value + error, "cbpe_low": value + error - part, "cbpe_high": value + error + part}
+                | {"cbpe_error": error, "window_start": start, "window_end": start + 86400}
+                for start, error in zip(range(START_MS // 1000, 2**32, 86400), errors, strict=False)
+            ]
+            add_rows(client, "performance", days, **known)
+        trust = client.rows("SELECT model, off_share, bias, sufficient, trusted FROM estimate_trust")
+    assert {model: row for model, *row in trust} == {
+        model: [pytest.approx(off_share), pytest.approx(bias), *decisions]
+        for model, (_, (off_share, bias, *decisions)) in cases.items()
+    }
 
 
 A_DAY = 60
@@ -442,8 +439,7 @@ def test_a_week_that_is_not_completely_read_is_not_frozen(client: Client, score:
 @pytest.mark.long
 def test_a_week_without_labels_is_skipped(client: Client, score: Score) -> None:
     fill(client, weeks(16, labelled_from=6))
-    working = score(20)
-    working.score_once()
+    score(20).score_once()
     assert reference_weeks(client) == [(0.0, 5)], "a day of labels is enough"
     emptied(client)
     fill(client, weeks(16, labelled_from=7))

@@ -124,8 +124,7 @@ def compare(client: Client, days: dict[int, list[dict[str, Any]]], matured: int 
     expected_keys = set()
     for last in range(DAYS):
         day = FIRST_DAY + timedelta(days=last)
-        outcomes = {own["outcome"] for key, own in rows.items() if key[0] == day}
-        assert len(outcomes) == 1, day
+        assert len({own["outcome"] for key, own in rows.items() if key[0] == day}) == 1, day
         for name, slices in (
             ("accuracy", ("all", "country=de", "country=fr")),
             ("latency", ("all",)),

@@ -101,8 +101,7 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
     ):
         pipeline.produce(((0, json.dumps(event).encode(), None) for event in events), topic)
         pipeline.wait_rows(f"SELECT count() = {len(events)} FROM {table}", f"rows of {table}")
-    rows = read_topics(pipeline)
-    expected = joined(rows)
+    expected = joined(read_topics(pipeline))
     with pipeline.client as client:
         wait_for(lambda: not differences(stored(client), expected), "the pairs")
         result = stored(client)

@@ -31,10 +31,6 @@ def answering(answer: Answer) -> Iterator[Address]:
         yield Address("127.0.0.1", server.port)
 
 
-def refusing(status: int, code: int | None) -> Answer:
-    return reply(b"no", status, **({} if code is None else {"X_ClickHouse_Exception_Code": str(code)}))
-
-
 def test_a_refused_connection_is_busy() -> None:
     with socket.socket() as stored:
         stored.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
@@ -56,7 +52,8 @@ def test_a_server_with_too_much_to_do_is_busy_and_one_that_refuses_an_error() ->
         *((each, WarehouseBusy) for each in overloaded),
         *((each, WarehouseError) for each in refused),
     ):
-        with answering(refusing(status, code)) as address, pytest.raises(error) as caught:
+        code_header = {} if code is None else {"X_ClickHouse_Exception_Code": str(code)}
+        with answering(reply(b"no", status, **code_header)) as address, pytest.raises(error) as caught:
             connect(address)
         assert (type(caught.value), getattr(caught.value, "code", None)) == (error, code), status
 

@@ -55,10 +55,6 @@ TABLES = {**odd_tables.ODD_TABLES, "regression": regression}
 ROLES = {**odd_tables.ROLES, "regression": {"time": "at", "score": "forecast", "label": "sold", "slices": ("region",)}}
 
 
-def training_table(name: str) -> pa.Table:
-    return TABLES[name](np.random.default_rng(7), ROWS)
-
-
 def production_table(name: str) -> pa.Table:
     table = TABLES[name](np.random.default_rng(11), ROWS)
     if name == "regression":
@@ -75,7 +71,7 @@ def production_table(name: str) -> pa.Table:
 def report_of(name: str, by: Any) -> CompareReport:
     roles = ROLES.get(name, {})
     options = CompareOptions(roles=Roles(**roles), by=by if "time" in roles else None, is_multivariate=False)
-    training = memory_table("training", training_table(name))
+    training = memory_table("training", TABLES[name](np.random.default_rng(7), ROWS))
     return compare_tables(training, memory_table("production", production_table(name)), options)
 
 

@@ -326,10 +326,6 @@ def _zipf_words(n: int, seed: int) -> list[str]:
 LEVELS_AT, FIRST_LEVEL_AT = 18, 20
 
 
-def opened(ordered: np.ndarray) -> ds.kll_floats_sketch:
-    return ds.kll_floats_sketch.deserialize(sorted_kll(ordered, KLL_K, np.float32))
-
-
 def furthest(sketch: ds.kll_floats_sketch, ordered: np.ndarray) -> float:
     """The largest error of a rank at any of the values, as a share; values must be distinct."""
     true = np.arange(1, len(ordered) + 1) / len(ordered)
@@ -352,7 +348,7 @@ def test_capacities_are_those_of_datasketches() -> None:
 @given(n=st.integers(KLL_K + 1, 60_000))
 def test_every_rank_is_within_one_group(n: int) -> None:
     ordered = np.arange(n, dtype=np.float32)
-    sketch = opened(ordered)
+    sketch = ds.kll_floats_sketch.deserialize(sorted_kll(ordered, KLL_K, np.float32))
     assert sketch.n == n
     assert sketch.num_retained <= 640
     assert (sketch.get_min_value(), sketch.get_max_value()) == (0, n - 1)

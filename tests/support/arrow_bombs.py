@@ -68,10 +68,6 @@ def _dense(n: int, child: pa.Array) -> pa.Array:
     return pa.UnionArray.from_dense(codes, offsets, [child])
 
 
-def _fixed(values: pa.Array, size: int) -> pa.Array:
-    return pa.FixedSizeListArray.from_arrays(values, size)
-
-
 def _wide(column: pa.Array, n: int, compression: str | None = None) -> bytes:
     return message(column, compression, names=[f"features.f{i}" for i in range(n)])
 
@@ -159,7 +155,7 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
     "list of nulls, many rows": lambda: message(
         pa.ListArray.from_arrays(pa.array(np.arange(9001, dtype=np.int32) * 100_000), _nulls(900_000_000))
     ),
-    "fixed-size list of nulls": lambda: message(_fixed(_nulls(2**31 - 1), 2**31 - 1)),
+    "fixed-size list of nulls": lambda: message(pa.FixedSizeListArray.from_arrays(_nulls(2**31 - 1), 2**31 - 1)),
     "list of empty fixed-size lists": lambda: message(
         in_one_list(
             pa.FixedSizeListArray.from_buffers(

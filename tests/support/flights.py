@@ -77,8 +77,7 @@ def make_flights(folder: Path) -> Flights:
         windows=WINDOWS,
         timezone="America/New_York",
     )
-    result = infer_file(options)
-    result.write_contract(folder, force=True)
+    infer_file(options).write_contract(folder, force=True)
     contract = load_contract(folder / f"{MODEL}.yaml")
     baseline = load_baseline((folder / f"{MODEL}.{VERSION}.baseline.json").read_bytes(), "flights")
     contract = msgspec.structs.replace(contract, slice_min_n=1, lateness_s=600, out_of_order_s=600)

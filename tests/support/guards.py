@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from barograph.contract import Contract
@@ -14,7 +15,7 @@ from barograph_server.alerts.guard.processor import GuardProcessor
 from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse.client import Address, Client, connect
+from barograph_server.warehouse.client import Client, connect
 from tests.support import sketching
 from tests.support.pipeline import Pipeline
 from tests.support.warehouse import add_row
@@ -59,10 +60,6 @@ def insert_verdict(client: Client, at: int, psi: float, record_seq: int) -> None
     )
 
 
-def connect_soon(address: Address) -> Client:
-    return connect(address, timeout_s=2)
-
-
 @contextmanager
 def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = REGISTRY) -> Iterator[threading.Event]:
     stop = threading.Event()
@@ -75,7 +72,7 @@ def running(pipeline: Pipeline, instance: str, clock: Any, registry: Registry = 
         Report("guard", instance),
         print,
         clock=clock,
-        connect_to=connect_soon,
+        connect_to=partial(connect, timeout_s=2),
     )
 
     def run() -> None:

@@ -24,6 +24,14 @@ INSTRUMENTATIONS = (
 )
 RECORDED = ("logfire", "langfuse", "pydantic-ai", "anthropic")
 """Calls of other clients, to a server with fixed usage."""
+SETUPS = (
+    *("agno", "anthropic-mlflow", "anthropic-openinference", "anthropic-openlit", "anthropic-openllmetry"),
+    *("bedrock-openinference", "bedrock-openllmetry", "dspy", "gemini-genai", "haystack", "langchain-openinference"),
+    *("langchain-openllmetry", "litellm-openinference", "litellm-otel", "llama-index-openinference", "openai-agents"),
+    *("openai-genai", "openai-langfuse", "openai-logfire", "openai-mlflow", "openai-openinference", "openai-openlit"),
+    *("openai-openllmetry", "pydantic-ai-openai", "semantic-kernel", "smolagents", "strands", "vercel-ai"),
+)
+"""Set-ups of tests/instrumentations/record.py."""
 RECEIVED_MS = 1_795_792_020_000
 """A time shortly after all golden files were recorded, Unix milliseconds."""
 

@@ -41,8 +41,6 @@ class AnchorSeries:
 
 @dataclass(frozen=True, slots=True)
 class AnchorRun:
-    """One run of a judge on all its anchors."""
-
     run_id: str
     at: datetime
     kind: str
@@ -148,7 +146,6 @@ def judge_drift(runs: Sequence[AnchorRun]) -> JudgeDrift:
 
 
 def read_anchor_runs(client: Client, series: AnchorSeries) -> list[AnchorRun]:
-    """Read the runs of a series in the order of their time."""
     return [
         AnchorRun(run_id, at, kind, anchors, verdicts, frozenset(wrong))
         for run_id, at, kind, anchors, verdicts, wrong in client.rows(_RUNS, asdict(series))

@@ -63,7 +63,6 @@ class EvalRun:
 
     @property
     def mean(self) -> float:
-        """Mean score of all answers."""
         return float(np.mean([answer.score for answer in self.answers]))
 
     @property

@@ -116,8 +116,6 @@ def unsent_gold(client: Client, evaluator_model: str, reviewer: str | None = Non
 
 @dataclass(frozen=True, slots=True)
 class ReviewedAnswer:
-    """An answer with the labels of its reviewers."""
-
     id: str
     version: str
     labels: dict[str, str]

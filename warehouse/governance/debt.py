@@ -39,16 +39,12 @@ class StoredFieldDay(NamedTuple):
 
 
 class SampledEvent(NamedTuple):
-    """A raw event of a sample."""
-
     producer: str
     numbers: dict[str, float | None]
     strings: dict[str, str]
 
 
 class VersionTraffic(NamedTuple):
-    """A version with a baseline or events."""
-
     version: str
     last: datetime
     """Its last event; when its baseline was accepted if that is later."""
@@ -153,7 +149,6 @@ class DebtRows:
         return [VersionTraffic(version, last, bool(is_registered)) for version, last, is_registered in rows]
 
     def slices(self) -> list[str]:
-        """Return all slices, whether they have events or not."""
         return [name for (name,) in self._rows("SELECT DISTINCT slice FROM volume WHERE model = {model:String}")]
 
     def last_events(self) -> dict[str, datetime]:

@@ -165,8 +165,6 @@ MAX_CALLERS = 1_000
 
 
 class ModelCaller(NamedTuple):
-    """A caller of one model."""
-
     name: str
     """Empty for predictions that name none."""
     first: datetime

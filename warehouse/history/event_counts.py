@@ -84,8 +84,6 @@ class ProblemRow:
 
 @dataclass(frozen=True, slots=True)
 class EventTotals:
-    """The events of one model."""
-
     predictions: int
     labels: int
 

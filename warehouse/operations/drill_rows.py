@@ -48,7 +48,6 @@ def delete_rows(client: Client, models: Collection[str]) -> bool:
 
 
 def delete_from(client: Client, table: str, models: Collection[str]) -> None:
-    """Delete the rows of models from a table."""
     # A mutation is stored as text, so it takes no parameters.
     client.command(
         f"ALTER TABLE {identifier(table)} DELETE WHERE model IN {literals(models)} SETTINGS mutations_sync = 1"

@@ -31,8 +31,6 @@ BUCKETS_S = (0.005, 0.02, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 15.0, 20.0, 30.0,
 
 @dataclass(frozen=True, slots=True)
 class MetricLabel:
-    """A label of a metric and its allowed values."""
-
     name: str
     values: tuple[str, ...]
     """The allowed values; empty for whole numbers."""
@@ -54,7 +52,8 @@ CHANGE = MetricLabel("change", ("new", "revised"))
 SPAN_OUTCOME = MetricLabel(
     "outcome",
     (
-        *("counted", "nested", "twin", "stream-start", "duplicate", "unknown-operation", "step", "no-call"),
+        *("counted", "nested", "twin", "stream-start", "duplicate", "unknown-operation", "unassigned"),
+        *("step", "no-call"),
         *("bad-id", "too-many-attributes", "bad-time", "future-time", "too-old", "missing-model", "missing-version"),
     ),
 )
@@ -62,7 +61,7 @@ VALUE_REASON = MetricLabel(
     "reason",
     (
         *("wrong-type", "negative", "too-large", "not-finite", "not-a-name", "after-end", "no-end"),
-        *("instrumentation-error", "inconsistent", "no-price"),
+        *("instrumentation-error", "inconsistent", "no-price", "no-cached-tokens"),
     ),
 )
 FACT_REASON = MetricLabel(

@@ -57,7 +57,6 @@ def databases(client: Client, prefix: str) -> list[str]:
 
 
 def drop_database(client: Client, database: str) -> None:
-    """Drop a database and its tables, if it exists."""
     client.command(f"DROP DATABASE IF EXISTS {identifier(database)} SYNC")
 
 

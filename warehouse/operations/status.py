@@ -187,5 +187,4 @@ _RECENT = (
 
 
 def is_silent(processor: ProcessorRow) -> bool:
-    """Whether a processor has stopped reporting."""
     return processor.silent_s > SILENT_S

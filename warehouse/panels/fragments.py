@@ -22,7 +22,6 @@ STATES = ("healthy", "no record", "unknown", "degraded")
 """States from best to worst. `no record`: the guard did not write; serving then sees `unknown`."""
 
 STATE_NUMBERS = {state: number for number, state in enumerate(STATES, 1)}
-"""The number of each state in panels."""
 
 OUTCOMES = ("promote", "insufficient", "hold", "keep", "roll back")
 """Decisions about a candidate, from best to worst, then those about a new primary."""

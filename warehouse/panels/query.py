@@ -42,7 +42,6 @@ class PanelQuery:
 
     @property
     def names(self) -> list[str]:
-        """The names of the columns, in order."""
         return [column.name for column in self.columns]
 
 

@@ -39,8 +39,6 @@ CONTEXT = "context."
 
 @dataclass(frozen=True, slots=True)
 class ArmUnits:
-    """Observed units of one arm."""
-
     arm: str
     expected_share: float
     units: int

@@ -82,7 +82,6 @@ class PairTotals:
     """Metrics that have a price."""
 
     def add(self, other: PairTotals) -> None:
-        """Add the totals of other windows."""
         self.newest_end_s = max(self.newest_end_s, other.newest_end_s)
         self.cost_metrics |= other.cost_metrics
         for key, row in other.rows.items():

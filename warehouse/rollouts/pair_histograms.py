@@ -10,7 +10,6 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.scoring.pairs import OF_PAIRS
 
 LATENCY_RANKS = (0.5, 0.9, 0.95, 0.99, 0.999)
-"""Ranks of the quantiles of latency."""
 
 _FROM_PAIRS = f"FROM shadow_pairs FINAL WHERE {OF_PAIRS} AND slice = 'all'"
 

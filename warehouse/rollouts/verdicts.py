@@ -25,8 +25,6 @@ CANARY_OUTCOMES = {Outcome.promote: "keep", Outcome.hold: "roll back"}
 
 
 class VerdictState(Enum):
-    """State of a row of `shadow_verdicts`."""
-
     met = "met"
     worse = "worse"
     open = "open"

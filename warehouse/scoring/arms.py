@@ -14,7 +14,6 @@ from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
 from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["arm_counts"].names)
-"""The columns of `arm_counts`, in the order of the queries."""
 PREDICTION = "prediction"
 """The unit if each prediction is assigned by itself."""
 

@@ -53,7 +53,6 @@ _MIN_MAGNITUDE = -1016 * _OCTAVE
 """Smallest magnitude of a sum of shares; 1.01 to this power is still a normal double."""
 
 COLUMNS = tuple(SCHEMAS["performance_state"].names)
-"""The columns of `performance_state`, in the order of the query."""
 
 REFERENCE_COLUMNS = (
     "version",
@@ -69,7 +68,6 @@ REFERENCE_COLUMNS = (
     "bin_positives",
     "sums",
 )
-"""The columns of a reference."""
 
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
 _COUNTS = (

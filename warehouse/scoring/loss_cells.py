@@ -24,7 +24,6 @@ def loss_cell(rules: Rules) -> str:
 
 
 def parameters(rules: Rules) -> dict[str, Any]:
-    """Return the parameters of the expression."""
     values: dict[str, Any] = {}
     for i, (version, trees) in enumerate(rules.losses):
         values[f"loss_version_{i}"] = version

@@ -266,7 +266,6 @@ def _assign(client: Client, rules: Rules, condition: str, new: NewRows) -> None:
 
 
 def read_checkpoints(client: Client) -> dict[Topic, dict[EpochPartition, int]]:
-    """Read the scorer's checkpoints, by topic."""
     checkpoints: dict[Topic, dict[EpochPartition, int]] = {topic: {} for topic in TOPICS}
     for topic, epoch, partition, offset in client.rows(
         "SELECT topic, epoch, partition, offset FROM scorer_checkpoints FINAL"

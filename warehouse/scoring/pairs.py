@@ -18,7 +18,6 @@ from barograph_server.warehouse.scoring.rules import Rules, ScoreDimension
 from barograph_server.warehouse.tables import SCHEMAS
 
 COLUMNS = tuple(SCHEMAS["shadow_pairs"].names)
-"""The columns of `shadow_pairs`, in the order of the queries."""
 OF_VERSIONS = "model = {model:String} AND candidate = {candidate:String} AND of = {of:String}"
 OF_PAIRS = f"{OF_VERSIONS} AND basis = {{basis:String}}"
 """Conditions for the rows of a candidate: under any scoring rules, and under those of `basis`."""

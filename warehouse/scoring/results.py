@@ -37,12 +37,10 @@ class ScoringStatus:
 
 
 def scoring_statuses(client: Client) -> dict[str, ScoringStatus]:
-    """Read the scoring status of each model, by name."""
     return {row.model: row for row in rows_of(client, ScoringStatus, "FROM scorer_models FINAL ORDER BY model")}
 
 
 def write_status(client: Client, status: ScoringStatus) -> None:
-    """Write the scoring status of a model."""
     insert_records(client, "scorer_models", [status])
 
 
@@ -68,7 +66,7 @@ def revise(client: Client, model: str, window: str, columns: Mapping[str, Any]) 
         {"model": model, "window": window, "ends": ends, "first": ends[0], "end": ends[-1]},
     )
     latest_index = {key: i for i, key in enumerate(zip(*(latest[name].to_pylist() for name in KEY), strict=True))}
-    keys = list(zip(*(_to_list(columns[name]) for name in KEY), strict=True))
+    keys = list(zip(*(np.asarray(columns[name]).tolist() for name in KEY), strict=True))
     index = np.array([latest_index.get(key, -1) for key in keys], dtype=np.int64)
     exists = index >= 0
     is_unchanged = exists.copy()
@@ -94,10 +92,6 @@ def _equal(kind: pa.DataType, a: Any, b: Any) -> Any:
     if pa.types.is_timestamp(kind):
         return a.astype(np.int64) == b.astype(np.int64)
     return a == b
-
-
-def _to_list(values: Any) -> list[Any]:
-    return values.tolist() if isinstance(values, np.ndarray) else list(values)
 
 
 def immature(client: Client, model: str) -> dict[str, set[int]]:

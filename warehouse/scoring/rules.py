@@ -123,7 +123,6 @@ class Rules:
         return {"model": self.model}
 
     def window_start_sql(self, time: str) -> str:
-        """Return the SQL expression for the start of the score window of a time."""
         return f"toDateTime(intDiv(toUnixTimestamp({time}), {self.window_s}) * {self.window_s}, 'UTC')"
 
     @property

@@ -16,7 +16,6 @@ def literal(text: str) -> str:
 
 
 def literals(texts: Iterable[str]) -> str:
-    """Return an array of string literals."""
     return f"[{', '.join(map(literal, texts))}]"
 
 

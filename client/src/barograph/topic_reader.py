@@ -98,12 +98,10 @@ class TopicReader:
         self._problem = ""
 
     def start(self) -> None:
-        """Start the thread."""
         self._thread = threading.Thread(target=self._run, args=(self._stop,), name=self._name, daemon=True)
         self._thread.start()
 
     def stop(self, timeout_s: float) -> None:
-        """Stop the thread and wait for it."""
         self._stop.set()
         if self._thread is not None and self._thread is not threading.current_thread():
             self._thread.join(timeout_s)

@@ -47,8 +47,6 @@ class Exposures:
 
 @dataclass(frozen=True, slots=True)
 class LoopReport:
-    """The result of `barograph loops`."""
-
     model: str
     options: LoopOptions
     output: str

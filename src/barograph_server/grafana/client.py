@@ -40,7 +40,6 @@ class Grafana:
         """Prepare a connection; no request is sent yet.
 
         Args:
-            timeout_s: time limit of one response, in seconds.
             pause_s: nominal delay before the second attempt, in seconds; it doubles with each attempt.
 
         Raises:

@@ -37,8 +37,6 @@ class ChartPoint:
 
 @dataclass(frozen=True, slots=True)
 class ChartLine:
-    """A horizontal line."""
-
     label: str
     value: float
     css: str
@@ -48,8 +46,6 @@ class ChartLine:
 
 @dataclass(frozen=True, slots=True)
 class Bar:
-    """A bar of a bar chart."""
-
     label: str
     value: int
     tooltip: str

@@ -48,7 +48,6 @@ def render(template: str, /, **values: Any) -> Markup:
 
 
 def html_page(title: str, fragment: Markup) -> str:
-    """Return a whole page around a fragment."""
     return str(render("page.html", title=title, fragment=fragment))
 
 

@@ -59,8 +59,6 @@ class Catalogue:
 
 @dataclass(frozen=True, slots=True)
 class ContractChange:
-    """A contract that is added or replaced."""
-
     contract: Contract
     yaml: str
     difference: tuple[str, ...] | None
@@ -69,8 +67,6 @@ class ContractChange:
 
 @dataclass(frozen=True, slots=True)
 class BaselineChange:
-    """A baseline that is added."""
-
     baseline: Baseline
     baseline_id: str
     effective_from_s: int
@@ -90,7 +86,6 @@ def read_catalogue(client: Client) -> Catalogue:
 
 
 def parse_baseline(row: BaselineRow) -> Baseline:
-    """Parse the body of a stored baseline."""
     return load_baseline(row.body.encode(), f"baseline {row.baseline_id}")
 
 

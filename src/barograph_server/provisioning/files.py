@@ -111,9 +111,6 @@ def plan_codebooks(
 ) -> list[Codebook]:
     """Find the codebooks that are not stored yet.
 
-    Args:
-        stored: the ids of stored codebooks.
-
     Raises:
         ApplyError: a contract names a codebook that is neither given nor stored.
     """

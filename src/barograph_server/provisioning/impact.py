@@ -26,7 +26,6 @@ class RemovedField:
 
 
 def removed_fields(in_force: Mapping[str, Contract], new: Mapping[str, Contract]) -> list[RemovedField]:
-    """Return the fields that new contracts no longer have."""
     return [
         RemovedField(old, field.name)
         for model, contract in new.items()

@@ -66,7 +66,6 @@ class Promotion:
 
     @property
     def text(self) -> str:
-        """The change in words."""
         if self.removed:
             return f"{self.contract.model} no longer has {', '.join(self.removed)}"
         return f"version {self.contract.serving} replaces version {self.old.serving} of {self.contract.model}"

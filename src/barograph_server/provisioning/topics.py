@@ -31,8 +31,6 @@ _INTERNAL_MAX_BYTES = 2 * MAX_MESSAGE_BYTES
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """Specification of one topic."""
-
     name: str
     partitions: int
     enforced: Mapping[str, str]
@@ -45,8 +43,6 @@ class TopicSpec:
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """State of one topic on the broker."""
-
     topic_id: str
     partitions: int
     config: Mapping[str, str]
@@ -64,7 +60,6 @@ class TopicChange:
 
 
 def topic_specs(settings: Settings) -> tuple[TopicSpec, ...]:
-    """Return the specifications of all topics."""
     topics = settings.topics
     source = {
         # Windows depend on the time when Kafka received an event, so producers must not set it.
@@ -129,7 +124,6 @@ class TopicAdmin:
         self._admin = Admin(settings.bootstrap_servers, settings.kafka)
 
     def read(self, names: Sequence[str]) -> dict[str, TopicState]:
-        """Read the states of the topics that exist."""
         try:
             known = self._admin.client.list_topics(timeout=CONNECT_TIMEOUT_S).topics
             present = [name for name in names if name in known]

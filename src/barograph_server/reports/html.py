@@ -15,7 +15,6 @@ _LEVELS = {"healthy": "stable", "unhealthy": "major", "uncertain": "insufficient
 
 
 def render_html(report: WeeklyReport) -> str:
-    """Render the whole page."""
     title = f"{report.model}, week {report.week.name}"
     days = report.facts.days
     bars = [

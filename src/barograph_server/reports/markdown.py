@@ -20,7 +20,6 @@ def markdown_text(text: str) -> str:
 
 
 def render_markdown(report: WeeklyReport) -> str:
-    """Render the whole report."""
     head = [
         f"# {markdown_text(f'{report.model}, week {report.week.name}')}",
         markdown_text(report_head(report)),

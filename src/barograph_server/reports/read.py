@@ -185,7 +185,6 @@ def _replay_rules(
     week: ReportedWeek,
     now: datetime,
 ) -> IncidentReplay:
-    """Replay the alert rules of the contract over the week and the weeks before it."""
     until = week.end if history is None else min(week.end, history.last if history.was_replayed else now)
     since = week.start - WARM_UP if history is None else max(history.first, week.start - WARM_UP)
     if history is None or since >= until:

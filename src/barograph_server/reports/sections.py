@@ -42,7 +42,6 @@ class ReportSection:
 
 
 def report_sections(report: WeeklyReport) -> list[ReportSection]:
-    """Make all sections, in order."""
     sections = [
         _comparison(report), _incidents(report), _volume(report), _served(report), _fields(report, "Inputs"),
         _fields(report, "Outputs"), _slices(report), _performance(report), _changes(report), _drills(report),

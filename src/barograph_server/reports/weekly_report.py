@@ -28,8 +28,6 @@ class ReportedWeek:
 
 @dataclass(frozen=True, slots=True)
 class DayVolume:
-    """Traffic of one local day."""
-
     day: str
     predictions: int
     errors: int
@@ -95,8 +93,6 @@ class MajorSlice:
 
 @dataclass(frozen=True, slots=True)
 class MetricWindow:
-    """A performance metric in one window."""
-
     metric: str
     version: str
     window: str
@@ -117,8 +113,6 @@ class MetricWindow:
 
 @dataclass(frozen=True, slots=True)
 class WeeklyDrill:
-    """A drill that ended in the week."""
-
     at: datetime
     fault: str
     field: str
@@ -157,8 +151,6 @@ class Losses:
 
 @dataclass(frozen=True, slots=True)
 class WeekFacts:
-    """All figures of one week."""
-
     days: tuple[DayVolume, ...]
     served: tuple[ServedShare, ...]
     latency: tuple[float, ...]
@@ -185,7 +177,6 @@ class WeekFacts:
 
     @property
     def hours(self) -> float:
-        """Counted hours."""
         return sum(day.hours for day in self.days)
 
     @property

@@ -25,8 +25,6 @@ from barograph_server.warehouse.rollouts.days import PairTotals, days_of, mature
 
 @dataclass(frozen=True, slots=True)
 class CandidateTest:
-    """A contract that names a candidate."""
-
     contract: Contract
     row: ContractRow
     shadow: ShadowTest
@@ -122,7 +120,6 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
 
     Args:
         earlier: the contracts of the model that were applied before, in this order.
-        candidate: the candidate that the caller expects; None: that of the contract.
     """
     contract = parse_contract(row.yaml, f"contract of {row.model}")
     shadow = contract.shadow

@@ -39,7 +39,6 @@ def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
 
 
 def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
-    """Print in which slices the candidate is worse."""
     for harmed in decision.harmed_slices:
         terminal.line(f"worse in {harmed.name} ({harmed.criterion})", "red")
     if decision.some_slice_harmed and not decision.harmed_slices:
@@ -84,7 +83,6 @@ def pair_lines(whole: ShadowDays) -> Iterator[str]:
 
 
 def criteria_table(decision: ShadowDecision) -> AlignedTable:
-    """Make a table with a row for each criterion."""
     table = AlignedTable(
         *("criterion", "difference", "95 % interval", "margin", "days", "needs", "state"),
         numbers=("difference", "margin", "days", "needs"),

@@ -51,8 +51,6 @@ class PromotionPolicy(msgspec.Struct, frozen=True, kw_only=True):
 
 @dataclass(frozen=True, slots=True)
 class UnmetRequirement:
-    """A requirement of the policy that is not met."""
-
     text: str
     """What is required and what there is."""
     may_pass_later: bool

@@ -28,7 +28,6 @@ from barograph_server.streams.monitor.state.store import Store
 from barograph_server.streams.monitor.windows import SECONDS_PER_DAY, has_days, hour_s, starts_between
 
 Hours = dict[SeriesKey, dict[int, Pane]]
-"""The hours of each series, by start."""
 MAX_REWRITE_TIMES = 1_000
 """So many times of rewritten days are remembered before outdated ones are dropped."""
 
@@ -64,7 +63,6 @@ class Rollups:
 
     Args:
         partition: of `partials`.
-        store: loads the hours of earlier commits.
         revise_s: shortest time between two writes of one day because of late events.
         clock: seconds that never go back.
     """

@@ -91,5 +91,4 @@ class CommitRows:
             yield columns() if callable(columns) else columns
 
     def rows(self, table: RowTable) -> list[Row]:
-        """Return the rows of a table of `ROW_TABLES`."""
         return self._rows.get(table, [])

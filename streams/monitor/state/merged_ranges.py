@@ -73,7 +73,6 @@ class MergedRange:
                 self._add((s, f), summary, reuse=True)
 
     def add(self, other: MergedRange) -> None:
-        """Add another range, which stays as it is."""
         self.counts += other.counts
         merge_moments(self._moments, other._moments)
         for key, summary in other.numbers.items():
@@ -115,8 +114,6 @@ def _open(series: Series, pane: Pane, field_index: int, data: bytes) -> NumericS
 
 
 class MergedRanges:
-    """The merged ranges of one series that are in memory."""
-
     def __init__(self, series: Series) -> None:
         self._series = series
         self._ranges: dict[RangeKey, MergedRange] = {}
@@ -135,12 +132,10 @@ class MergedRanges:
             self._ranges.pop((length_s, pane_start_s // length_s * length_s), None)
 
     def drop(self, keys: Iterable[RangeKey]) -> None:
-        """Drop some ranges."""
         for key in keys:
             self._ranges.pop(key, None)
 
     def clear(self) -> None:
-        """Drop all ranges."""
         self._ranges.clear()
 
     def drop_expired(self, sealed_until_s: int) -> None:

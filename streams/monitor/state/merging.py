@@ -42,7 +42,6 @@ class PaneMerger:
         """None if the sketches do not cover every value."""
 
     def add(self, pane: Pane) -> None:
-        """Add a pane, which stays as it is."""
         total, layout = self._total, self._series.layout
         # Slice sketches first, because they depend on the counts that were added before.
         for key in {*pane.slice_sketches, *self._slice_sketches}:

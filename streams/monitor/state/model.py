@@ -57,8 +57,6 @@ class RevisionQueue:
 
 @dataclass
 class ModelState:
-    """The state of one model."""
-
     contract: Contract
     series: dict[SeriesKey, Series] = field(default_factory=dict)
     sealed_until_s: int | None = None

@@ -23,7 +23,6 @@ def make_record_seq(epoch: int, offset: int) -> int:
 
 
 def offset_of(record_seq: int) -> int:
-    """Return the offset in a `record_seq`."""
     return record_seq & ((1 << SEQ_EPOCH_BITS) - 1)
 
 
@@ -81,15 +80,12 @@ class Loss:
 
 @dataclass
 class OffsetLedger:
-    """The ledger of one partition of `partials`."""
-
     rows: dict[int, LedgerEntry] = field(default_factory=dict)
     losses: list[Loss] = field(default_factory=list)
     partitions: int = 0
     """The largest number of source partitions that any record reported."""
     counted_ms: int = 0
     new_losses: list[Loss] = field(default_factory=list)
-    """Losses that are not written yet."""
 
     def newest_record_seq(self) -> int:
         """The `record_seq` of the last record that changed an entry; -1 if there is none."""
@@ -142,7 +138,6 @@ class OffsetLedger:
         self.counted_ms = max(self.counted_ms, progress.counted_at_ms)
 
     def forget(self, model: str) -> None:
-        """Remove the watermarks of a model."""
         for row in self.rows.values():
             if row.watermarks.pop(model, None) is not None:
                 row.dirty = True

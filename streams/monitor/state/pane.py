@@ -73,7 +73,6 @@ class Pane:
         self.counts = self.counts.astype(np.int32 if fits_32 else np.int64, copy=False)
 
     def count_values(self, layout: Layout, slice_index: int, field_index: int) -> int:
-        """Count the valid values of one slice and field."""
         return int(self.counts[slice_index, layout.valid_cells(field_index)].sum())
 
     def seal(self, record_seq: int) -> None:
@@ -83,7 +82,6 @@ class Pane:
 
 
 def empty_pane(layout: Layout, start_s: int) -> Pane:
-    """Return a pane without events."""
     return Pane(
         start_s,
         layout.empty_counts(),

@@ -39,7 +39,6 @@ class PaneCache:
     """The panes, hourly sums and merged ranges of one partition of `partials`.
 
     Args:
-        registry: returns the baselines in force.
         budget_bytes: memory that written panes may take.
     """
 

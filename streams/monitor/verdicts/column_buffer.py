@@ -9,11 +9,8 @@ from barograph_server.streams.monitor.state.commit_rows import Columns
 
 
 class ColumnBuffer:
-    """Buffers rows of one table."""
-
     def __init__(self) -> None:
         self.n = 0
-        """Number of buffered rows."""
         self._chunks: list[Columns] = []
 
     def add(self, columns: Columns) -> None:

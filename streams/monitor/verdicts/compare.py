@@ -113,8 +113,6 @@ def _window_counts(member: SeriesSlice, windows: WindowSet) -> IntArray:
 
 
 class _Comparison:
-    """The comparison of one pair in its windows."""
-
     def __init__(
         self,
         windows: WindowSet,

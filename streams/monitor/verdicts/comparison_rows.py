@@ -34,8 +34,6 @@ class SampleSizes:
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A quantity that is compared."""
-
     field: str
     name: str
     source: str

@@ -116,7 +116,6 @@ class _DistanceRows:
             self.whole.append(whole)
 
     def columns(self) -> Columns:
-        """Return the rows as columns of `distances`."""
         series, layout = self.series, self.series.layout
         index, ranges, n = np.array(self.reference_index), np.array(self.ranges), np.array(self.n)
         quantiles = np.stack(self.quantiles)

@@ -28,13 +28,7 @@ COMPARED_TOGETHER = 16
 
 
 class WindowJudge:
-    """Judges the windows of one partition of `partials`.
-
-    Args:
-        ledger: the losses, and whether a history has ended.
-        registry: returns the contracts and baselines in force.
-        clock: Unix seconds.
-    """
+    """Judges the windows of one partition of `partials`."""
 
     def __init__(
         self, ledger: OffsetLedger, cache: PaneCache, registry: Callable[[], Registry], clock: Callable[[], float]

@@ -21,8 +21,6 @@ MAX_ARMS = 8
 
 @dataclass(frozen=True, slots=True)
 class SeriesSlice:
-    """One slice of one series."""
-
     series: Series
     slice_index: int
 

@@ -77,8 +77,7 @@ def test_a_secret_at_a_cut_is_not_half_published(at: int) -> None:
 
 def test_secrets_that_shrink_a_long_text_do_not_pull_a_cut_secret_in() -> None:
     card = "4111 1111 1111 1111 "
-    text = members(card * 5_000, content="redact", sample=1.0)["prompt_text"]
-    assert "4111" not in text
+    assert "4111" not in members(card * 5_000, content="redact", sample=1.0)["prompt_text"]
 
 
 def test_the_sample_is_reproducible_and_has_its_share() -> None:
@@ -179,8 +178,7 @@ def test_the_file_restores_the_codebook(tmp_path: Path) -> None:
     path = tmp_path / "a.codebook.npz"
     path.write_bytes(trained.dump())
     loaded = load_codebook(path)
-    assert loaded.id == trained.id
-    assert loaded.header == trained.header
+    assert (loaded.id, loaded.header) == (trained.id, trained.header)
     assert np.array_equal(np.load(path)["centroids"], trained.centroids)
 
 

@@ -311,8 +311,7 @@ def test_noise_is_within_the_stated_bound(kind: SketchKind, bins: int) -> None:
 
 
 def test_split_counts_keep_their_sum_and_the_old_edges() -> None:
-    rng = np.random.default_rng(8)
-    values = rng.normal(size=50_000)
+    values = np.random.default_rng(8).normal(size=50_000)
     old, new = np.array([-1.0, 0.0, 2.0]), np.array([-1.5, 0.0, 0.5])
     counts = split_counts(merged(values, "kll"), old, exact(values, old), new)
     truth = exact(values, new)

@@ -104,8 +104,7 @@ def test_a_dead_letter_names_its_source_and_its_predecessor() -> None:
     item = dead_letter(event(), replay_of="predictions.dead/0/3")
     assert (item.source_topic, item.source_partition, item.source_offset, item.index) == ("predictions", 3, 41, 2)
     assert (item.reason, item.detail, item.model) == ("wrong-type", "a detail", "toy")
-    assert item.replay_of == "predictions.dead/0/3"
-    assert item.state == "waiting"
+    assert (item.replay_of, item.state) == ("predictions.dead/0/3", "waiting")
     assert dead_letter(event(), model="").model == "toy"
     foreign = open_dead_letter(consumed(None, None), "id", {})
     assert (foreign.reason, foreign.model, foreign.source_partition) == ("?", "", -1)

@@ -414,11 +414,7 @@ def test_the_share_is_sampled_by_the_hash_of_the_id() -> None:
     def sampled(share: float) -> list[str]:
         shared = build_registry([(Contract(model="toy", raw_share=share), 1)], [])
         assert list(JsonRows(shared).sample([sent])) == [0], "its rows are sampled once it is decoded"
-        selected = [row["id"] for row in arrow_rows(sent, registry=shared)]
-        events = [json.dumps({"model": "toy", "version": "1", "id": each, "at": NOW_MS}).encode() for each in ids]
-        from_json = JsonRows(shared).rows(batch(*events))
-        assert [each for part in from_json for each in part.column("id").to_pylist()] == selected
-        return selected
+        return [row["id"] for row in arrow_rows(sent, registry=shared)]
 
     assert (sampled(1.0), sampled(0.0)) == (ids, [])
     quarter = sampled(0.25)

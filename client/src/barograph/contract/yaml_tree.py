@@ -8,7 +8,6 @@ bound), tags (they can name Python objects) and further documents.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -80,7 +79,7 @@ class _Builder:
         if isinstance(text, bytes):
             text = self._decode(text)
         try:
-            for event in self._events(text):
+            for event in yaml.parse(text, Loader=_LOADER):
                 self._take(event)
         except yaml.MarkedYAMLError as error:
             mark = error.problem_mark or error.context_mark
@@ -103,9 +102,6 @@ class _Builder:
         except UnicodeDecodeError as error:
             line = data.count(b"\n", 0, error.start) + 1
             self._reject(line, f"byte {error.start} is not UTF-8; save the file as UTF-8")
-
-    def _events(self, text: str) -> Iterator[Any]:
-        return iter(yaml.parse(text, Loader=_LOADER))
 
     def _reject(self, line: int, message: str) -> NoReturn:
         """Stop reading: the rest cannot be parsed."""

@@ -23,7 +23,6 @@ from barograph.events import HEARTBEAT_MARK, MARK_HEADER, MAX_SEQ, PublisherHear
 from barograph.publisher import lifetime
 
 STATE_VARIABLE = "BAROGRAPH_STATE_DIR"
-"""The environment variable of the state folder."""
 HEARTBEAT_INTERVAL_S = 1.0
 """Time between two heartbeats while events wait, and how long they wait before the first one."""
 SCAN_INTERVAL_S = 10.0
@@ -100,7 +99,6 @@ class Heartbeats:
         Args:
             folder: The state folder; None for none.
             build: Creates a Kafka producer with these settings beside the usual ones.
-            clock: Returns seconds that never go back.
 
         Raises:
             OSError: The state folder cannot be written.

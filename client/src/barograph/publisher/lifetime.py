@@ -35,7 +35,6 @@ def register(outbox: ProcessBound) -> None:
 
 
 def unregister(outbox: ProcessBound) -> None:
-    """Remove a closed outbox."""
     with contextlib.suppress(ValueError):
         _LIVE.remove(outbox)
 

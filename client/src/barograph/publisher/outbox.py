@@ -140,8 +140,6 @@ class Outbox:
             settings: librdkafka settings: those of `kafka_settings` and the caller's.
             wait: Block while the queue is full, and raise `PublishError` after a failure.
             factory: Creates a Kafka producer from settings.
-            clock: Returns seconds that never go back.
-            uniform: Draws a retry delay between two bounds.
         """
         self._settings = dict(settings)
         self._wait = wait

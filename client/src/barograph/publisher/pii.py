@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KEY_VARIABLE = "BAROGRAPH_PII_KEY"
-"""The environment variable of the key."""
 PREVIOUS_KEY_VARIABLE = "BAROGRAPH_PII_PREVIOUS_KEY"
 """The environment variable of the key before the last rotation, which `barograph skew` also recognizes."""
 MIN_KEY_BYTES = 16

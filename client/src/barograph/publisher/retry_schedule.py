@@ -26,8 +26,6 @@ class RetrySchedule:
 
         Args:
             max_s: The largest nominal delay in seconds; until then each delay is twice the one before.
-            clock: Returns seconds that never go back.
-            uniform: Draws a delay between two bounds.
         """
         self._first_s, self._max_s = first_s, max_s
         self._clock, self._uniform = clock, uniform

@@ -34,7 +34,6 @@ class CircuitBreaker:
         return self.state == "closed" or (self.state == "half-open" and not self._has_trial)
 
     def admit(self) -> bool:
-        """Admit a call, and return whether it is the trial."""
         self._has_trial = self.state == "half-open"
         return self._has_trial
 

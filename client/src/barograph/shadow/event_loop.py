@@ -35,7 +35,6 @@ class EventLoopWorkers:
         """Start the thread.
 
         Args:
-            tracker: Where the coroutines fetch input and hand in results.
             n_workers: How many calls are awaited at the same time.
         """
         self._candidate, self._tracker, self._timer_ns = candidate, tracker, timer_ns
@@ -50,7 +49,6 @@ class EventLoopWorkers:
         self._loop.call_soon_threadsafe(self._queue.put_nowait, request)
 
     def abandon(self, request: ShadowRequest) -> None:
-        """Cancel the call of a request."""
         self._loop.call_soon_threadsafe(self._cancel, request.number)
 
     def stop(self) -> None:

@@ -142,7 +142,6 @@ class ProcessWorkers(ThreadWorkers):
 
         Args:
             candidate: The candidate, which can be pickled.
-            tracker: Where the threads fetch input and hand in results.
             timer_ns: Not used: processes measure latency with `time.perf_counter_ns`.
             max_rss_mb: The resident memory after a call (MiB) above which a process is replaced; None without limit.
         """

@@ -304,7 +304,6 @@ class PendingRequests:
 
     @property
     def n_pending(self) -> int:
-        """How many requests are pending."""
         return len(self._pending)
 
     @property

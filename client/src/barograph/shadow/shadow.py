@@ -8,7 +8,6 @@ import time
 import zlib
 from collections.abc import Callable, Mapping
 from functools import partial
-from types import TracebackType
 from typing import Any, Literal, Self
 
 from barograph.events import SHADOW, ShadowReason
@@ -202,9 +201,7 @@ class Shadow:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.close()
 
 

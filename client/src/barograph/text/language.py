@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -64,9 +64,6 @@ class LanguageDetector:
         # A short text of a common language resembles its creoles and dialects, which have longer codes.
         language, p = inside[0]
         return str(language) if p >= MIN_CONFIDENCE * mass else UNKNOWN
-
-    def detect_all(self, texts: Iterable[str]) -> list[str]:
-        return [self.detect(text) for text in texts]
 
 
 @lru_cache(maxsize=1)

@@ -48,7 +48,6 @@ class SentEvents:
     """Predictions with the role `shadow`; not among `predictions`."""
 
     def offsets(self, topic: str) -> Offsets:
-        """Return the offset ranges of one topic, by partition."""
         return {partition: offsets for (name, partition), offsets in self.ranges.items() if name == topic}
 
 
@@ -203,7 +202,6 @@ class Accountant:
         return sorted(account.waiting_for - self._reporting())
 
     def read(self, sent: SentEvents) -> Account:
-        """Read the account as of now."""
         model, topics = self.contract.model, self.topics
         unknown: list[str] = []
         waiting_for: set[str] = set()

@@ -52,7 +52,6 @@ class EventSource:
     file: EventFile
     kind: EventKind
     columns: frozenset[str]
-    """The columns to read."""
     notes: tuple[str, ...]
     """Remarks about ignored and missing columns."""
     time: str = "at"
@@ -73,7 +72,6 @@ def inspect_files(
 
     Args:
         version: the version of the predictions, if there is no column `version`.
-        label_time: when labels became known.
     """
     inspected = [inspect_file(file, contract, version, label_time) for file in files]
     label_files = [str(source.file.path) for source in inspected if source.kind == "labels"]
@@ -114,10 +112,6 @@ def inspect_file(
 
     A file with a column `label` and no column of a prediction has labels; any other has predictions. The labels in a
     table of predictions are a source of their own: see `inspect_files`.
-
-    Args:
-        version: the version of the predictions, if there is no column `version`.
-        label_time: when labels became known.
     """
     names = file.schema.names
     tables = _prediction_tables(contract, version or "")
@@ -223,7 +217,6 @@ def _label_column(source: EventSource) -> str:
 
 
 def _labels_in_predictions(file: EventFile, column: str, contract: Contract, label_time: LabelTime) -> EventSource:
-    """Check the labels in a table of predictions."""
     names = file.schema.names
     time = _renamed(file, label_time.column)
     if time not in names:

@@ -87,7 +87,6 @@ class EventFile:
 
     @property
     def decimal_point(self) -> str:
-        """The decimal point of numbers as text."""
         return detect_dialect(self.path).decimal_point if self._format == "csv" else "."
 
     @property

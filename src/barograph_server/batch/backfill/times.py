@@ -32,8 +32,6 @@ class RefusedTimes(RefusedLoad):
 
 @dataclass(frozen=True, slots=True)
 class FileTimes:
-    """The times of one file."""
-
     n: int
     """Rows with a time."""
     oldest_ms: int

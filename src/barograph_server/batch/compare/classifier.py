@@ -37,8 +37,6 @@ _EDGES = score_edges(0.5)
 
 @dataclass(frozen=True, slots=True)
 class MultivariateDrift:
-    """The result of the classifier."""
-
     auc: float
     low: float
     high: float

@@ -66,8 +66,6 @@ _TRAINING, _PRODUCTION = "the training table", "the production table"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CompareOptions:
-    """How to compare."""
-
     roles: Roles = field(default_factory=Roles)
     by: Grain | None = None
     """Grain of the periods; None chooses it by the span of the production data."""
@@ -172,8 +170,6 @@ def compare_tables(
 
 
 class _Comparer:
-    """The state of one comparison."""
-
     def __init__(
         self, training: Table, production: Table, options: CompareOptions, on_step: Callable[[str], None]
     ) -> None:

@@ -32,11 +32,7 @@ _MIN_STEP, _MAX_STEP = -72_000, 72_000
 
 
 class OutcomeCounts:
-    """Accumulates the counts of W periods.
-
-    Args:
-        rules: the scoring rules of the model.
-    """
+    """Accumulates the counts of W periods."""
 
     def __init__(self, rules: Rules, n_periods: int) -> None:
         self._rules, self._n = rules, n_periods

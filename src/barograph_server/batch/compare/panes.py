@@ -47,7 +47,6 @@ _NO_LIMIT = 1 << 62
 
 
 def make_registry(contract: Contract, baseline: Baseline) -> Registry:
-    """Return the registry of one model with one baseline."""
     return build_registry([(contract, 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
 
 
@@ -108,7 +107,6 @@ def judge_periods(
     """Merge summaries into panes, and judge and describe every period that has rows.
 
     Args:
-        registry: of the contract and its baseline.
         contract: the contract in force; its panes have the length of the summaries' panes.
         summaries: from `merge_summaries`.
         periods: ascending; each consists of whole panes.

@@ -40,7 +40,6 @@ class RowSample:
         self.events: list[EventColumns] = []
 
     def add(self, first: int, batch: pa.RecordBatch, served: ServedRows, times: EventTimes) -> None:
-        """Add the sampled rows of a batch that begins at a row of the table."""
         lo, hi = np.searchsorted(self._rows, [first, first + batch.num_rows])
         chosen = self._rows[lo:hi]
         chosen = chosen[~times.null[chosen]]
@@ -51,8 +50,6 @@ class RowSample:
 
 @dataclass(frozen=True, slots=True)
 class _BatchResult:
-    """The counts of one batch."""
-
     panes: dict[PaneKey, PaneSummary]
     outcomes: OutcomeCounts | None
     sample: RowSample
@@ -86,7 +83,6 @@ class ProductionPass:
         self.n_rejected = 0
 
     def read(self, workers: int, *, sampled: bool) -> None:
-        """Read all rows."""
         for result in map_in_order(partial(self._count, sampled), self._batches(), workers):
             merge_summaries(self.panes, result.panes)
             if self.outcomes is not None and result.outcomes is not None:

@@ -38,8 +38,6 @@ _FLAG_BINS = {"≤ 0": "false", "< 0.5": "false", "≥ 1": "true", "≥ 0.5": "t
 
 @dataclass(frozen=True, slots=True)
 class ComparedTable:
-    """One of the two tables."""
-
     name: str
     rows: int
     n_rejected: int = 0
@@ -61,8 +59,6 @@ class PeriodShares:
 
 @dataclass(frozen=True, slots=True)
 class FieldVerdicts:
-    """The verdicts on one field in the slice `all`."""
-
     name: str
     kind: str
     """`numeric` or `category`."""
@@ -172,7 +168,6 @@ class Comparison:
         return sum(line.level == level for line in self.fields)
 
     def fails_at(self, level: FailLevel) -> bool:
-        """Whether the worst level reaches a level."""
         return SEVERITY[self.level] >= SEVERITY[level]
 
     def to_dict(self) -> dict[str, Any]:
@@ -181,7 +176,6 @@ class Comparison:
         return values
 
     def to_json(self) -> str:
-        """Return `to_dict` as JSON text."""
         values = {
             "format": 1,
             "model": self.contract.model,

@@ -40,7 +40,6 @@ class SkewOptions:
     """How to compare the two sides."""
 
     on: str = "id"
-    """The column of ids."""
     by: tuple[str, ...] = ()
     """Columns of the entity, for lags and windows."""
     time: str | None = None
@@ -71,8 +70,6 @@ class MismatchSample:
 
 @dataclass(frozen=True, slots=True)
 class FieldSkew:
-    """The skew of one field."""
-
     field: FieldPair
     skew: Skew
     samples: tuple[MismatchSample, ...]
@@ -88,7 +85,6 @@ class SkewReport:
 
     @property
     def skewed(self) -> list[FieldSkew]:
-        """The fields with mismatches."""
         return [field for field in self.fields if field.skew.mismatched]
 
 
@@ -102,7 +98,6 @@ def compare(
     """Compare served features with those that training computes.
 
     Args:
-        recomputed: the rows that training computes.
         contract: determines types and personal data; None compares the common columns.
         progress: receives the name of each field before its comparison.
     """

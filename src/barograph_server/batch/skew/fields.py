@@ -75,7 +75,6 @@ def pair_fields(
     With a contract: its features, the score and the class. Without: the common columns.
 
     Args:
-        recomputed: the rows that training computes.
         contract: determines types and which fields are personal data.
         excluded: columns that are not fields: the id, the entity, the time.
         only: the fields to compare; empty for all.

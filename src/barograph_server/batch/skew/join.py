@@ -48,7 +48,6 @@ def join(served: Table, recomputed: Table, on: str, served_on: str | None = None
 
     Args:
         served: the served rows; an id may repeat, and each row is compared.
-        recomputed: the rows that training computes.
         on: the column of ids.
         served_on: the column of ids in `served`, if it has another name.
     """
@@ -86,7 +85,6 @@ def _first_id(table: Table, column: str) -> str:
 
 
 def check_ids(table: Table, column: str) -> None:
-    """Check that a column can be joined on."""
     if column not in table.columns:
         columns = ", ".join(list(table.columns)[:12])
         raise SkewError(f"{table.name} has no column {column!r} to join on; name one with --on: {columns}.")

@@ -18,8 +18,6 @@ from barograph_server.warehouse.queries import contract_history
 
 @dataclass(frozen=True, slots=True)
 class DebtScope:
-    """The input of a check."""
-
     client: Client
     contract: Contract
     """The contract in force."""

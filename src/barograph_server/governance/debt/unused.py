@@ -147,7 +147,6 @@ def last_used(units: UnitsByDay, shares: Mapping[str, float]) -> dict[str, datet
 
 
 def end_of(day: date) -> datetime:
-    """Return the end of a UTC day."""
     return datetime.combine(day, time(), UTC) + timedelta(days=1)
 
 

@@ -122,7 +122,6 @@ TOKEN_VARIABLE = "OPENLINEAGE_API_KEY"  # noqa: S105
 
 
 def event_line(event: JobEvent) -> str:
-    """Write an event as one line of JSON."""
     return Serde.to_json(event)
 
 

@@ -44,9 +44,6 @@ class GrafanaReader:
 def read_grafana(grafana: Grafana, client: Client) -> Iterator[GrafanaReader]:
     """Read the dashboards and alert rules, except Barograph's own, whose SQL selects from its tables and views.
 
-    Args:
-        client: the connection to ClickHouse, which names its tables.
-
     Raises:
         GrafanaBusy: Grafana does not answer.
     """

@@ -133,7 +133,6 @@ def _reader(name: str, callers: Sequence[tuple[str, ModelCaller]]) -> Reader:
 
 
 def own_groups(topics: Topics) -> frozenset[str]:
-    """Return the groups of the processors."""
     return frozenset(
         acl.name for role in get_args(KafkaRole) for acl in required_acls(role, topics) if acl.resource == "group"
     )

@@ -36,7 +36,6 @@ class Processor:
         Args:
             settings_path: the file that `write_settings` wrote.
             password: the password of ClickHouse, which the file must not hold.
-            run_dir: the folder of its PID file.
         """
         self.name = kind
         self._settings_path = settings_path

@@ -60,8 +60,6 @@ class Supervisor:
         Args:
             children: in the order of their start.
             report: receives a sentence for each end and restart.
-            clock: a monotonic clock in seconds.
-            uniform: draws a pause between two bounds.
         """
         self._states = [
             _ChildState(child, RetrySchedule(FIRST_PAUSE_S, LONGEST_PAUSE_S, clock=clock, uniform=uniform))

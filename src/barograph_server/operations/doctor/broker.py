@@ -31,11 +31,9 @@ class Broker:
 
     @property
     def n_brokers(self) -> int:
-        """The number of brokers."""
         return len(self.metadata.brokers)
 
     def config(self, kind: Any, name: str) -> Mapping[str, str]:
-        """Read the configuration of a broker or a topic."""
         resource = ConfigResource(kind, name)
         future = self.admin.client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource]
         entries = self.admin.result(future, f"describe the configuration of {name}")

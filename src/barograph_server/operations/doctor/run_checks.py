@@ -27,9 +27,6 @@ TIMEOUT_S = 20
 def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
     """Check everything that the settings configure.
 
-    Args:
-        clock: this machine's clock, Unix seconds.
-
     Returns:
         The findings, each as soon as it is known. No failure of a component raises.
     """

@@ -49,8 +49,6 @@ def run_live(
     Args:
         model: the model whose rules to evaluate; None for all.
         names: the names of the rules; empty for all.
-        environ: holds the secrets of the contact points.
-        clock: the time in Unix seconds.
 
     Raises:
         AlertsError: contracts and settings contradict each other.
@@ -59,7 +57,7 @@ def run_live(
     def log(text: str) -> None:
         # The caller stops ClickHouse after `stop`, so an error of a query that was running is not one.
         if not stop.is_set():
-            _log(text)
+            Terminal().line(f"{utc_second(time.time())}  {text}")
 
     sender = Sender(settings.alerts, environ, log)
     rules, live, read_at = list[Rule](), None, -CONTRACTS_S
@@ -88,10 +86,6 @@ def run_live(
                 stop.wait(STEP_S)
     finally:
         sender.close()
-
-
-def _log(text: str) -> None:
-    Terminal().line(f"{utc_second(time.time())}  {text}")
 
 
 KnownOption = Literal["auto", "judged", "ended"]

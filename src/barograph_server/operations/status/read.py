@@ -34,8 +34,6 @@ _NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class ModelStatus:
-    """The state of one version of a model."""
-
     model: str
     version: str
     """Empty if the model has no prediction yet."""

@@ -24,9 +24,7 @@ class RangeCounts:
     """The exact counts of a range of panes, read from ClickHouse on demand.
 
     Args:
-        client: the connection to ClickHouse.
         panes: the panes; the range consists of whole panes.
-        layout: the layout of the baseline that the panes were counted on.
     """
 
     def __init__(self, client: Client, panes: PaneRange, layout: Layout) -> None:

@@ -107,8 +107,6 @@ class Quantile:
 
 @dataclass(frozen=True, slots=True)
 class BinShare:
-    """The share of one bin or category in the range."""
-
     label: str
     n: int
     share: float
@@ -135,8 +133,6 @@ class PsiVerdict:
 
 @dataclass(frozen=True, slots=True)
 class Distribution:
-    """The distribution of a field in a range."""
-
     field_panes: FieldPanes
     n: int
     """Events with a valid value or a null."""

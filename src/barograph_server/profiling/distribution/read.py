@@ -35,8 +35,6 @@ class PaneSelection:
 
 @dataclass(frozen=True, slots=True)
 class FieldPanes:
-    """The panes of one field and slice on one baseline."""
-
     selection: PaneSelection
     version: str
     baseline_id: str

@@ -202,7 +202,6 @@ def read_distinct_integers(table: Table, column: str) -> int:
 
 
 def count_distinct(ordered: NDArray[np.float64] | NDArray[np.int64]) -> int:
-    """Count the distinct values of a sorted array."""
     return int(np.count_nonzero(ordered[1:] != ordered[:-1])) + 1 if ordered.size else 0
 
 

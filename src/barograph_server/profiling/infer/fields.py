@@ -56,15 +56,11 @@ _NO_VALUE = frozenset({"", "?", "-", "--", ".", "na", "n/a", "nan", "null", "non
 
 @dataclass(frozen=True, slots=True)
 class IgnoredColumn:
-    """A column that is not monitored."""
-
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class InferredField:
-    """A column that becomes a field."""
-
     plan: FieldPlan
     summary: FieldSummary
     reason: str

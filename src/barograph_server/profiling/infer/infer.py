@@ -56,8 +56,6 @@ SeasonChoice = Literal["none", "hour_of_week"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferOptions:
-    """The options of `barograph infer`."""
-
     table: Path
     model: str
     version: str
@@ -78,8 +76,6 @@ class InferOptions:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The decision on one column."""
-
     column: str
     field: str
     """Name of the field; empty for other columns."""

@@ -123,7 +123,6 @@ class _Labels:
         """Labels as texts; None if they are not classes."""
 
     def infer(self) -> InferredLabel:
-        """Infer the contract's label."""
         kind = plain_type(self._table.columns[self.name])
         if not (is_text(kind) or pa.types.is_boolean(kind)):
             values = read_numbers(self._table, self.name)

@@ -78,8 +78,6 @@ class Roles:
 
 @dataclass(frozen=True, slots=True)
 class FieldPlan:
-    """A column that is planned as a field."""
-
     column: str
     """Empty for the confidence, which is derived from the score columns."""
     name: str
@@ -107,8 +105,6 @@ class FieldPlan:
 
 @dataclass(slots=True)
 class TablePlan:
-    """Plan for all columns of a table."""
-
     fields: list[FieldPlan] = field(default_factory=list)
     ignored: dict[str, str] = field(default_factory=dict)
     """Columns that are not monitored, each with the reason."""
@@ -264,7 +260,6 @@ def _plan_feature(table: Table, column: str, roles: Roles, field_names: set[str]
 
 
 def _plan_outputs(table: Table, roles: Roles) -> Iterable[FieldPlan]:
-    """Plan the model's outputs."""
     for name, option, column in (
         ("score", "--score", roles.score),
         ("class", "--class", roles.class_),

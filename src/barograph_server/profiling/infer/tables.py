@@ -78,7 +78,6 @@ class Table:
         return self._batches(columns, batch_rows, "a row")
 
     def without(self, columns: Collection[str]) -> Table:
-        """Return the same table without some columns."""
         rest = Table(self.name, self.rows, pa.schema([]), self._read)
         rest.columns = {name: kind for name, kind in self.columns.items() if name not in columns}
         rest.note = self.note
@@ -126,7 +125,6 @@ def _without_views(batch: pa.RecordBatch) -> pa.RecordBatch:
 
 
 def memory_table(name: str, table: pa.Table) -> Table:
-    """View a table in memory."""
     try:
         check_names(table.column_names, Path(name))
     except TableFileError as error:

@@ -50,7 +50,6 @@ class _Deployment:
         self._plan = plan
         self._record = dict(plan.record)
         self._stored = plan.record
-        """The record in Grafana."""
         self._done: list[str] = []
         self._notes: list[str] = []
 

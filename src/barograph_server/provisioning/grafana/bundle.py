@@ -30,7 +30,6 @@ def build_resources(
     Args:
         contracts: model → the contract in force.
         settings: the settings, with `grafana` set.
-        environ: environment variables, with the secrets of contact points.
 
     Raises:
         AlertsError: a contract names a route or a mute timing that the settings lack, or a variable with a secret of a

@@ -29,7 +29,6 @@ def drop_empty(value: Any) -> Any:
 
 
 def drop_keys(body: Mapping[str, Any], keys: Iterable[str]) -> Json:
-    """Return a body without the given keys."""
     dropped = frozenset(keys)
     return {key: value for key, value in body.items() if key not in dropped}
 

@@ -86,7 +86,6 @@ def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: 
     """Compare Grafana with the desired resources without writing.
 
     Args:
-        resources: the result of `build_resources`.
         overwrite: whether `apply` overwrites resources that were not applied from here.
 
     Raises:
@@ -102,7 +101,8 @@ def plan_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite: 
     ]
     _check_data_source(changes[0], overwrite=overwrite)
     ids, notes = {resource.id for resource in resources}, []
-    folders = {change.resource.key: change.resource.name for change in changes if _is_current_folder(change)}
+    stored = (change.resource for change in changes if change.current is not None)
+    folders = {resource.key: resource.name for resource in stored if isinstance(resource, Folder)}
     for resource in _in_folders(grafana, folders) if folders else ():
         if resource.id in ids:
             continue
@@ -130,7 +130,6 @@ def digest(resource: Resource, current: CurrentResource, token: str) -> str:
 def classify(
     resource: Resource, current: CurrentResource | None, record: Record, token: str, *, overwrite: bool = False
 ) -> GrafanaChange:
-    """Compare a resource with the current one."""
     recorded = record.get(resource.id)
     if current is None:
         return GrafanaChange(resource, None, "+", ", which someone deleted" if recorded else "")
@@ -179,10 +178,6 @@ def _check_data_source(change: GrafanaChange, *, overwrite: bool) -> None:
             f"The data source {name} in Grafana reads another ClickHouse ({'; '.join(moved)}): check whether another "
             "installation uses it. `barograph apply --overwrite-grafana` changes it."
         )
-
-
-def _is_current_folder(change: GrafanaChange) -> bool:
-    return isinstance(change.resource, Folder) and change.current is not None
 
 
 def _in_folders(grafana: Grafana, folders: Mapping[str, str]) -> Iterator[Resource]:

@@ -22,8 +22,6 @@ _READ_ONLY = frozenset({"id", "orgId", "typeLogoUrl", "secureJsonFields", "readO
 
 @dataclass(frozen=True, slots=True)
 class CurrentResource:
-    """A resource as Grafana stores it."""
-
     body: Json
     content: Json
     """The normalized body that comparisons use."""
@@ -93,7 +91,6 @@ class Resource(ABC):
         return CurrentResource(body, self.normalize(body), _editor(body), locked=is_locked(body))
 
     def read(self, grafana: Grafana) -> CurrentResource | None:
-        """Read the resource from Grafana; None if it is missing."""
         body = grafana.find(f"read {self.label}", self.path)
         return None if body is None else self.parse(body)
 
@@ -108,8 +105,6 @@ class Resource(ABC):
 
 
 class Folder(Resource):
-    """A folder of dashboards or of rules."""
-
     kind = "folder"
     collection = "/folders"
     actions = frozenset({"folders:create", "folders:write"})
@@ -138,7 +133,6 @@ class DataSource(Resource):
         return dict(self.desired.get("secureJsonData") or {})
 
     def with_record(self, record: Mapping[str, str]) -> DataSource:
-        """Return the data source that stores a record."""
         settings = {**self.desired["jsonData"], RECORD_KEY: dict(record)}
         return DataSource({**self.desired, "jsonData": settings})
 

@@ -39,15 +39,12 @@ class BundleError(CommandError):
 
 @dataclass(frozen=True, slots=True)
 class EvidenceBundle:
-    """The parts of a bundle."""
-
     parts: Mapping[str, bytes]
     """By the names of `PARTS`."""
     digest: str
     """SHA-256 of the manifest, which has those of the parts: 64 hexadecimal digits."""
 
     def json(self, name: str) -> Any:
-        """Return the content of a JSON part."""
         try:
             return json.loads(self.parts[name])
         except (ValueError, RecursionError) as error:

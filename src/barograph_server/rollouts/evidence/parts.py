@@ -38,8 +38,6 @@ _LONGEST_DAY_S = 25 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Scope:
-    """The range of the evidence."""
-
     offsets: TopicOffsets
     """Per topic and partition, the last offset that counts."""
     since_s: int
@@ -109,7 +107,8 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
         "until": evaluation.newest_end_s,
         "matured_until": evaluation.matured_s,
         "code": _code_version(),
-        "libraries": _library_versions() | {"clickhouse": server_version(client), "python": platform.python_version()},
+        "libraries": {name: importlib.metadata.version(name) for name in LIBRARIES}
+        | {"clickhouse": server_version(client), "python": platform.python_version()},
     }
     return {
         DECISION: encode_json(evaluation.record()),
@@ -120,7 +119,6 @@ def make_parts(client: Client, evaluation: CandidateEvaluation, ranges: OffsetRa
 
 
 def baselines_json(rows: Sequence[BaselineRow]) -> list[dict[str, str]]:
-    """Convert baselines to JSON values."""
     return [
         {"version": row.version, "baseline_id": row.baseline_id, "effective_from": row.effective_from.isoformat()}
         for row in rows
@@ -146,11 +144,6 @@ def _code_version() -> dict[str, str]:
             digest.update(f"{folder.name}/{path.relative_to(folder).as_posix()}\0".encode())
             digest.update(path.read_bytes())
     return {"release": importlib.metadata.version("barograph-server"), "sources_sha256": digest.hexdigest()}
-
-
-def _library_versions() -> dict[str, str]:
-    """Return the versions of the libraries that take part in the computation."""
-    return {name: importlib.metadata.version(name) for name in LIBRARIES}
 
 
 def _ranges_json(ranges: Mapping[EpochPartition, tuple[int, int]]) -> list[dict[str, int]]:

@@ -32,8 +32,6 @@ _MOST_READS = 5
 
 @dataclass(frozen=True, slots=True)
 class RecountedPairs:
-    """The sums of pairs as of offsets."""
-
     totals: PairTotals
     windows: int
     """Score windows that were counted again."""

@@ -80,8 +80,6 @@ class _Slice(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """The result of a verification."""
-
     bundle: EvidenceBundle
     evaluation: CandidateEvaluation | None
     """The decision, computed again; None if it cannot be."""
@@ -109,7 +107,6 @@ class Verification:
 
 
 def print_verification(terminal: Terminal, verification: Verification) -> None:
-    """Print the result of a verification."""
     terminal.line(f"digest {verification.bundle.digest}")
     if verification.recounted_windows:
         windows = plural(verification.recounted_windows, "score window")

@@ -36,8 +36,6 @@ LANGFUSE_REFERENCE = "@@@langfusePrompt:"
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """What an export holds."""
-
     drafts: tuple[Draft, ...]
     """Its prompts, by name and version."""
     labels: tuple[tuple[str, str, int], ...]

@@ -25,8 +25,6 @@ CLICKHOUSE_TIMEOUT_S = 10
 
 @dataclass(frozen=True, slots=True)
 class RegistryState:
-    """What is registered."""
-
     catalogue: PromptCatalogue
     warnings: tuple[str, ...]
 

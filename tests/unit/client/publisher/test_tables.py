@@ -271,8 +271,7 @@ def test_rejected_rows_leave_gaps_in_the_sequence_numbers(producer: RecordingPro
     publisher = Publisher(CONTRACT, "3", outbox)
     assert publisher.predictions(pa.table({"id": ["a", None, "c"]})) == 2
     assert publisher.predictions(pa.table({"id": ["d"]})) == 1
-    seqs = [batch.column("seq").to_pylist() for batch in batches(producer)]
-    assert seqs == [[0, 1], [3]]
+    assert [batch.column("seq").to_pylist() for batch in batches(producer)] == [[0, 1], [3]]
 
 
 KEY = b"a key of sixteen bytes"
@@ -311,8 +310,7 @@ def test_equal_values_of_two_fields_or_models_are_not_linkable() -> None:
     both = {"email": "ana@x", "payer": "ana@x"}
     first = Pii(contract, KEY).protect("features", both)
     second = Pii(Contract(model="n", fields=contract.fields), KEY).protect("features", both)
-    digests = {value.rpartition(":")[2] for value in (*first.values(), *second.values())}
-    assert len(digests) == 4
+    assert len({value.rpartition(":")[2] for value in (*first.values(), *second.values())}) == 4
     # The boundary between the two names is part of what is hashed.
     assert FieldHash(KEY, "ab", "c")("x") != FieldHash(KEY, "a", "bc")("x")
 

@@ -165,8 +165,7 @@ def test_calls_that_workers_can_end_do_not_hang(ends_calls: bool, state: str) ->
         model.submit()
         model.begin()
     model.now_s += TIMEOUT_S
-    ended = model.tracker.expire()
-    assert ended == (model.requests if ends_calls else [])
+    assert model.tracker.expire() == (model.requests if ends_calls else [])
     assert model.tracker.state == state
     for result in (ANSWER, RAISED):
         model.finish(result)

@@ -675,8 +675,7 @@ def test_a_process_that_leaks_memory_is_replaced(make_shadow: MakeShadow, caplog
     scripted.shadow.close(60)
     events = scripted.events()
     assert scripted.errors() == dict.fromkeys(ids, None)
-    leaked = [events[id]["metrics"]["leaked_mb"] for id in ids]
-    assert leaked == [200, 400, 200, 400, 200]
+    assert [events[id]["metrics"]["leaked_mb"] for id in ids] == [200, 400, 200, 400, 200]
     assert [record.getMessage() for record in caplog.records] == [
         "a process of a shadow uses more than max_rss_mb=400 and is replaced"
     ] * 2

@@ -287,8 +287,7 @@ def test_fields_that_explain_the_outputs_are_critical(
     result = infer(train, model="m", version="1", **roles)
     assert [field.name for field in result.contract.fields if field.critical] == critical
     assert [each.field for each in result.decisions if "; critical: explains" in each.reason] == critical
-    text = result.write_contract(tmp_path).contract.read_text()
-    assert reason in text.splitlines()[2]
+    assert reason in result.write_contract(tmp_path).contract.read_text().splitlines()[2]
     assert not infer(train, model="m", version="1", critical=["c"], **roles).critical_reasons
 
 

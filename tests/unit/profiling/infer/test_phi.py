@@ -75,8 +75,7 @@ def learned(windows: TrainingWindows, summary: FieldSummary) -> dict[str, Phi]:
 
 
 def test_phi_equals_an_independent_computation() -> None:
-    rng = np.random.default_rng(SEED)
-    at_ms, values = weather(rng, days=50, per_day=300)
+    at_ms, values = weather(np.random.default_rng(SEED), days=50, per_day=300)
     table = pa.table({"x": pa.array(values, from_pandas=True)})
     expected = reference_field("x", table, at_ms // 1000)
     result = learned(windows_of(at_ms), summary(values))
@@ -215,11 +214,8 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
         # The rare category is in `other`, and the last bin is null.
         assert colour.hours_of_week[name] == (*(int((names[in_hour] == c).sum()) for c in bins), 0)
     assert sum(map(sum, x.hours_of_week.values())) == rows - int(untimed.sum())
-    assert load_baseline(_written(result, tmp_path), "b") == baseline
-
-
-def _written(result: InferResult, folder: Path) -> bytes:
-    return result.write_contract(folder / "out").baseline.read_bytes()
+    written = result.write_contract(tmp_path / "out").baseline
+    assert load_baseline(written.read_bytes(), "b") == baseline
 
 
 @pytest.mark.parametrize("pane_s", [60, HOUR_S_SEASON])
@@ -241,8 +237,7 @@ def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
 
     If windows were included in the hours they are compared with, φ would be (4 − 1)/(4 + 1) of that.
     """
-    table = traffic(weeks=4, per_hour=300, repeats=0.5)
-    baseline = learned_of_season(table, tmp_path).baseline
+    baseline = learned_of_season(traffic(weeks=4, per_hour=300, repeats=0.5), tmp_path).baseline
     learned_phi = baseline.fields[0].slices[ALL].phi["1h"]
     phi, nu = learned_phi.value, learned_phi.nu or np.inf
     later = traffic(weeks=4, per_hour=300, repeats=0.5, seed=9)

@@ -225,8 +225,7 @@ def test_means_exclude_absent_classes_and_include_classes_never_predicted() -> N
     """Like scikit-learn, which counts an undefined precision as 0 with a warning."""
     true = np.repeat([0, 1, 2], [50, 40, 30])
     predicted = np.where(true == 2, 1, true)
-    counts = class_confusion(true, predicted, KINDS)
-    result = class_metrics(counts, None, score_edges(0.5))
+    result = class_metrics(class_confusion(true, predicted, KINDS), None, score_edges(0.5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for name, score in (

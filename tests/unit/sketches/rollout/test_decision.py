@@ -59,8 +59,7 @@ def test_days_left_count_from_the_first_day_and_follow_the_half_width() -> None:
     rare = CriterionDays(Criterion("accuracy", 0.005), np.array([1.0]), np.array([500.0]))
     for days in (rare, CriterionDays(rare.criterion, np.zeros(0), np.zeros(0))):
         decision = decide([days])
-        assert decision.outcome == Outcome.insufficient
-        assert decision.criteria[0].least_days == 59
+        assert (decision.outcome, decision.criteria[0].least_days) == (Outcome.insufficient, 59)
         assert decision.days_left == 59 - len(days.differences)
     decision = decide([CriterionDays(ACCURACY, noisy(40, 0.0, sd=60.0).differences, np.full(40, 1_000.0))])
     assert decision.outcome == Outcome.insufficient
@@ -400,8 +399,7 @@ def test_golden_bounds() -> None:
 
 
 def test_bounds_are_reached_by_the_worst_and_the_best_answers() -> None:
-    rng = np.random.default_rng(1)
-    primary, candidate = rng.integers(0, 2, (2, 40))
+    primary, candidate = np.random.default_rng(1).integers(0, 2, (2, 40))
     no_candidate, no_primary, neither = slice(0, 10), slice(10, 17), slice(17, 20)
     missing = MissingPairs(10, primary[no_candidate].sum(), 7, candidate[no_primary].sum(), 3)
     bounds = bounded_sums((candidate - primary)[20:].sum(), 20, missing)

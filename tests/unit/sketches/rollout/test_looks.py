@@ -286,8 +286,7 @@ def test_the_verdict_names_the_next_look() -> None:
     assert (verdict.days, verdict.look_days, verdict.next_look) == (60, 56, 84)
     assert not verdict.is_met
     # 0.0005 of 0.1 needs more than 140 days.
-    assert verdict.least_days == 598
-    assert verdict.days_left == math.inf
+    assert (verdict.least_days, verdict.days_left) == (598, math.inf)
     (verdict,) = decide([decided(20, 0.0, margin=0.02, least=30)[1]]).criteria
     assert (verdict.least_days, verdict.days_left) == (56, 36)
     assert (verdict.low, verdict.high) == (-math.inf, math.inf)

@@ -228,8 +228,7 @@ def test_work_within_one_message_is_no_standstill_for_some_time(
         bench.heartbeat.beat()
         if at_s <= work_until_s and at_s % every_s == 0:
             bench.heartbeat.record_work()
-        status = bench.check(at_s)
-        assert status == "working" or ends_after_s < math.inf
+        assert bench.check(at_s) == "working" or ends_after_s < math.inf
         assert bool(bench.ended) == (at_s > ends_after_s)
     if work_until_s == 600:
         assert "has not advanced" in bench.watchdog.health().reason

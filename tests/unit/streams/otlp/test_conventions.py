@@ -69,46 +69,18 @@ def test_streams_of_logfire_and_pydantic_ai_have_their_times() -> None:
 CLAUDE = {"gen_ai.operation.name": "chat", "gen_ai.provider.name": "anthropic", "gen_ai.request.model": "claude-x"}
 CACHED = {"gen_ai.usage.cache_read.input_tokens": 900, "gen_ai.usage.cache_creation.input_tokens": 200}
 EXCLUSIVE = CLAUDE | CACHED | {"gen_ai.usage.input_tokens": 100, "gen_ai.usage.output_tokens": 50}
-MLFLOW = {"mlflow.spanType": '"CHAT_MODEL"', "mlflow.llm.model": '"gpt-4o"'}
-MLFLOW_USAGE = '{"input_tokens": 1000, "output_tokens": 50, "cache_read_input_tokens": 800}'
-MLFLOW_CLAUDE = (
-    '{"input_tokens": 100, "output_tokens": 50, "cache_read_input_tokens": 900, "cache_creation_input_tokens": 200}'
-)
 
 
-@pytest.mark.parametrize(
-    ("scope", "attributes", "expected"),
-    [
-        ("openlit.instrumentation.anthropic", EXCLUSIVE, ANTHROPIC),
-        ("opentelemetry.instrumentation.bedrock", EXCLUSIVE | {"gen_ai.provider.name": "aws.bedrock"}, ANTHROPIC),
-        ("opentelemetry.instrumentation.anthropic", EXCLUSIVE | {"gen_ai.usage.input_tokens": 1200}, ANTHROPIC),
-        ("mlflow.tracing.provider", MLFLOW | {"mlflow.chat.tokenUsage": MLFLOW_USAGE}, OPENAI),
-        (
-            "mlflow.tracing.provider",
-            {
-                "mlflow.spanType": '"CHAT_MODEL"',
-                "mlflow.llm.model": '"claude-x"',
-                "mlflow.message.format": '"anthropic"',
-                "mlflow.chat.tokenUsage": MLFLOW_CLAUDE,
-            },
-            ANTHROPIC,
-        ),
-        (
-            "langfuse-sdk",
-            {
-                "langfuse.observation.type": "generation",
-                "langfuse.observation.model.name": "gpt-4o",
-                "langfuse.observation.usage_details": '{"input": 200, "input_cache_read": 800, "output": 30,'
-                ' "output_reasoning": 20}',
-            },
-            OPENAI,
-        ),
-    ],
-)
-def test_what_the_input_tokens_contain_by_convention(scope: str, attributes: dict[str, Any], expected: float) -> None:
-    """Hand-made after the source of the instrumentations."""
-    (event,) = predictions([export_of(span(attributes=attributes), scope=scope)])
-    assert cost_of(event) == pytest.approx(expected)
+def test_langfuses_own_names_have_the_parts_beside_the_whole() -> None:
+    """Hand-made after Langfuse's source."""
+    usage = '{"input": 200, "input_cache_read": 800, "output": 30, "output_reasoning": 20}'
+    attributes = {
+        "langfuse.observation.type": "generation",
+        "langfuse.observation.model.name": "gpt-4o",
+        "langfuse.observation.usage_details": usage,
+    }
+    (event,) = predictions([export_of(span(attributes=attributes), scope="langfuse-sdk")])
+    assert cost_of(event) == pytest.approx(OPENAI)
 
 
 def test_an_impossible_combination_is_counted_and_has_no_cost() -> None:
@@ -162,9 +134,9 @@ def test_operations_are_understood_or_counted_by_name() -> None:
         assert outcome(CALL | {"gen_ai.operation.name": name})[0] is SpanOutcome.COUNTED
     for name in ("invoke_agent", "execute_tool"):
         assert outcome(CALL | {"gen_ai.operation.name": name}) == (SpanOutcome.STEP, {})
-    assert outcome(CALL | {"gen_ai.operation.name": "embeddings"}) == (SpanOutcome.NO_CALL, {})
+    assert outcome(CALL | {"gen_ai.operation.name": "embeddings"}) == (SpanOutcome.UNASSIGNED, {})
     unknown = SpanOutcome.UNKNOWN_OPERATION
-    assert outcome(CALL | {"gen_ai.operation.name": "image"}) == (unknown, {"image": 1})
+    assert outcome(CALL | {"gen_ai.operation.name": "video"}) == (unknown, {"video": 1})
     assert outcome({"gen_ai.request.model": "m"}) == (unknown, {"none": 1})
     assert outcome({"langfuse.observation.type": "new", "gen_ai.usage.input_tokens": 1}) == (unknown, {"new": 1})
     assert outcome({"gen_ai.operation.name": "new"}) == (SpanOutcome.NO_CALL, {})
@@ -175,11 +147,11 @@ def test_operations_are_understood_or_counted_by_name() -> None:
 def test_operations_that_are_not_understood_are_in_metrics_and_log(capsys: pytest.CaptureFixture[str]) -> None:
     ingest, report = make_ingest(), Report("otlp", "o-1")
     findings = IngestReport(ingest, report)
-    image = CALL | {"gen_ai.operation.name": "image"}
-    predictions([export_of(*(span(f"{i:02}", attributes=image) for i in range(1, 4)))], ingest=ingest)
+    video = CALL | {"gen_ai.operation.name": "video"}
+    predictions([export_of(*(span(f"{i:02}", attributes=video) for i in range(1, 4)))], ingest=ingest)
     findings.update()
     assert report.values(metrics.SPANS) == {("unknown-operation",): 3}
-    assert capsys.readouterr().out.count("image") == 1
+    assert capsys.readouterr().out.count("video") == 1
 
 
 @pytest.mark.parametrize(("version", "expected"), [("response", "gpt-4o-1"), ("request", "gpt-4o")])
@@ -200,6 +172,18 @@ def test_an_error_has_the_version_that_its_route_last_answered_with(version: Any
 
 TOOL, AGENT = {"gen_ai.operation.name": "execute_tool"}, {"gen_ai.operation.name": "invoke_agent"}
 ANSWER = CALL | {"gen_ai.usage.output_tokens": 9}
+EMBEDDINGS = CALL | {"gen_ai.operation.name": "embeddings"}
+
+
+def test_an_error_without_a_model_has_the_version_that_its_application_last_answered_with() -> None:
+    error = {"openinference.span.kind": "LLM"}
+    answer = error | {"llm.model_name": "gpt-4o-1"}
+    spans = [
+        span("01", attributes=error, status={"code": 2}),
+        span("02", attributes=answer, start_ms=1),
+        span("03", attributes=error, start_ms=2, status={"code": 2}),
+    ]
+    assert [event["version"] for event in predictions([export_of(*spans)])] == ["unknown", "gpt-4o-1", "gpt-4o-1"]
 
 
 def one(scope: str, *members: Any, **more: Any) -> dict[str, Any]:
@@ -269,6 +253,31 @@ TRACES: dict[str, tuple[int, list[dict[str, Any]]]] = {
             one("b", "03", "02", start_ms=10, attributes=CALL | {"gen_ai.request.model": "openai/m"}),
             one("x", "04", "01", attributes={"http.url": "x"}),
         ],
+    ),
+    "parallel agents that have not ended, whose calls have the same number of output tokens": (
+        2,
+        [
+            one("a", "02", "98", duration_ms=300, attributes=ANSWER),
+            one("b", "03", "99", start_ms=10, attributes=ANSWER | {"gen_ai.usage.input_tokens": 8}),
+        ],
+    ),
+    "two instrumentations in traces of their own": (
+        1,
+        [
+            one("a", "01", "99", attributes=ANSWER),
+            one("b", "02", trace_id="0b", start_ms=1, attributes=ANSWER, duration_ms=90),
+        ],
+    ),
+    "two calls in traces of their own that begin one after the other": (
+        2,
+        [
+            one("a", "01", attributes=ANSWER, duration_ms=900),
+            one("b", "02", trace_id="0b", start_ms=200, attributes=ANSWER),
+        ],
+    ),
+    "a call for embeddings in a call": (
+        1,
+        [one("a", "01", duration_ms=300), one("b", "02", "01", start_ms=10, attributes=EMBEDDINGS)],
     ),
     "client and server under an open span, the chain between them lost": (
         1,
