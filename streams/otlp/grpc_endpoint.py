@@ -108,7 +108,8 @@ class GrpcEndpoint:
                 result = await self._read(call)
             return await self._answer(call, result)
         except ExportError as error:
-            await asyncio.to_thread(self._receiver.count_rejected_request, error)
+            # Not awaited: gRPC has canceled a call whose message is too large.
+            self._loop.run_in_executor(None, self._receiver.count_rejected_request, error)
             is_large = error.reason is RequestReason.TOO_LARGE
             await call.abort(_Code.RESOURCE_EXHAUSTED if is_large else _Code.INVALID_ARGUMENT, str(error))
         except QueueFull:

@@ -300,9 +300,8 @@ def test_grpc_accepts_what_http_accepts_and_its_statuses_say_what_to_send_again(
     ):
         status, answer = export(body, **options)
         assert (status, text in answer) == (expected, True), answer
-    grpc_served.receiver.tick()
-    logged = {reason.value: n for reason, n in grpc_served.receiver._findings._requests.items()}
-    assert logged == {"not-protobuf": 1, "too-many-spans": 1, "too-large": 2}
+    counts = grpc_served.receiver._findings._requests
+    wait_for(lambda: counts == {"not-protobuf": 1, "too-many-spans": 1, "too-large": 2}, "all counts")
     grpc_served.script.can_flush = False
     assert export(as_protobuf(request(1, 3))) == (
         "UNAVAILABLE",
@@ -511,6 +510,8 @@ def test_text_becomes_its_length(decode: Decode) -> None:
         ),
         ({"gen_ai.system_instructions": "abc", "gen_ai.input.messages": ""}, {"input_chars": 0}),
         ({"gen_ai.input.messages": 7}, {}),
+        ({"gen_ai.prompt.0.content": '[{"type": "text", "text": "abc"}]'}, {"input_chars": 3}),
+        ({"gen_ai.prompt.0.content": '[{"name": "abc"}]'}, {"input_chars": 17}),
     ):
         request = decode(export_of(span(attributes=attributes)))
         assert (request.spans[0].attributes, request.spans[0].chars) == ({}, chars)
