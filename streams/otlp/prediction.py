@@ -14,7 +14,10 @@ from barograph_server.streams.otlp.span import NS_PER_MS
 from barograph_server.streams.otlp.values import is_name
 from barograph_server.warehouse.scoring.arms import REFUSALS
 
-CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version", *IDENTITIES)
+CONTEXT_NAMES = (
+    *("provider", "operation", "request_model", "prompt_name", "prompt_version", "tool", "agent"),
+    *IDENTITIES,
+)
 """Meanings that become members of `context` under the same name."""
 
 
@@ -34,7 +37,8 @@ class PredictionMapper:
 
     def model(self, call: ModelCall) -> str | None:
         """Return the model's name in Barograph; None if the resource does not name the application."""
-        return self.model_of(call.scope.resource)
+        name = self.model_of(call.scope.resource)
+        return name and name + call.suffix
 
     def model_of(self, resource: Mapping[str, str]) -> str | None:
         """Return the name of a resource's model in Barograph; None if the resource does not name the application."""

@@ -58,6 +58,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 ContractPrivacy(registry).protect,
             ),
             text=ContractText(registry),
+            has_contract=lambda model: model in registry().contracts,
         )
         topics = otlp.encodings()
         if topics:
