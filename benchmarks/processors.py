@@ -71,7 +71,8 @@ def run_processor(parameters: JsonObject) -> JsonObject:
         from barograph_server.streams.otlp.run import run_otlp
         from barograph_server.streams.otlp.settings import OtlpSettings
 
-        return {"status": run_otlp(settings, OtlpSettings(port=parameters["otlp_port"], wait_s=parameters["wait_s"]))}
+        otlp = OtlpSettings(port=parameters["otlp_port"], grpc_port=0, wait_s=parameters["wait_s"])
+        return {"status": run_otlp(settings, otlp)}
     work = {"sketcher": run.run_sketcher, "monitor": run.run_monitor, "recorder": run.run_recorder}[kind]
     return {"status": int(work(settings))}
 

@@ -147,11 +147,14 @@ def stat_panel(
     return _linked(_plain_text(panel, query), entry)
 
 
-def table_panel(entry: PanelEntry, query: PanelQuery, *, widths: Mapping[str, int] | None = None) -> table.Panel:
+def table_panel(
+    entry: PanelEntry, query: PanelQuery, *, widths: Mapping[str, int] | None = None, addresses: str = ""
+) -> table.Panel:
     """A table panel. Words for levels and states are coloured in every column.
 
     Args:
         widths: of columns, in pixels; the others share what is left.
+        addresses: a column of addresses, to which its cells link.
     """
     panel = (
         _with_queries(table.Panel(), entry, (query,))
@@ -174,6 +177,9 @@ def table_panel(entry: PanelEntry, query: PanelQuery, *, widths: Mapping[str, in
     _units(panel, entry)
     for name, width in (widths or {}).items():
         panel.override_by_name(name, [models.DynamicConfigValue("custom.width", width)])
+    if addresses:
+        link = {"title": "Open the trace", "url": "${__value.raw}", "targetBlank": True}
+        panel.override_by_name(addresses, [models.DynamicConfigValue("links", [link])])
     return _linked(_plain_text(panel, query), entry)
 
 

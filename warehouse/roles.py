@@ -103,7 +103,7 @@ _NAMED_BY_GRAFANA = (
         "readers",
         "shadow_pairs",
     ),
-    *("cost_settings", "model_costs", "serving_facts", "user_costs"),
+    *("cost_settings", "model_costs", "serving_facts", "traced_calls", "user_costs"),
     *("evaluation_counts", "evaluation_rates", *_EVALUATIONS),
     *("shadow_verdicts", "topic_counts", "unmatched_labels", "unseen_categories", "volume"),
 )

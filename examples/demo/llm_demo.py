@@ -73,6 +73,7 @@ class LlmDemo(Demo):
         port = choose_port()
         variables = {
             variable_of("otlp.port"): str(port),
+            variable_of("otlp.grpc_port"): "0",
             variable_of("otlp.wait_s"): "1",
             variable_of("scrape.targets"): json.dumps([{"model": MODEL, "url": f"{model.root_url}/metrics"}]),
             variable_of("scrape.interval_s"): "5",

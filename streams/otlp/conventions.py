@@ -13,8 +13,9 @@ import yaml
 Form = Literal["name", "title", "model", "names", "flag", "count", "number", "time", "evidence"]
 """How a value is read: a short text without spaces, a short text, a model's name, several short texts, true or false, a
 whole number of things, a number, a time, or a text that only `trust` reads."""
-ContentForm = Literal["messages", "text", "role", "dropped"]
-"""Of content: messages with roles, a text, the role of the text with the same number, or what nothing is read of."""
+ContentForm = Literal["messages", "text", "role", "unread", "dropped"]
+"""Of content: messages with roles, a text, the role of the text with the same number, messages of which only the length
+is read, or what nothing is read of."""
 Unit = Literal["", "token", "USD", "s"]
 Reliability = Literal["reported", "estimated on streams"]
 Kind = Literal["generations", "embeddings", "images", "audio"]
@@ -56,6 +57,15 @@ class EventName(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     name: str
     convention: str
+
+
+class ContentEvent(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """An event of a span that holds text, and its attributes that do."""
+
+    name: str
+    convention: str
+    content: str
+    attributes: tuple[ContentName, ...]
 
 
 class ModelCallRule(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -106,6 +116,7 @@ class ScopeTrust(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 class _File(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     attributes: dict[str, Meaning]
     content: dict[str, tuple[ContentName, ...]]
+    content_events: tuple[ContentEvent, ...]
     ignored: tuple[str, ...]
     watched_prefixes: tuple[str, ...]
     first_token_events: tuple[EventName, ...]
@@ -192,6 +203,12 @@ class Conventions:
         for kind, names in table.content.items():
             for each in names:
                 self._known[each.name] = Attribute(Use.LENGTH, (), kind, each.form)
+        self.content_events: dict[str, dict[str, Attribute]] = {}
+        """Event → its attributes that hold text."""
+        for event in table.content_events:
+            for each in event.attributes:
+                attribute = Attribute(Use.LENGTH, (), event.content, each.form)
+                self.content_events.setdefault(event.name, {})[each.name] = attribute
         self.attribute: Callable[[str], Attribute | None] = _AttributeCache(self._search).__getitem__
         """Returns what an attribute name means; None for an ordinary attribute of another convention."""
 

@@ -6,7 +6,8 @@ from typing import Any
 
 import msgspec
 
-from barograph_server.streams.otlp.conventions import ContentForm, Conventions, Use
+from barograph_server.streams.otlp.conventions import Attribute, ContentForm, Conventions, Use
+from barograph_server.streams.otlp.media import mark_of, replace_media
 from barograph_server.streams.otlp.rejection import MAX_ATTRIBUTES, SpanReason
 from barograph_server.streams.otlp.settings import SERVICE_NAME, OtlpSettings
 from barograph_server.streams.otlp.span import (
@@ -41,7 +42,7 @@ class ExportDecoder(ABC):
             reads_text: returns whether text of a resource's spans is read, by the attributes of the resource.
         """
         self._lookup = conventions.attribute
-        self._first_token_events = conventions.first_token_events
+        self._first_token_events, self._content_events = conventions.first_token_events, conventions.content_events
         self._resource_names, self._reads_text = RESOURCE_NAMES | {otlp.model_attribute}, reads_text
 
     @abstractmethod
@@ -117,25 +118,27 @@ class ExportDecoder(ABC):
             if use is _VALUE:
                 attributes[name] = value_of(pair.value)
             elif use is _LENGTH:
-                tree = self._tree(pair.value)
-                if known.content_form == "messages":
-                    tree = parse_messages(tree)
-                n_chars = count_chars(known.content_form, tree)
-                if reader is not None:
-                    reader.add(name, known, tree)
-                if n_chars is not None:
-                    chars[known.content] = chars.get(known.content, 0) + n_chars
+                add_content(name, known, self._tree(pair.value), chars, reader)
             elif use is _UNKNOWN:
                 request.count_unknown(name)
         first_token_ns, exception = 0, ""
+        event_chars: dict[str, int] = {}
         for event in events:
-            if event.name in self._first_token_events:
+            content = self._content_events.get(event.name)
+            if content is not None:
+                for pair in event.attributes:
+                    known = content.get(pair.key)
+                    # Attributes that repeat a text come first.
+                    if known is not None and known.content not in chars:
+                        add_content(pair.key, known, self._tree(pair.value), event_chars, reader)
+            elif event.name in self._first_token_events:
                 at_ns = self._event_ns(event)
                 first_token_ns = min(first_token_ns or at_ns, at_ns)
             elif event.name == EXCEPTION_EVENT:
                 for pair in event.attributes:
                     if pair.key == EXCEPTION_TYPE:
                         exception = self._text(pair.value) or ""
+        chars.update(event_chars)
         request.spans.append(
             Span(
                 scope,
@@ -156,6 +159,28 @@ class ExportDecoder(ABC):
 
 
 _TEXT_MEMBERS = ("content", "text")
+_PART_MEMBERS = frozenset(("type", "text"))
+
+
+def _is_part(value: Any) -> bool:
+    return isinstance(value, dict) and (not _PART_MEMBERS.isdisjoint(value) or mark_of(value) is not None)
+
+
+def add_content(name: str, known: Attribute, tree: Any, chars: dict[str, int], reader: TextReader | None) -> None:
+    """Add a content attribute of a span or an event to its lengths, and to its texts."""
+    form = known.content_form
+    if form in ("messages", "unread"):
+        tree = parse_messages(tree)
+    elif form == "text" and isinstance(tree, str) and tree.startswith("["):
+        parts = parse_messages(tree)
+        # OpenLLMetry writes the parts of a message as JSON.
+        if isinstance(parts, list) and all(map(_is_part, parts)):
+            tree = parts
+    n_chars = count_chars(form, tree)
+    if reader is not None:
+        reader.add(name, known, tree)
+    if n_chars is not None:
+        chars[known.content] = chars.get(known.content, 0) + n_chars
 
 
 def parse_messages(value: Any) -> Any:
@@ -169,7 +194,7 @@ def parse_messages(value: Any) -> Any:
 
 
 def count_chars(form: ContentForm, value: Any) -> int | None:
-    """Count the characters of a content attribute; None if it does not count.
+    """Count the characters of a content attribute, without encoded media; None if it does not count.
 
     Args:
         form: of the attribute. Of `messages` only the texts count, not roles, types and JSON's own characters.
@@ -177,11 +202,13 @@ def count_chars(form: ContentForm, value: Any) -> int | None:
     """
     if form in ("dropped", "role"):
         return None
-    if form == "text":
-        return len(value) if isinstance(value, str) else None
     if isinstance(value, str):
-        return len(value)
+        return _length(value)
     return _count_texts(value) if isinstance(value, list | dict) else None
+
+
+def _length(text: str) -> int:
+    return len(replace_media(text, with_marks=False))
 
 
 def _count_texts(tree: Any) -> int:
@@ -189,15 +216,17 @@ def _count_texts(tree: Any) -> int:
     while pending:
         node = pending.pop()
         if isinstance(node, dict):
+            if mark_of(node) is not None:
+                continue
             for name, value in node.items():
                 if isinstance(value, list | dict):
                     pending.append(value)
                 elif name in _TEXT_MEMBERS and isinstance(value, str):
-                    total += len(value)
+                    total += _length(value)
         else:
             for value in node:
                 if isinstance(value, list | dict):
                     pending.append(value)
                 elif isinstance(value, str):
-                    total += len(value)
+                    total += _length(value)
     return total

@@ -47,7 +47,8 @@ LARGE_BYTES = 1 << 20
 """Unpacked bodies of this size may take hundreds of megabytes while they are decoded."""
 _TRIM = getattr(ctypes.CDLL(None), "malloc_trim", None)
 """Of glibc; other libraries have no such function."""
-_POLL_S = 0.02
+POLL_S = 0.02
+QUEUE_IS_FULL = "Kafka accepts fewer predictions than arrive, and the queue is full"
 _PROTOBUF, _JSON = "application/x-protobuf", "application/json"
 _ENCODINGS: dict[str, Encoding] = {_PROTOBUF: "protobuf", _JSON: "json"}
 _INVALID, _NOT_FOUND, _EXHAUSTED, _UNIMPLEMENTED, _UNAVAILABLE = 3, 5, 8, 12, 14
@@ -69,8 +70,8 @@ class OtlpEndpoint(HttpServer):
         self._turn = asyncio.Lock()
         """Held while a body is unpacked and read: unpacked bodies are in memory one at a time."""
         self._has_read_large = False
-        self._reader = ThreadPoolExecutor(1, "otlp-reader")
-        """One thread: the allocator keeps memory for each thread that took it."""
+        self.reader = ThreadPoolExecutor(1, "otlp-reader")
+        """Runs `read`. One thread: the allocator keeps memory for each thread that took it."""
         self.buffered_bytes = 0
         """Bytes of bodies that are in memory."""
         app = Starlette(
@@ -97,7 +98,7 @@ class OtlpEndpoint(HttpServer):
     def stop(self, timeout_s: float = 3.0) -> None:
         """Finish running requests, then stop."""
         super().stop(timeout_s)
-        self._reader.shutdown(wait=False)
+        self.reader.shutdown(wait=False)
 
     async def _traces(self, request: Request) -> Response:
         if "origin" in request.headers:
@@ -123,7 +124,7 @@ class OtlpEndpoint(HttpServer):
                     raise ClientDisconnect
                 # Embedding texts can take seconds, in which the bodies of others must arrive.
                 loop = asyncio.get_running_loop()
-                result = await loop.run_in_executor(self._reader, self._read, body, compression == "gzip", encoding)
+                result = await loop.run_in_executor(self.reader, self.read, body.data, compression == "gzip", encoding)
         except ExportError as error:
             await asyncio.to_thread(self._receiver.count_rejected_request, error)
             return _error(request, 413 if error.reason is RequestReason.TOO_LARGE else 400, str(error))
@@ -137,8 +138,14 @@ class OtlpEndpoint(HttpServer):
             body.release()
         return await self._answer(request, encoding, result)
 
-    def _read(self, body: _Body, is_packed: bool, encoding: Encoding) -> ExportResult:
-        data = unpack(body.data) if is_packed else bytes(body.data)
+    def read(self, data: bytes | bytearray, is_packed: bool, encoding: Encoding) -> ExportResult:
+        """Accept a body, also one of gRPC; called on the thread of `reader`.
+
+        Raises:
+            ExportError: it cannot be read.
+            QueueFull: it was not read.
+        """
+        data = unpack(data) if is_packed else bytes(data)
         self._has_read_large = self._has_read_large or len(data) > LARGE_BYTES
         try:
             return self._receiver.receive(data, encoding)
@@ -161,7 +168,7 @@ class OtlpEndpoint(HttpServer):
                 return _later(request, 503, f"Kafka has not stored the predictions within {self._limit_s:g} s")
             if await request.is_disconnected():
                 return Response(status_code=400)
-            await asyncio.sleep(_POLL_S)
+            await asyncio.sleep(POLL_S)
         return _accepted(encoding, result)
 
 
@@ -235,13 +242,18 @@ def _content_type(request: Request) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
+def encode_result(result: ExportResult) -> bytes:
+    """Encode an `ExportTraceServiceResponse`."""
+    message = ExportTraceServiceResponse()
+    if result.rejected:
+        message.partial_success.rejected_spans = result.rejected
+        message.partial_success.error_message = result.message
+    return bytes(message.SerializeToString())
+
+
 def _accepted(encoding: Encoding, result: ExportResult) -> Response:
     if encoding == "protobuf":
-        message = ExportTraceServiceResponse()
-        if result.rejected:
-            message.partial_success.rejected_spans = result.rejected
-            message.partial_success.error_message = result.message
-        return Response(message.SerializeToString(), media_type=_PROTOBUF)
+        return Response(encode_result(result), media_type=_PROTOBUF)
     body: dict[str, Any] = {}
     if result.rejected:
         body["partialSuccess"] = {"rejectedSpans": str(result.rejected), "errorMessage": result.message}
@@ -249,7 +261,7 @@ def _accepted(encoding: Encoding, result: ExportResult) -> Response:
 
 
 def _refused(request: Request) -> Response:
-    return _later(request, 429, "Kafka accepts fewer predictions than arrive, and the queue is full")
+    return _later(request, 429, QUEUE_IS_FULL)
 
 
 def _later(request: Request, status: int, reason: str) -> Response:

@@ -11,13 +11,13 @@ from barograph.values import encode_event
 from barograph_server.streams.events.event_time import FUTURE_MS, RETENTION_MS
 from barograph_server.streams.otlp.conventions import Conventions
 from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
-from barograph_server.streams.otlp.model_call import CallReader, ModelCall, count_name
+from barograph_server.streams.otlp.model_call import STEP_SUFFIXES, CallReader, ModelCall, count_name
 from barograph_server.streams.otlp.nesting import Candidate, NestedCalls
 from barograph_server.streams.otlp.prediction import PredictionMapper
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder
 from barograph_server.streams.otlp.rejection import RequestReason, SpanOutcome, SpanReason, ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
-from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest
+from barograph_server.streams.otlp.span import MAX_UNKNOWN_NAMES, NS_PER_MS, OTHER, DecodedRequest, Span
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.warehouse.operations import metrics
 
@@ -40,7 +40,8 @@ class AddedRequest(NamedTuple):
     rejected: Counter[SpanReason]
     """Rejected spans by reason."""
     calls: list[tuple[bytes, bytes]]
-    """Trace and span of the request's model calls, those that were received before included."""
+    """Trace and span of the request's model calls, and of tools and agents that are published, those that were received
+    before included."""
 
 
 class Ingest:
@@ -57,6 +58,7 @@ class Ingest:
         retention_ms: int = RETENTION_MS,
         steps: Sequence[Callable[[Any], tuple[str, ValueReason] | None]] = (),
         text: CallText | None = None,
+        has_contract: Callable[[str], bool] = lambda model: False,
     ) -> None:
         """Assemble the steps.
 
@@ -68,6 +70,7 @@ class Ingest:
             steps: change each prediction (`QuickPrediction`) as the model's contract says, in this order, and return
                 what is not observed and why, or None; the last one removes personal data.
             text: computes features of text; None if all text is dropped.
+            has_contract: whether a model has a contract; calls of tools and agents without one are not published.
         """
         self.json = JsonExportDecoder(conventions, otlp, self._reads_text)
         self.protobuf = ProtobufExportDecoder(conventions, otlp, self._reads_text)
@@ -76,6 +79,7 @@ class Ingest:
         self._producer, self._seq = producer, seq
         self.nested = nested or NestedCalls(otlp)
         self._retention_ms, self._steps, self._text = retention_ms, steps, text
+        self._has_contract = has_contract
         self.rejected: Counter[SpanReason] = Counter()
         """Rejected spans."""
         self.unknown: Counter[str] = Counter()
@@ -93,6 +97,7 @@ class Ingest:
         """Add a request."""
         rejected = Counter(request.rejected)
         candidates: list[Candidate] = []
+        tools_and_agents: dict[tuple[bytes, bytes], ModelCall] = {}
         for span in request.spans:
             read = self._reader.read(span)
             if isinstance(read, ModelCall):
@@ -100,6 +105,13 @@ class Ingest:
             if isinstance(read, SpanReason):
                 rejected[read] += 1
             elif isinstance(read, SpanOutcome):
+                if read is SpanOutcome.STEP and self._publishes_steps(span):
+                    step: ModelCall | SpanReason | SpanOutcome = self._reader.read_step(span)
+                    step = self._check(step, received_ms) if isinstance(step, ModelCall) else step
+                    if isinstance(step, SpanReason):
+                        rejected[step] += 1
+                    elif isinstance(step, ModelCall) and self._has_contract(self._mapper.model(step) or ""):
+                        tools_and_agents.setdefault((span.trace_id, span.span_id), step)
                 candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, None, read))
             else:
                 candidates.append(Candidate(span.trace_id, span.span_id, span.parent_id, read))
@@ -107,7 +119,9 @@ class Ingest:
         self._count_unknown(request.unknown)
         self._observe_text(candidates)
         calls = [(each.trace_id, each.span_id) for each in candidates if each.call is not None]
-        return AddedRequest(self._encode(self.nested.add(candidates)), rejected, calls)
+        new = [step for ids, step in tools_and_agents.items() if not self.nested.is_known(*ids)]
+        events = self._encode(new) + self._encode(self.nested.add(candidates))
+        return AddedRequest(events, rejected, [*calls, *tools_and_agents])
 
     def expire(self) -> list[bytes]:
         """Return the predictions of calls that have waited long enough for their parents."""
@@ -122,6 +136,10 @@ class Ingest:
             return False
         model = self._mapper.model_of(resource)
         return model is not None and self._text.reads(model)
+
+    def _publishes_steps(self, span: Span) -> bool:
+        model = self._mapper.model_of(span.scope.resource)
+        return model is not None and any(self._has_contract(model + suffix) for suffix in STEP_SUFFIXES)
 
     def _observe_text(self, candidates: Iterable[Candidate]) -> None:
         by_model: dict[str, list[ModelCall]] = {}

@@ -42,6 +42,10 @@ PARTS = (
 """A count, and those of its parts."""
 AUDIO = ("input_audio_tokens", "output_audio_tokens")
 ORDINARY_TIERS = (None, "default", "standard", "auto")
+STEP_CONTEXT = ("user", "session", "arm")
+"""What the call of a tool or an agent says, besides its name."""
+STEP_VERSION = "1"
+STEP_SUFFIXES = ".tools", ".agents"
 UNKNOWN_ERROR = "unknown"
 """The kind of error of a call that failed and does not name one."""
 
@@ -68,6 +72,8 @@ class ModelCall(msgspec.Struct, gc=False):
     """Text that no feature was computed of yet; None before the call waits or is published."""
     observed: ObservedText | None = None
     """What the prediction contains of the text."""
+    suffix: str = ""
+    """Of the model's name: `.tools` or `.agents` for a step."""
 
     @property
     def event_id(self) -> str:
@@ -174,6 +180,22 @@ class CallReader:
         if is_call:
             span.attributes["gen_ai.operation.name"] = operation
         return is_call
+
+    def read_step(self, span: Span) -> ModelCall | SpanReason:
+        """Return the call of a tool or an agent, whose model has the name of the application and a suffix.
+
+        It has no tokens: what an agent's span sums up is counted in the calls inside.
+        """
+        if span.start_ns <= 0:
+            return SpanReason.BAD_TIME
+        faults: list[tuple[str, ValueReason]] = []
+        values = self._values(span.attributes, faults)
+        rules = ((rule, values.get(rule.meaning)) for rule in self._conventions.model_calls)
+        kind = "tool" if "tool" in next(str(each) for rule, each in rules if each in rule.steps).lower() else "agent"
+        known = {name: values[name] for name in (kind, "operation", *STEP_CONTEXT) if name in values}
+        latency_ms, error = self._latency(span, faults), self._error(span, values, None, faults)
+        ids = span.trace_id, span.span_id, span.parent_id, span.start_ns, span.end_ns
+        return ModelCall(span.scope, *ids, known, {}, False, latency_ms, error, STEP_VERSION, suffix=f".{kind}s")
 
     def _values(self, attributes: dict[str, Any], faults: list[tuple[str, ValueReason]]) -> dict[str, Any]:
         """Return the best readable value of each meaning."""

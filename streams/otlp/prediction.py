@@ -14,7 +14,10 @@ from barograph_server.streams.otlp.span import NS_PER_MS
 from barograph_server.streams.otlp.values import is_name
 from barograph_server.warehouse.scoring.arms import REFUSALS
 
-CONTEXT_NAMES = ("provider", "operation", "request_model", "prompt_name", "prompt_version", *IDENTITIES)
+CONTEXT_NAMES = (
+    *("provider", "operation", "request_model", "prompt_name", "prompt_version", "tool", "agent"),
+    *IDENTITIES,
+)
 """Meanings that become members of `context` under the same name."""
 
 
@@ -35,7 +38,8 @@ class PredictionMapper:
     def model(self, call: ModelCall) -> str | None:
         """Return the name of a call's model in Barograph; None if it has none."""
         if call.kind == "generations":
-            return self.model_of(call.scope.resource)
+            name = self.model_of(call.scope.resource)
+            return name and name + call.suffix
         return self._models.get(f"{self.application(call.scope.resource)}/{call.kind}")
 
     def application(self, resource: Mapping[str, str]) -> str | None:

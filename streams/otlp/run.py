@@ -24,6 +24,7 @@ from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.events.event_time import DAY_MS
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.grpc_endpoint import GrpcEndpoint
 from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.model_call import ModelCall
@@ -58,6 +59,7 @@ def run_otlp(settings: ProcessorSettings, otlp: OtlpSettings) -> int:
                 ContractPrivacy(registry).protect,
             ),
             text=ContractText(registry),
+            has_contract=lambda model: model in registry().contracts,
         )
         topics = otlp.encodings()
         if topics:
@@ -99,12 +101,15 @@ def receive(
     # What exists now lives as long as the process; the garbage collector need not visit it at each request.
     gc.collect()
     gc.freeze()
+    endpoints: list[OtlpEndpoint | GrpcEndpoint] = [endpoint]
     endpoint.start()
-    log.info("receiving", address=f"{otlp.host}:{endpoint.port}")
     try:
+        if otlp.grpc_port:
+            endpoints.append(GrpcEndpoint(endpoint, receiver, otlp))
+        log.info("receiving", address=f"{otlp.host}:{endpoint.port}", grpc_port=otlp.grpc_port)
         while not stop.wait(TICK_S):
-            if not endpoint.is_alive:
-                raise ProcessorError("The HTTP server ended. Restart the processor.")
+            if not all(each.is_alive for each in endpoints):
+                raise ProcessorError("The server of HTTP or gRPC ended. Restart the processor.")
             receiver.tick()
             endpoint.give_back_memory()
             if receiver.is_full:
@@ -115,7 +120,8 @@ def receive(
     finally:
         # Requests whose calls wait are acknowledged before the server stops.
         receiver.release()
-        endpoint.stop()
+        for each in reversed(endpoints):
+            each.stop()
         lost = receiver.stop(FLUSH_S)
         if lost:
             log.warning(

@@ -25,6 +25,7 @@ class OtlpSettings:
         str, Setting(TextKind(), "host that `barograph run otlp` listens on for exports; it has no authentication")
     ] = "127.0.0.1"
     port: Annotated[int, Setting(IntegerKind(0, 65_535), "its port; 0 for any free port")] = DEFAULT_PORT
+    grpc_port: Annotated[int, Setting(IntegerKind(0, 65_535), "port of OTLP over gRPC; 0 turns it off")] = 4317
     names: Annotated[
         str,
         Setting(

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from barograph_server.streams.otlp.conventions import Attribute
+from barograph_server.streams.otlp.media import mark_of, replace_media
 from barograph_server.streams.otlp.span import SpanText
 
 _USERS = ("user", "human")
@@ -34,20 +35,22 @@ class TextReader:
             tree: text, or lists and maps of texts; of messages what `parse_messages` returns.
         """
         form, is_input = attribute.content_form, attribute.content == _INPUT
-        if form == "dropped":
+        if form in ("dropped", "unread"):
             return
         number = _NUMBER.search(name)
+        if form == "text" and isinstance(tree, list):
+            tree = "\n".join(_texts(tree))
         if form == "messages":
             texts = [_last_user_text(tree)] if is_input else [*_texts(tree)]
             (self._inputs if is_input else self._answers).extend(text for text in texts if text)
         elif not isinstance(tree, str) or not tree:
             return
         elif number is None or not is_input:
-            (self._inputs if is_input else self._answers).append(tree)
+            (self._inputs if is_input else self._answers).append(replace_media(tree))
         elif form == "role":
             self._roles[int(number[1])] = tree.lower()
         else:
-            self._numbered.setdefault(int(number[1]), []).append(tree)
+            self._numbered.setdefault(int(number[1]), []).append(replace_media(tree))
 
     def text(self) -> SpanText | None:
         """Return the texts; None if there are none."""
@@ -66,7 +69,7 @@ class TextReader:
 def _last_user_text(tree: Any) -> str | None:
     """Return the text of the last message whose role is the user's; of messages without roles, of the last one."""
     if isinstance(tree, str):
-        return tree
+        return replace_media(tree)
     if isinstance(tree, dict):
         nested = tree.get("messages")
         return _last_user_text(nested if isinstance(nested, list) else [tree])
@@ -75,7 +78,7 @@ def _last_user_text(tree: Any) -> str | None:
     messages = [message for message in tree if isinstance(message, dict)]
     if not messages:
         texts = [text for text in tree if isinstance(text, str)]
-        return texts[-1] if texts else None
+        return replace_media(texts[-1]) if texts else None
     has_roles = any(isinstance(message.get("role"), str) for message in messages)
     for message in reversed(messages):
         role = message.get("role")
@@ -87,15 +90,17 @@ def _last_user_text(tree: Any) -> str | None:
 
 
 def _texts(tree: Any, depth: int = 0) -> Iterator[str]:
-    """Return the texts of messages and their parts, in their order."""
+    """Return the texts of messages and their parts, in their order, and marks of media."""
     if isinstance(tree, str):
-        yield tree
+        yield replace_media(tree)
     elif isinstance(tree, list):
         for each in tree:
             if isinstance(each, str | dict):
                 yield from _texts(each, depth)
+    elif isinstance(tree, dict) and (mark := mark_of(tree)) is not None:
+        yield mark
     elif isinstance(tree, dict) and depth < 4 and tree.get("type") in (*_TEXT_TYPES, "message"):
-        for name in ("content", "parts", "text", "messages"):
+        for name in ("content", "parts", "text", "messages", "message"):
             value = tree.get(name)
-            if isinstance(value, str | list):
+            if isinstance(value, str | list | dict):
                 yield from _texts(value, depth + 1)

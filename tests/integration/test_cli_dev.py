@@ -170,7 +170,7 @@ def test_every_command_that_serves_starts_with_the_documented_environment(pipeli
     pipeline.register(evaluated, [simple_baseline()])
     where = {f"clickhouse_{key}": getattr(pipeline.address, key) for key in ("host", "port", "database", "password")}
     where |= {"bootstrap_servers": pipeline.bootstrap, "topic_prefix": pipeline.topics.prefix, "otlp_port": 0}
-    where |= {"scrape_targets": "[{model: toy, url: http://127.0.0.1:9/metrics}]"}
+    where |= {"otlp_grpc_port": 0, "scrape_targets": "[{model: toy, url: http://127.0.0.1:9/metrics}]"}
     environ = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **documented_environment(tmp_path)}
     environ |= {f"BAROGRAPH_{name.upper()}": str(value) for name, value in where.items()}
     logs = {words: tmp_path / f"{words}.log" for words in LINES}

@@ -155,11 +155,35 @@ def test_costs_and_budgets(client: Client) -> None:
     assert (month[:2], month[5]) == (("this month", 4), None)
 
 
+def test_calls_of_each_kind_link_their_traces(client: Client) -> None:
+    def call(model: str, number: int, hours: float, latency_ms: float, error: str = "", **metrics: float) -> None:
+        at, event_id = END - timedelta(hours=hours), f"{number:032x}-{number:016x}" if number else "own-id"
+        known: dict[str, Any] = {"latency_ms": latency_ms, "error": error, "metrics": metrics}
+        add_row(
+            client, "predictions", model=model, version="v1", id=event_id, at=at, received_at=at, offset=number, **known
+        )
+
+    for yaml in ('trace_url: "https://t.example/{trace_id}?x=1"  # Tempo', "other: 1"):
+        model = "traced" if "trace" in yaml else "untraced"
+        add_row(client, "contracts", model=model, contract_id="c", yaml=f"model: {model}\n{yaml}\n", applied_at=END)
+        call(model, 1, 1.5, 100, cost_usd=2.0)
+        call(model, 2, 1.4, 900)
+        call(model, 3, 1.4, float("nan"), error="Timeout")
+        call(model, 4, 2.5, 300, cost_usd=5.0)
+        call(model, 0, 1.4, 9_999, cost_usd=9.0)
+    shown = ask(client, "generations.traces", time_range=RANGE, model="traced")
+    assert [(each[1], int(each[6].removeprefix("https://t.example/")[:32], 16)) for each in shown] == [
+        *(("costly", 4), ("costly", 1), ("failed", 3), ("slow", 2), ("slow", 4))
+    ], "of each hour one of each kind, the worst first, and none without a trace"
+    assert [each[2:6] for each in shown[2:4]] == [("v1", "Timeout", None, None), ("v1", "", 900, None)]
+    assert {each[6][-4:] for each in shown} == {"?x=1"}
+    assert ask(client, "generations.traces", time_range=RANGE, model="untraced") == []
+
+
 def test_generations(client: Client) -> None:
     assert numbers(client, "generations.tokens_per_generation") == {"output": 30}
     assert numbers(client, "generations.coverage") == {"output tokens": 0.9, "cost": 0.6}
-    assert rows(client, "generations.first_token_now") == [(90,)]
-    assert rows(client, "generations.per_token_now") == [(9,)]
+    assert rows(client, "generations.latency_now") == [(90, 9)]
     assert [row[2] for row in rows(client, "generations.first_token")] == [90]
     assert [row[2] for row in rows(client, "generations.per_token")] == [9]
 

@@ -301,7 +301,7 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     topic = f"{pipeline.prefix}otlp.traces"
     pipeline.create_topics([NewTopic(topic, 1, 1)])
     metrics_port = choose_port()
-    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
+    pipeline.start("otlp", otlp={"port": 0, "grpc_port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
     pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
     pipeline.start_all("sketcher", "recorder", "monitor")
     port = port_of(pipeline)

@@ -39,6 +39,7 @@ CONTRACT = """contract: 1
 model: answers
 budget: {day: 100}
 user: context.user
+trace_url: https://tempo.example/trace/{trace_id}
 """
 _offsets = count()
 
@@ -47,6 +48,7 @@ def fill_serving(client: Client, model: str) -> None:
     """Write facts of two servers, three calls with and without a cost, and windows of their tokens and times."""
     contract = msgspec.structs.replace(parse_contract(CONTRACT), model=model)
     store_serving_sections(client, [contract], (END_S - 4 * DAY_S) * 1000)
+    add_row(client, "contracts", model=model, contract_id="c", yaml=CONTRACT, applied_at=END)
     at = SERVED_AT_MS
     one, other = (model, "host:1"), (model, "host:2")
     facts = [
@@ -66,7 +68,7 @@ def fill_serving(client: Client, model: str) -> None:
         ("v2", {}, {"user": "ann"}),
     ]
     rows = [
-        _prediction(model, version, f"i{i}", at, context=context, metrics=_TOKENS | cost)
+        _prediction(model, version, f"{i:032x}-{i:016x}", at, context=context, metrics=_TOKENS | cost)
         for i, (version, cost, context) in enumerate(calls)
     ]
     insert_rows(client, "predictions", rows)

@@ -150,7 +150,7 @@ def export_of(*spans: dict[str, Any], scope: str = "test", service: str | None =
 
 def start(pipeline: Pipeline, **otlp: Any) -> int:
     pipeline.clock = "live"
-    pipeline.start("otlp", otlp={"port": 0, "wait_s": 0.5, **otlp})
+    pipeline.start("otlp", otlp={"port": 0, "grpc_port": 0, "wait_s": 0.5, **otlp})
     return port_of(pipeline)
 
 

@@ -15,14 +15,6 @@ They read the fields of the contract that have the name of their metric, such as
 transform(field, [{{ _names(fields) }}], [{{ _names(fields.values()) }}], field)
 {%- endmacro %}
 
-{% macro _last(name, field, expression) %}
-{% call table("generations." ~ name, name) %}
-SELECT argMax({{ finite(expression) }}, window_end) AS {{ name }}
-FROM latest_distances AS stats
-WHERE {{ ALL_EVENTS }} AND field = '{{ field }}'
-{% endcall %}
-{% endmacro %}
-
 {% macro _tokens(column, expression) %}
 {% call series("generations.tokens_" ~ column, "tokens:text | " ~ column, period_s=DISTANCES_S) %}
 SELECT $__timeInterval(window_end) AS time, {{ _named(TOKENS) }} AS tokens, max({{ finite(expression) }}) AS {{ column }}
@@ -41,8 +33,13 @@ ORDER BY time, tokens
 
 {{ window_statistics("generations.first_token", "ttft_ms", *_QUANTILES) }}
 {{ window_statistics("generations.per_token", "time_per_output_token_ms", *_QUANTILES) }}
-{{ _last("first_token_now", "ttft_ms", "stats.p95") }}
-{{ _last("per_token_now", "time_per_output_token_ms", "stats.p95") }}
+{% call table("generations.latency_now", "first token | per output token") %}
+SELECT
+    argMaxIf({{ finite("stats.p95") }}, window_end, field = 'ttft_ms') AS "first token",
+    argMaxIf({{ finite("stats.p95") }}, window_end, field = 'time_per_output_token_ms') AS "per output token"
+FROM latest_distances AS stats
+WHERE {{ ALL_EVENTS }} AND field IN ('ttft_ms', 'time_per_output_token_ms')
+{% endcall %}
 {{ _tokens("per_generation", "stats.mean") }}
 
 {% call series("generations.coverage", "value:text | observed", period_s=HOUR_S) %}
@@ -56,3 +53,18 @@ GROUP BY time, value
 ORDER BY time, value
 {% endcall %}
 
+{# Of each hour one call of a kind; the worst of them, and the last that failed. #}
+
+{% set SHOWN_CALLS = 10 %}
+{% call table("generations.traces", "time:time | why:text | version:text | error:text | latency | cost | trace:text", grain_s=HOUR_S) %}
+SELECT call.at AS time, call.kind AS why, call.version AS version, call.error AS error, call.latency_ms AS latency, call.cost AS cost,
+    replaceOne(
+        (SELECT extract(argMax(yaml, applied_at), '(?m)^trace_url:\\s*["'']?(https?://[^\\s"'']+)') FROM contracts WHERE {{ MODEL }}),
+        '{trace_id}', call.trace_id
+    ) AS trace
+FROM traced_calls AS call
+WHERE {{ MODEL }} AND $__timeFilter(call.hour)
+ORDER BY why, multiIf(why = 'slow', latency, why = 'costly', cost, toFloat64(toUnixTimestamp64Milli(call.at))) DESC
+LIMIT {{ SHOWN_CALLS }} BY why
+LIMIT {{ 3 * SHOWN_CALLS }}
+{% endcall %}

@@ -44,6 +44,51 @@ GROUP BY model, version, prompt, hour
 SETTINGS do_not_merge_across_partitions_select_final = 1
 COMMENT 'Calls, tokens and costs of language models per hour, version and prompt, from raw predictions, which are kept for 90 days. Filter by model and a range of hour. Without id, context or features, for users that may not read raw rows.';
 
+CREATE OR REPLACE VIEW traced_calls
+(
+    model COMMENT 'Model; only those whose contract has trace_url',
+    kind String ALIAS worst.1 COMMENT 'slow, failed or costly: why the call is shown',
+    hour DateTime('UTC') COMMENT 'Start of the hour of event time',
+    trace_id String ALIAS worst.2.1 COMMENT 'Trace of the call, in hexadecimal',
+    at DateTime64(3, 'UTC') ALIAS worst.2.2 COMMENT 'Event time',
+    version String ALIAS worst.2.3 COMMENT 'Version that answered',
+    error String ALIAS worst.2.4 COMMENT 'Kind of error; empty if the call did not fail',
+    latency_ms Nullable(Float64) ALIAS worst.2.5 COMMENT 'Latency in milliseconds; NULL if it was not observed',
+    cost Nullable(Float64) ALIAS worst.2.6 COMMENT 'Cost in US dollars; NULL if it is not known'
+)
+DEFINER = CURRENT_USER SQL SECURITY DEFINER
+FROM
+(
+    SELECT
+        model,
+        hour,
+        arrayJoin([
+            ('slow', argMaxIf(one, one.5, isNotNull(one.5))),
+            ('failed', argMaxIf(one, one.2, one.4 != '')),
+            ('costly', argMaxIf(one, one.6, isNotNull(one.6)))
+        ]) AS worst
+    FROM
+    (
+        SELECT
+            model,
+            toStartOfHour(call.at) AS hour,
+            (
+                substring(call.id, 1, 32),
+                call.at,
+                toString(call.version),
+                toString(call.error),
+                if(isFinite(call.latency_ms), toNullable(call.latency_ms), NULL),
+                call.metrics['cost_usd']
+            ) AS one
+        FROM predictions AS call FINAL
+        WHERE match(call.id, '^[0-9a-f]{32}-[0-9a-f]{16}$')
+            AND model IN (SELECT model FROM contracts GROUP BY model HAVING match(argMax(yaml, applied_at), '(?m)^trace_url:'))
+    )
+    GROUP BY model, hour
+)
+WHERE worst.2.1 != ''
+COMMENT 'Traces of the slowest, the last failed and the most expensive call of each hour, of models whose contract has trace_url, for users that may not read raw rows. Filter by model and a range of hour.';
+
 CREATE OR REPLACE VIEW user_costs
 (
     model COMMENT 'Model; only those whose contract names user',

@@ -323,7 +323,11 @@ function drawTable(body, panel, frames, state) {
 function linked(inner, config, state, row, value) {
   const link = config.links?.[0];
   if (!link) return inner;
-  const made = element("a", undefined, { href: filled(link.url, state, { ...row, __value: value }), title: link.title ?? "" });
+  // The value may be a whole address.
+  const whole = link.url === "${__value.raw}";
+  if (whole && !/^https?:\/\//.test(value)) return inner;
+  const href = whole ? value : filled(link.url, state, { ...row, __value: value });
+  const made = element("a", undefined, { href, title: link.title ?? "", ...(link.targetBlank ? { target: "_blank", rel: "noopener noreferrer" } : {}) });
   made.append(inner);
   return made;
 }

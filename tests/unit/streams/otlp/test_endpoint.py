@@ -7,15 +7,18 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any
 
+import grpc
 import msgspec
 import pytest
 from barograph.publisher.outbox import Outbox
 from confluent_kafka import KafkaError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
+from barograph_server.local.child_process import choose_port
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.streams.otlp import http_endpoint
+from barograph_server.streams.otlp import grpc_endpoint, http_endpoint
 from barograph_server.streams.otlp.conventions import load_conventions
+from barograph_server.streams.otlp.grpc_endpoint import MAX_MESSAGES, METHOD, SERVICE, GrpcEndpoint
 from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.json_decoder import JsonExportDecoder
 from barograph_server.streams.otlp.protobuf_decoder import ProtobufExportDecoder, varint
@@ -254,6 +257,86 @@ def test_headers_that_do_not_arrive_end_the_connection(served: Served, monkeypat
             assert slow.recv(1) == b""
 
 
+class GrpcServed(Served):
+    """The same with gRPC, and a client of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.settings = OtlpSettings(grpc_port=choose_port(), wait_s=0)
+        self.grpc = GrpcEndpoint(self.endpoint, self.receiver, self.settings, 0.1)
+        self.channel = grpc.insecure_channel(f"127.0.0.1:{self.grpc.port}")
+
+    def export(self, body: bytes, *, method: str = f"/{SERVICE}/{METHOD}", **options: Any) -> tuple[str, str]:
+        """Return the status and its text, of a success what was rejected."""
+        try:
+            answer = self.channel.unary_unary(method)(body, timeout=30, **options)
+        except grpc.RpcError as error:
+            return error.code().name, error.details()
+        return "OK", ExportTraceServiceResponse.FromString(answer).partial_success.error_message
+
+
+@pytest.fixture
+def grpc_served() -> Iterator[GrpcServed]:
+    running = GrpcServed()
+    yield running
+    running.channel.close()
+    running.grpc.stop()
+    running.endpoint.stop()
+    running.receiver.stop(0.0)
+
+
+def test_grpc_accepts_what_http_accepts_and_its_statuses_say_what_to_send_again(grpc_served: GrpcServed) -> None:
+    export, gzipped = grpc_served.export, grpc.Compression.Gzip
+    assert export(as_protobuf(request(1))) == export(as_protobuf(request(1, 2)), compression=gzipped) == ("OK", "")
+    assert len(grpc_served.script.delivered) == 2
+    status, text = export(as_protobuf(export_of(span("03"), service=None)))
+    assert (status, "OTEL_SERVICE_NAME" in text) == ("OK", True)
+    for body, options, expected, text in (
+        (b"{}", {}, "INVALID_ARGUMENT", "not an ExportTraceServiceRequest"),
+        (b"\x0a\x00" * 10_001, {}, "INVALID_ARGUMENT", "10,001 resources"),
+        (bytes(MAX_REQUEST_BYTES + 1), {}, "RESOURCE_EXHAUSTED", "larger than max"),
+        (bytes(MAX_REQUEST_BYTES + 1), {"compression": gzipped}, "RESOURCE_EXHAUSTED", "20,971,520 bytes"),
+        (b"", {"method": "/opentelemetry.proto.collector.logs.v1.LogsService/Export"}, "UNIMPLEMENTED", "not found"),
+    ):
+        status, answer = export(body, **options)
+        assert (status, text in answer) == (expected, True), answer
+    counts = grpc_served.receiver._findings._requests
+    wait_for(lambda: counts == {"not-protobuf": 1, "too-many-spans": 1, "too-large": 2}, "all counts")
+    grpc_served.script.can_flush = False
+    assert export(as_protobuf(request(1, 3))) == (
+        "UNAVAILABLE",
+        "Kafka has not stored the predictions within 0.1 s. Send the request again later.",
+    )
+    assert export(as_protobuf(request(50, 3)))[0] == "UNAVAILABLE"
+    assert "the queue is full" in export(as_protobuf(request(1, 100)))[1]
+    grpc_served.script.can_flush = True
+    grpc_served.outbox.poll()
+    assert export(as_protobuf(request(50, 3)))[0] == "OK"
+    assert len(grpc_served.script.delivered) == 52, "each counted once"
+    with pytest.raises(ProcessorError, match=r"otlp\.grpc_port"):
+        GrpcEndpoint(grpc_served.endpoint, grpc_served.receiver, grpc_served.settings)
+
+
+def test_messages_of_grpc_are_in_memory_a_few_at_a_time_and_arrive_in_time(
+    grpc_served: GrpcServed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(grpc_endpoint, "BODY_S", 0.5)
+    stream = grpc_served.channel.stream_unary(f"/{SERVICE}/{METHOD}")
+    end = threading.Event()
+
+    def nothing() -> Iterator[bytes]:
+        end.wait(60)
+        yield from ()
+
+    waiting = [stream.future(nothing(), timeout=60) for _ in range(MAX_MESSAGES)]
+    wait_for(lambda: grpc_served.grpc._turns.locked(), "all turns")
+    assert grpc_served.export(as_protobuf(request(1)))[0] == "OK", "in its turn"
+    assert {call.code() for call in waiting} == {grpc.StatusCode.DEADLINE_EXCEEDED}
+    end.set()
+    monkeypatch.setattr(grpc_endpoint, "MAX_CONNECTIONS", 0)
+    assert grpc_served.export(as_protobuf(request(1, 2)))[0] == "UNAVAILABLE"
+
+
 JSON_DECODER, PROTOBUF_DECODER = (
     JsonExportDecoder(load_conventions(), OtlpSettings()),
     ProtobufExportDecoder(load_conventions(), OtlpSettings()),
@@ -427,6 +510,8 @@ def test_text_becomes_its_length(decode: Decode) -> None:
         ),
         ({"gen_ai.system_instructions": "abc", "gen_ai.input.messages": ""}, {"input_chars": 0}),
         ({"gen_ai.input.messages": 7}, {}),
+        ({"gen_ai.prompt.0.content": '[{"type": "text", "text": "abc"}]'}, {"input_chars": 3}),
+        ({"gen_ai.prompt.0.content": '[{"name": "abc"}]'}, {"input_chars": 17}),
     ):
         request = decode(export_of(span(attributes=attributes)))
         assert (request.spans[0].attributes, request.spans[0].chars) == ({}, chars)
