@@ -115,7 +115,7 @@ def test_each_evaluator_gets_a_contract_and_a_baseline_that_fits_it() -> None:
     assert [contract.model for contract, _ in pairs] == ["bot", "bot.refuses", "bot.faithful"]
     assert pairs[0][1] == "the text of the file"
     assert all(parse_contract(text) == contract for contract, text in pairs[1:])
-    baselines = first_baselines([BOT])
+    baselines = first_baselines(contract for contract, _ in pairs[1:])
     for (contract, _), baseline in zip(pairs[1:], baselines, strict=True):
         assert (baseline.model, baseline.version, baseline.rows) == (contract.model, NO_VERSION, 0)
         assert fit_problems(contract, baseline) == []
