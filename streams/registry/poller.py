@@ -150,9 +150,7 @@ class RegistryPoller:
             if last_readable is not None:
                 contracts[model] = last_readable
             histories = previous.baselines.get(model, {}).values()
-            baselines[model] = [
-                entry for history in (*histories, previous.empty.get(model, ())) for entry in history
-            ]
+            baselines[model] = [entry for history in (*histories, previous.empty.get(model, ())) for entry in history]
             log.error(
                 "model is not monitored" if last_readable is None else "model runs on its last readable copy",
                 model=model,

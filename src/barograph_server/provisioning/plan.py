@@ -231,15 +231,14 @@ def _plan_pipeline(
     removed = removed_fields(in_force, {contract.model: contract for contract, _ in contracts})
     in_force |= {contract.model: contract for contract, _ in contracts}
     with_rows = replace(stored, baselines=[row for row in stored.baselines if row.version != NO_VERSION])
-    known = {each.model for each in (*baselines, *with_rows.baselines)}
+    known = {baseline.model for baseline in baselines} | {row.model for row in with_rows.baselines}
     baselines = [*baselines, *first_baselines(contract for contract, _ in contracts if contract.model not in known)]
     baseline_changes = catalogue.plan_baselines(baselines, in_force, stored, effective_s=effective_s, now_s=now_s)
     notes = catalogue.describe_misfits(contract_changes, baselines, with_rows)
     notes += [
         f"Model {model} has no baseline yet: its predictions are counted, without verdicts on drift. Make one of what "
         f"is recorded with `barograph infer --from-traffic {model}`, or of a training table, and apply it."
-        for model in (change.contract.model for change in contract_changes)
-        if model in own_models - known
+        for model in sorted({change.contract.model for change in contract_changes} & own_models - known)
     ]
     if client is not None:
         notes += impact_notes(settings, client, removed)
