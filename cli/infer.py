@@ -163,7 +163,7 @@ class Inference(Options, frozen=True):
     ] = DEFAULTS.season
 
 
-class Traffic(Options, frozen=True):
+class RecordedTraffic(Connection, frozen=True):
     """Inference from recorded predictions."""
 
     from_traffic: Annotated[
@@ -177,15 +177,13 @@ class Traffic(Options, frozen=True):
 
     def check_unused(self) -> None:
         """Check that no option is given for an inference from a table."""
-        if self != Traffic():
-            raise OptionError("--since, --until and --apply need --from-traffic")
+        if self != RecordedTraffic():
+            raise OptionError("--since, --until, --apply and --config need --from-traffic")
 
-    def infer(
-        self, connection: Connection, version: str | None, windows: Sequence[str], on_step: Callable[[str], None]
-    ) -> InferResult:
+    def infer(self, version: str | None, windows: Sequence[str], on_step: Callable[[str], None]) -> InferResult:
         """Read the predictions and infer."""
         assert self.from_traffic is not None
-        with connection.warehouse() as client:
+        with self.warehouse() as client:
             return infer_traffic(
                 client,
                 self.from_traffic,
@@ -200,8 +198,7 @@ class Traffic(Options, frozen=True):
 def infer_command(
     columns: TrainingColumns,
     inference: Inference,
-    traffic: Traffic,
-    connection: Connection,
+    traffic: RecordedTraffic,
     train: Annotated[Path | None, Arg("Training table: Parquet, CSV or Arrow.", "TRAIN")] = None,
     model: Annotated[str | None, Opt("Name of the model; required with TRAIN.", "NAME")] = None,
     version: Annotated[str | None, Opt("Version that the baseline is of; required with TRAIN.")] = None,
@@ -235,7 +232,7 @@ def infer_command(
                         "--from-traffic keeps the contract in force: besides --version, --since, --until, --window, "
                         "--out, --force and --apply it takes no option and no table"
                     )
-                result = traffic.infer(connection, version, inference.windows, on_step)
+                result = traffic.infer(version, inference.windows, on_step)
             elif train is None or model is None or version is None:
                 raise OptionError("give a table TRAIN with --model and --version, or --from-traffic MODEL")
             else:
@@ -266,7 +263,7 @@ def infer_command(
     from barograph_server.provisioning import apply_all
     from barograph_server.provisioning.files import read_inputs
 
-    plan = apply_all(connection.settings(), *read_inputs([written.contract], [written.baseline]))
+    plan = apply_all(traffic.settings(), *read_inputs([written.contract], [written.baseline]))
     terminal.lines(plan.notes)
     shortest = min(result.contract.windows).name
     terminal.line(f"Applied. The first verdicts follow when a window of {shortest} has been counted on the baseline.")

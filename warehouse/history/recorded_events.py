@@ -48,7 +48,7 @@ def recorded_members(
         "scores": "scores",
         "metrics": "metrics",
     }
-    ((*found,),) = client.rows(
+    ((*names,),) = client.rows(
         f"SELECT {', '.join(f'groupUniqArrayArray(mapKeys({name}))' for name in maps)} FROM all_predictions "
         "WHERE model = {model:String} AND version = {version:String} AND at >= {since:DateTime64(3)} "
         "AND at < {until:DateTime64(3)}",
@@ -57,7 +57,7 @@ def recorded_members(
     kinds: dict[str, FieldType | None] = {"numbers": "float", "strings": "category"}
     return {
         f"{maps[name]}.{member}": kinds.get(name)
-        for name, members in zip(reversed(maps), reversed(found), strict=True)
+        for name, members in zip(reversed(maps), reversed(names), strict=True)
         for member in sorted(map(str, members))
     }
 

@@ -86,9 +86,9 @@ def _read(client: Client, contract: Contract, version: str, since: datetime, unt
     named = [source for source in contract.sources if source.partition(".")[0] in MAPS]
     ignored = {f"features.{name}" for name in contract.ignored}
     prompt = {f"{CONTEXT}.prompt_name", f"{CONTEXT}.prompt_version"}
-    found = recorded_members(client, contract.model, version, since, until)
-    left_out = _UNREAD | ignored | (prompt if f"{CONTEXT}.prompt" in found else set())
-    kinds = {name: kind for name, kind in found.items() if name in named or name not in left_out}
+    recorded = recorded_members(client, contract.model, version, since, until)
+    left_out = _UNREAD | ignored | (prompt if f"{CONTEXT}.prompt" in recorded else set())
+    kinds = {name: kind for name, kind in recorded.items() if name in named or name not in left_out}
     members = {
         name: fields[name].type if name in fields else kinds.get(name) for name in dict.fromkeys([*named, *kinds])
     }
@@ -123,5 +123,5 @@ def _options(contract: Contract, version: str, columns: Sequence[str], windows: 
         timezone=contract.timezone,
         season=contract.season,
         contract=contract,
-        propose_critical=not any(field.critical for field in contract.fields),
+        propose_critical=bool({"score", "class"} & {*columns}) and not any(field.critical for field in contract.fields),
     )
