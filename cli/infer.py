@@ -163,6 +163,13 @@ class Inference(Options, frozen=True):
     ] = DEFAULTS.season
 
 
+class OutputFolder(Options, frozen=True):
+    """Where both files are written."""
+
+    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path()
+    force: Annotated[bool, Opt("Overwrite files with different content.")] = False
+
+
 class RecordedTraffic(Connection, frozen=True):
     """Inference from recorded predictions."""
 
@@ -199,6 +206,7 @@ def infer_command(
     columns: TrainingColumns,
     inference: Inference,
     traffic: RecordedTraffic,
+    files: OutputFolder,
     train: Annotated[Path | None, Arg("Training table: Parquet, CSV or Arrow.", "TRAIN")] = None,
     model: Annotated[str | None, Opt("Name of the model; required with TRAIN.", "NAME")] = None,
     version: Annotated[str | None, Opt("Version that the baseline is of; required with TRAIN.")] = None,
@@ -206,8 +214,6 @@ def infer_command(
         tuple[str, ...], Opt("An arm of an A/B test and its share; repeatable.", "NAME=SHARE", name="--arm")
     ] = (),
     unit: Annotated[str | None, Opt("Unit of assignment to arms, such as context.user.", "context.NAME")] = None,
-    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path(),
-    force: Annotated[bool, Opt("Overwrite files with different content.")] = False,
 ) -> None:
     """Infer a contract and a baseline from training data, or from recorded predictions, and explain each decision.
 
@@ -246,13 +252,13 @@ def infer_command(
                     arms=parse_arms(arms, unit),
                     on_column=lambda column: on_step(f"reading {column}"),
                 )
-        written = result.write_contract(out, force=force)
+        written = result.write_contract(files.out, force=files.force)
     except InferError as error:
         errors.line(str(error), "red")
         raise typer.Exit(BAD_INPUT) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        errors.line(f"{error.filename or out}: {reason}", "red")
+        errors.line(f"{error.filename or files.out}: {reason}", "red")
         raise typer.Exit(BAD_INPUT) from None
     print_report(terminal, result, written)
     if traffic.from_traffic is None:
