@@ -1,25 +1,29 @@
 """The command line of `barograph infer`."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated
 
+import msgspec
 import typer
 from barograph.contract import Arms
 
-from barograph_server.cli.options import Arg, Model, Opt, Options, TrainingColumns, example_of
+from barograph_server.cli.options import Arg, Connection, Opt, Options, TrainingColumns, example_of
 from barograph_server.phi_text import PHI_LEGEND, format_phi
 from barograph_server.profiling.infer.errors import InferError, OptionError
 from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import DEFAULTS, Decision, InferResult, SeasonChoice
-from barograph_server.profiling.infer.training import infer
+from barograph_server.profiling.infer.traffic import infer_traffic
+from barograph_server.profiling.infer.training import infer, parse_window
 from barograph_server.sample_tables import TRAIN
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.drift.season import Season
 from barograph_server.terminal import AlignedTable, SafeText, Terminal, percentage, shorten_name, utc_minute
+from barograph_server.times import parse_moment, parse_since
 
 MAX_COLUMNS = 60
 """Columns that are listed one by one; of a wider table similar ones are summarized."""
@@ -138,13 +142,6 @@ BAD_INPUT = 2
 """Exit code for an invalid table or option; nothing was written."""
 
 
-class OutputFolder(Options, frozen=True):
-    """Where the files go."""
-
-    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path()
-    force: Annotated[bool, Opt("Overwrite files with different content.")] = False
-
-
 class Inference(Options, frozen=True):
     """What is inferred by default."""
 
@@ -167,25 +164,72 @@ class Inference(Options, frozen=True):
     ] = DEFAULTS.season
 
 
+class Assignment(Options, frozen=True):
+    """The arms of an A/B test."""
+
+    arms: Annotated[
+        tuple[str, ...], Opt("An arm of an A/B test and its share; repeatable.", "NAME=SHARE", name="--arm")
+    ] = ()
+    unit: Annotated[str | None, Opt("Unit of assignment to arms, such as context.user.", "context.NAME")] = None
+
+
+class OutputFolder(Options, frozen=True):
+    """Where both files are written."""
+
+    out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path()
+    force: Annotated[bool, Opt("Overwrite files with different content.")] = False
+
+
+class RecordedTraffic(Connection, frozen=True):
+    """Inference from recorded predictions."""
+
+    from_traffic: Annotated[
+        str | None, Opt("Infer from what is recorded of this model, instead of TRAIN.", "MODEL")
+    ] = None
+    since: Annotated[
+        str | None, Opt("With --from-traffic, the start: a time, or an age such as 30d.", "TIME", default="all")
+    ] = None
+    until: Annotated[str | None, Opt("With --from-traffic, the end of the event times.", "TIME", default="now")] = None
+    apply: Annotated[bool, Opt("With --from-traffic, apply both files.")] = False
+
+    def check_unused(self) -> None:
+        """Check that no option is given for an inference from a table."""
+        if self != RecordedTraffic():
+            raise OptionError("--since, --until, --apply and --config need --from-traffic")
+
+    def infer(self, version: str | None, windows: Sequence[str], on_step: Callable[[str], None]) -> InferResult:
+        """Read the predictions and infer."""
+        assert self.from_traffic is not None
+        with self.warehouse() as client:
+            return infer_traffic(
+                client,
+                self.from_traffic,
+                version=version,
+                since=None if self.since is None else parse_since("--since", self.since, datetime.now(UTC)),
+                until=None if self.until is None else parse_moment("--until", self.until),
+                windows=tuple(map(parse_window, windows)),
+                on_column=lambda column: on_step(f"reading {column}"),
+            )
+
+
 FLIGHTS = "--model flight-delay --version 1"
 
 
 def infer_command(
     columns: TrainingColumns,
     inference: Inference,
-    output: OutputFolder,
-    train: Annotated[Path, Arg("Training table: Parquet, CSV or Arrow.", "TRAIN")],
-    model: Model,
-    version: Annotated[str, Opt("Version of the model trained on the table.")],
-    arms: Annotated[
-        tuple[str, ...], Opt("An arm of an A/B test and its share; repeatable.", "NAME=SHARE", name="--arm")
-    ] = (),
-    unit: Annotated[str | None, Opt("Unit of assignment to arms, such as context.user.", "context.NAME")] = None,
+    traffic: RecordedTraffic,
+    assignment: Assignment,
+    files: OutputFolder,
+    train: Annotated[Path | None, Arg("Training table: Parquet, CSV or Arrow.", "TRAIN")] = None,
+    model: Annotated[str | None, Opt("Name of the model; required with TRAIN.", "NAME")] = None,
+    version: Annotated[str | None, Opt("Version that the baseline is of; required with TRAIN.")] = None,
     example: Annotated[bool, example_of("infer", (TRAIN,), "TRAIN --model NAME --version 1", FLIGHTS)] = False,
 ) -> None:
-    """Infer a contract and a baseline from training data, and explain each decision.
+    """Infer a contract and a baseline from training data, or from recorded predictions, and explain each decision.
 
-    Writes DIR/MODEL.yaml and DIR/MODEL.VERSION.baseline.json. Exits with 2 if the table or an option is invalid.
+    Writes DIR/MODEL.yaml and DIR/MODEL.VERSION.baseline.json. Exits with 2 if the table or an option is invalid. With
+    --from-traffic the keys of the contract in force stay, and failed predictions are left out.
 
     Examples:
         barograph infer train.parquet --model flight-delay --version 3 --time at --score p --label late
@@ -193,28 +237,53 @@ def infer_command(
         barograph infer train.csv --model churn --version 1 --slice country --slice "country * plan"
         barograph infer train.csv --model churn --version 2 --arm a=0.9 --arm b=0.1 --unit context.user
         barograph infer train.csv --model shop --version 1 --time at --timezone Europe/Berlin --season hour_of_week
+        barograph infer --from-traffic support-bot --out contracts --apply
     """
     terminal, errors = Terminal(), Terminal(stderr=True)
     try:
         with errors.steps() as on_step:
-            result = infer(
-                train,
-                model=model,
-                version=version,
-                **columns.values(),
-                **inference.values(),
-                arms=parse_arms(arms, unit),
-                on_column=lambda column: on_step(f"reading {column}"),
-            )
-        written = result.write_contract(output.out, force=output.force)
+            if traffic.from_traffic is not None:
+                others = (train, model, parse_arms(assignment.arms, assignment.unit), *columns.values().values())
+                if any(others) or msgspec.structs.replace(inference, windows=()) != Inference():
+                    raise OptionError(
+                        "--from-traffic keeps the contract in force: besides --version, --since, --until, --window, "
+                        "--out, --force and --apply it takes no option and no table"
+                    )
+                result = traffic.infer(version, inference.windows, on_step)
+            elif train is None or model is None or version is None:
+                raise OptionError("give a table TRAIN with --model and --version, or --from-traffic MODEL")
+            else:
+                traffic.check_unused()
+                result = infer(
+                    train,
+                    model=model,
+                    version=version,
+                    **columns.values(),
+                    **inference.values(),
+                    arms=parse_arms(assignment.arms, assignment.unit),
+                    on_column=lambda column: on_step(f"reading {column}"),
+                )
+        written = result.write_contract(files.out, force=files.force)
     except InferError as error:
         errors.line(str(error), "red")
         raise typer.Exit(BAD_INPUT) from None
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        errors.line(f"{error.filename or output.out}: {reason}", "red")
+        errors.line(f"{error.filename or files.out}: {reason}", "red")
         raise typer.Exit(BAD_INPUT) from None
     print_report(terminal, result, written)
+    if traffic.from_traffic is None:
+        return
+    if not traffic.apply:
+        terminal.line(f"Next: barograph apply {written.contract}")
+        return
+    from barograph_server.provisioning import apply_all
+    from barograph_server.provisioning.files import read_inputs
+
+    plan = apply_all(traffic.settings(), *read_inputs([written.contract], [written.baseline]))
+    terminal.lines(plan.notes)
+    shortest = min(result.contract.windows).name
+    terminal.line(f"Applied. The first verdicts follow when a window of {shortest} has been counted on the baseline.")
 
 
 def parse_arms(texts: Sequence[str], unit: str | None) -> Arms | None:

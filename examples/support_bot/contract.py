@@ -56,7 +56,7 @@ def train_topics() -> Codebook:
 
 
 def first_contract(codebook: Codebook) -> Contract:
-    """Return the contract before there is a baseline: generations are recorded, and nothing is judged."""
+    """Return the contract before there is a baseline: generations are counted, and nothing is judged."""
     return Contract(
         model=MODEL,
         pane_s=HOUR_S // 4,

@@ -23,8 +23,8 @@ LEVEL_NAMES: tuple[str, ...] = tuple(level.name for level in Level)
 class InsufficientReason(IntEnum):
     """Why a verdict is `insufficient`; the numbers are those of arrays of verdicts.
 
-    If several reasons apply, the first of this order is reported, `baseline_change` and `partly_recorded` before all
-    others: they exclude the window as a whole.
+    If several reasons apply, the first of this order is reported, `baseline_change`, `partly_recorded` and
+    `no_baseline` before all others: they exclude the window as a whole.
     """
 
     none = 0
@@ -53,6 +53,8 @@ class InsufficientReason(IntEnum):
     """Too few units were assigned to the arms of a test."""
     no_units = 12
     """No unit of the test is recorded: there was no traffic, or the contract records no raw predictions."""
+    no_baseline = 13
+    """The model has no baseline with rows yet."""
 
 
 REASON_NAMES: tuple[str, ...] = ("", *(reason.name.replace("_", " ") for reason in InsufficientReason if reason))

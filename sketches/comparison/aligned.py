@@ -42,12 +42,16 @@ class AlignedField:
 def align(reference: Layout, layouts: Sequence[Layout], names: Sequence[str]) -> list[AlignedField]:
     """Align fields of several layouts; a field that one lacks, or has as another kind, is omitted.
 
+    So are numbers whose reference has no rows, and so no bins.
+
     Args:
         reference: the layout whose bins are used; usually one of the layouts.
     """
     aligned = []
     for name in names:
         base = _field(reference, name)
+        if base is not None and base.kind == "numeric" and not reference.baseline.rows:
+            continue
         fields = [_field(layout, name) for layout in layouts]
         if base is not None and all(each is not None and each.kind == base.kind for each in fields):
             index = tuple(layout.field_index[name] for layout in layouts)

@@ -79,7 +79,7 @@ def undeclared(registry: Registry, contract: Contract) -> list[Field]:
     """
     declared = {field.name for field in contract.fields}
     fields: dict[str, Field] = {}
-    for history in registry.baselines.get(contract.model, {}).values():
+    for history in (*registry.baselines.get(contract.model, {}).values(), registry.empty.get(contract.model, ())):
         for entry in history:
             for baseline in entry.baseline.fields:
                 if baseline.name not in declared:

@@ -218,15 +218,16 @@ class IngestReport:
         ingest = self._ingest
         totals: Counter[str] = Counter({outcome.value: n for outcome, n in ingest.nested.outcomes.items()})
         totals.update({reason.value: n for reason, n in ingest.rejected.items()})
-        for outcome, n in totals.items():
-            if n > self._reported[outcome]:
-                self._report.add(metrics.SPANS, n - self._reported[outcome], outcome)
-                self._reported[outcome] = n
-        for reason, total in self._by_reason().items():
-            key = f"value {reason}"
-            if total > self._reported[key]:
-                self._report.add(metrics.NOT_OBSERVED, total - self._reported[key], reason)
-                self._reported[key] = total
+        for metric, counts in (
+            (metrics.SPANS, totals),
+            (metrics.UNKNOWN_OPERATIONS, ingest.operations),
+            (metrics.NOT_OBSERVED, self._by_reason()),
+        ):
+            for label, n in counts.items():
+                key = metric.key(label)
+                if n > self._reported[key]:
+                    self._report.add(metric, n - self._reported[key], label)
+                    self._reported[key] = n
 
     def _by_reason(self) -> Counter[str]:
         by_reason: Counter[str] = Counter()

@@ -148,7 +148,8 @@ class RegistryPoller:
             last_readable = previous.contracts.get(model)
             if last_readable is not None:
                 contracts[model] = last_readable
-            baselines[model] = [entry for history in previous.baselines.get(model, {}).values() for entry in history]
+            histories = previous.baselines.get(model, {}).values()
+            baselines[model] = [entry for history in (*histories, previous.empty.get(model, ())) for entry in history]
             log.error(
                 "model is not monitored" if last_readable is None else "model runs on its last readable copy",
                 model=model,

@@ -40,7 +40,9 @@ class Registry:
 
     contracts: dict[str, Contract] = field(default_factory=dict)
     baselines: dict[str, dict[str, tuple[RegisteredBaseline, ...]]] = field(default_factory=dict)
-    """model → version → baselines, ascending by effective time."""
+    """model → version → baselines with rows, ascending by effective time."""
+    empty: dict[str, tuple[RegisteredBaseline, ...]] = field(default_factory=dict)
+    """model → baselines without rows, on which its predictions are counted as long as it has no other."""
     layouts: dict[str, Layout] = field(default_factory=dict)
     applied_at_ms: dict[str, int] = field(default_factory=dict)
     """model → when its first contract was applied, Unix ms."""
@@ -56,14 +58,15 @@ class Registry:
         """Return the baselines of a version, ascending by effective time, and whether the version is unregistered.
 
         An unregistered version of a known model is compared with the newest version's baselines, so that a deployment
-        never blinds the monitor. The tuple is empty if the model has no baseline at all.
+        never blinds the monitor. Without a baseline with rows, those without are in force. The tuple is empty if the
+        model has no baseline at all.
         """
         versions = self.baselines.get(model, {})
         own = versions.get(version)
         if own:
             return own, False
         if not versions:
-            return (), True
+            return self.empty.get(model, ()), True
         newest = max(versions.values(), key=lambda history: history[0].accepted_at_ms)
         return newest, True
 
@@ -115,23 +118,29 @@ def build_registry(
     known = previous.layouts if previous else {}
     layouts: dict[str, Layout] = {}
     by_model: dict[str, dict[str, list[RegisteredBaseline]]] = {}
+    empty: dict[str, list[RegisteredBaseline]] = {}
     for entry in baselines:
-        versions = by_model.setdefault(entry.baseline.model, {})
-        versions.setdefault(entry.baseline.version, []).append(entry)
+        if entry.baseline.rows:
+            versions = by_model.setdefault(entry.baseline.model, {})
+            versions.setdefault(entry.baseline.version, []).append(entry)
+        else:
+            empty.setdefault(entry.baseline.model, []).append(entry)
         layouts[entry.baseline_id] = known.get(entry.baseline_id) or Layout(entry.baseline)
     pairs = list(contracts)
     return Registry(
         contracts={contract.model: contract for contract, _ in pairs},
         baselines={
-            model: {
-                version: tuple(sorted(history, key=lambda e: (e.effective_from_s, e.accepted_at_ms)))
-                for version, history in versions.items()
-            }
+            model: {version: _in_effect(history) for version, history in versions.items()}
             for model, versions in by_model.items()
         },
+        empty={model: _in_effect(history) for model, history in empty.items()},
         layouts=layouts,
         applied_at_ms={contract.model: applied_at_ms for contract, applied_at_ms in pairs},
         unreadable=unreadable or {},
         retention_ms=retention_ms,
         codebooks=codebooks or {},
     )
+
+
+def _in_effect(history: Iterable[RegisteredBaseline]) -> tuple[RegisteredBaseline, ...]:
+    return tuple(sorted(history, key=lambda each: (each.effective_from_s, each.accepted_at_ms)))

@@ -156,8 +156,13 @@ def test_a_contract_and_its_baseline_must_fit_before_any_change(settings: Settin
     shorter = msgspec.structs.replace(CONTRACT, fields=CONTRACT.fields[:-1])
     with pytest.raises(ApplyError, match="does not fit the baseline of version"):
         apply(settings, shorter)
-    another = plan_all(settings, [(msgspec.structs.replace(CONTRACT, model="another"), "")])
-    assert any("stored without drift verdicts" in note for note in another.notes)
+    other = msgspec.structs.replace(CONTRACT, model="another")
+    another = plan_all(settings, [(other, "")])
+    assert any("another has no baseline yet: its predictions are counted" in note for note in another.notes)
+    assert [(each.baseline.version, each.baseline.rows) for each in another.baselines] == [("none", 0)]
+    with_rows = plan_all(settings, [(other, "")], [msgspec.structs.replace(BASELINE, model="another")])
+    assert [each.baseline.version for each in with_rows.baselines] == [BASELINE.version]
+    assert not any("no baseline yet" in note for note in with_rows.notes)
     # A change is shown key by key.
     changed = msgspec.structs.replace(CONTRACT, lateness_s=300, owners=("ada",))
     lines = plan_lines(apply(settings, changed, BASELINE))

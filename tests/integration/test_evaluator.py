@@ -65,9 +65,8 @@ def folder(tmp_path: Path) -> Path:
 
 def register(pipeline: Pipeline, own: Contract) -> None:
     pipeline.register(own, [simple_baseline()])
-    baselines = {each.model: each for each in first_baselines([own])}
     for derived in evaluator_contracts(own):
-        pipeline.register(derived, [baselines[derived.model]])
+        pipeline.register(derived, first_baselines([derived]))
 
 
 def evaluations(pipeline: Pipeline) -> list[dict[str, Any]]:

@@ -58,4 +58,6 @@ def _unit(metric: MetricFamily) -> str:
 def _values(label: MetricLabel) -> str:
     if label is PARTITION:
         return "a partition of the topic, a whole number"
+    if label.is_open:
+        return "as in the spans, at most 100; further ones are `other`"
     return ", ".join(f"`{value}`" for value in label.values)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from barograph_server.warehouse.queries import NO_DRILLS, rows_of
+from barograph_server.warehouse.signals.pipeline import uncounted_spans_sql
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,6 +28,8 @@ LABEL_PROBLEMS = {
 }
 """Kinds of `label_counts` that performance does not measure, in words."""
 DEAD_LETTER = "dead-letter"
+SPANS = "spans"
+"""Kind of spans of calls that became no prediction, of all models."""
 VALUE_PROBLEMS = {"invalid": "invalid values", "unseen": "unknown classes"}
 """Kinds of `violations` for values that no bin or declared class holds, in words."""
 
@@ -66,9 +69,9 @@ class ProblemRow:
 
     model: str
     kind: str
-    """`DEAD_LETTER`, or a kind of `VALUE_PROBLEMS` or `LABEL_PROBLEMS`."""
+    """`DEAD_LETTER`, `SPANS`, or a kind of `VALUE_PROBLEMS` or `LABEL_PROBLEMS`."""
     name: str
-    """The topic and reason of dead letters, or the field of values; otherwise empty."""
+    """The topic and reason of dead letters, why spans do not count, or the field of values; otherwise empty."""
     n: int
     first_at: datetime
     """Start of the first hour or pane: by receipt for dead letters, otherwise by event time."""
@@ -78,7 +81,7 @@ class ProblemRow:
     @property
     def text(self) -> str:
         """What the events are, in words."""
-        words = "dead letters" if self.kind == DEAD_LETTER else {**VALUE_PROBLEMS, **LABEL_PROBLEMS}[self.kind]
+        words = {DEAD_LETTER: "dead letters", SPANS: "spans", **VALUE_PROBLEMS, **LABEL_PROBLEMS}[self.kind]
         return f"{words}, {self.name}" if self.name else words
 
 
@@ -190,8 +193,10 @@ def problems(client: Client) -> list[ProblemRow]:
         "GROUP BY model, kind, field "
         "UNION ALL SELECT model, kind, '' AS name, sum(counts.n) AS n, min(hour) AS first_at, max(hour) AS last_at "
         "FROM label_counts AS counts WHERE kind IN {labels:Array(String)} AND counts.n > 0 GROUP BY model, kind"
+        " UNION ALL SELECT '' AS model, {spans:String} AS kind, why AS name, toUInt64(spans.n) AS n, first_at, last_at "
+        f"FROM ({uncounted_spans_sql('now() - INTERVAL 30 DAY', 'now()')}) AS spans"
         f") WHERE {NO_DRILLS} ORDER BY model, kind, name",
-        {"dead": DEAD_LETTER, "values": list(VALUE_PROBLEMS), "labels": list(LABEL_PROBLEMS)},
+        {"dead": DEAD_LETTER, "spans": SPANS, "values": list(VALUE_PROBLEMS), "labels": list(LABEL_PROBLEMS)},
     )
 
 

@@ -32,6 +32,36 @@ def recorded_versions(client: Client, model: str, since: datetime, until: dateti
     )
 
 
+def recorded_members(
+    client: Client, model: str, version: str, since: datetime, until: datetime
+) -> dict[str, FieldType | None]:
+    """Find the members of raw predictions in a range of event time, with the types as which they are recorded.
+
+    Returns:
+        Members such as `metrics.x`, in the order of their names, with `float` for features that are numbers, `category`
+        for those that are text, and None for members of the other maps.
+    """
+    maps = {
+        "numbers": "features",
+        "strings": "features",
+        "context": "context",
+        "scores": "scores",
+        "metrics": "metrics",
+    }
+    ((*names,),) = client.rows(
+        f"SELECT {', '.join(f'groupUniqArrayArray(mapKeys({name}))' for name in maps)} FROM all_predictions "
+        "WHERE model = {model:String} AND version = {version:String} AND at >= {since:DateTime64(3)} "
+        "AND at < {until:DateTime64(3)}",
+        {"model": model, "version": version, "since": since, "until": until},
+    )
+    kinds: dict[str, FieldType | None] = {"numbers": "float", "strings": "category"}
+    return {
+        f"{maps[name]}.{member}": kinds.get(name)
+        for name, members in zip(reversed(maps), reversed(names), strict=True)
+        for member in sorted(map(str, members))
+    }
+
+
 def recorded_predictions(
     client: Client,
     model: str,

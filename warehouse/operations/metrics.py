@@ -34,11 +34,13 @@ class MetricLabel:
     name: str
     values: tuple[str, ...]
     """The allowed values; empty for whole numbers."""
+    is_open: bool = False
+    """Whether any value is allowed, because the processor bounds how many there are."""
 
     def normalize(self, value: str | int) -> str:
         """Return the reported value: `other` unless the value is allowed."""
         text = str(value)
-        is_allowed = text in self.values if self.values else text.isdecimal()
+        is_allowed = self.is_open or (text in self.values if self.values else text.isdecimal())
         return text if is_allowed else OTHER
 
 
@@ -227,6 +229,15 @@ SPANS = MetricFamily(
     "",
     (SPAN_OUTCOME,),
 )
+UNKNOWN_OPERATIONS = MetricFamily(
+    "unknown_operations_total",
+    "counter",
+    "",
+    "Spans with a model or tokens whose operation is not understood, by operation; they do not count.",
+    ("otlp",),
+    "",
+    (MetricLabel("operation", (), is_open=True),),
+)
 NOT_OBSERVED = MetricFamily(
     "not_observed_total",
     "counter",
@@ -360,7 +371,7 @@ HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, el
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
-    *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, NOT_OBSERVED),
+    *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, UNKNOWN_OPERATIONS, NOT_OBSERVED),
     *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED, EVALUATIONS_SKIPPED),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),

@@ -25,6 +25,15 @@ ORDER BY time, tokens
 {% endcall %}
 {% endmacro %}
 
+{# Of all models: a span that is not understood has none. #}
+
+{% call table("generations.uncounted", "why:text | spans | last:time", grain_s=BUCKET_S) %}
+SELECT why, spans.n AS spans, spans.last_at AS last
+FROM ({{ uncounted_spans_sql("$__fromTime", "$__toTime") }}) AS spans
+ORDER BY spans DESC, why
+LIMIT 100
+{% endcall %}
+
 {% macro _coverage(fields) -%}
 {{ MODEL }} AND {{ VERSION }} AND {{ SLICE }} AND field IN ({{ _names(fields) }}) AND $__timeFilter(pane_start)
 {%- endmacro %}

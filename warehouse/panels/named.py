@@ -18,6 +18,7 @@ from barograph_server.warehouse.rollouts import arm_comparisons
 from barograph_server.warehouse.signals.costs import budget_numbers_sql
 from barograph_server.warehouse.signals.labels import MAIN_METRICS
 from barograph_server.warehouse.signals.literals import literals
+from barograph_server.warehouse.signals.pipeline import uncounted_spans_sql
 
 _FOLDER = Path(__file__).parent
 # A model has the metrics of one kind, and the panel shows the first of them.
@@ -60,6 +61,7 @@ def _environment() -> Environment:
         "literals": literals,
         "metrics_of_panel": metrics_of_panel,
         "budget_numbers_sql": budget_numbers_sql,
+        "uncounted_spans_sql": uncounted_spans_sql,
         "BUCKET_S": BUCKET_S,
         "MAIN_METRICS": _MAIN_METRICS,
         "NO_DRILLS": NO_DRILLS,

@@ -18,7 +18,7 @@
 model IN (
     SELECT model FROM serving_facts UNION DISTINCT SELECT model FROM arm_comparisons UNION DISTINCT
     SELECT model FROM contracts GROUP BY model
-    HAVING match(argMax(yaml, applied_at), '\\b(input_tokens|output_tokens|ttft_ms|cost_usd|topic|evaluators|budget)\\b')
+    HAVING match(argMax(yaml, applied_at), '\\b(input_tokens|output_tokens|ttft_ms|cost_usd|topic|evaluators|prices|budget)\\b')
 )
 {%- endset %}
 
@@ -59,12 +59,12 @@ ORDER BY max({{ level_number(drift_level("verdict")) }}) DESC, max(if(isNaN(verd
 LIMIT 1000
 {% endcall %}
 
-{# The longest window comes first, because it decides when two windows must agree. #}
+{# The longest window comes first, because it decides when two windows must agree. Without a baseline only failures have verdicts. #}
 
 {% call table("variables.windows", "window:text") %}
 SELECT window
-FROM drift
-WHERE {{ MODEL }} AND {{ in_range_or_last("drift", "window_end", MODEL) }}
+FROM rates
+WHERE {{ MODEL }} AND kind = 'error' AND {{ in_range_or_last("rates", "window_end", MODEL ~ " AND kind = 'error'") }}
 GROUP BY window
 ORDER BY {{ window_seconds() }} DESC
 LIMIT 20

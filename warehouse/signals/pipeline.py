@@ -37,6 +37,33 @@ def hidden_in_outage(kinds: Sequence[str], threshold: float) -> str:
     return f"if((SELECT max(gone) FROM ({gaps})) > 0, least(value, {float(threshold)!r}), value) AS number"
 
 
+UNCOUNTED = (
+    *("nested", "twin", "stream-start", "bad-id", "too-many-attributes", "bad-time", "future-time"),
+    *("too-old", "missing-model", "missing-version"),
+)
+"""Outcomes of spans of model calls that became no prediction; those of an unknown operation have its name."""
+
+
+def uncounted_spans_sql(start: str, end: str) -> str:
+    """Return the query for the spans of model calls in a range that became no prediction.
+
+    Args:
+        start: the expression for the start of the range, in wall-clock time; five minutes count as a whole.
+
+    Returns:
+        The query of `why`, `n`, `first_at` and `last_at`.
+    """
+    why = "replaceOne(replaceOne(metric, 'unknown_operations_total', 'unknown operation'), 'spans_total ', '')"
+    return (
+        f"SELECT {why} AS why, sum(counted) AS n, min(since) AS first_at, max(until) AS last_at FROM (SELECT metric, "
+        f"max(report.maximum) - if(started_at < {start}, min(report.minimum), 0) AS counted, "
+        "min(bucket_start) AS since, max(bucket_start) AS until FROM processor_metrics AS report "
+        f"WHERE (metric IN {literals([f'spans_total {each}' for each in UNCOUNTED])} "
+        f"OR startsWith(metric, 'unknown_operations_total ')) AND bucket_start >= {start} AND bucket_start <= {end} "
+        "GROUP BY metric, instance, started_at) GROUP BY why HAVING n > 0"
+    )
+
+
 def processor_age(kinds: Sequence[str], threshold: float) -> Signal:
     """Return the signal of the seconds since the latest report of each processor kind."""
 

@@ -140,7 +140,7 @@ def plan_baselines(
         what = f"The baseline of {baseline.model} version {baseline.version}"
         if contract is None:
             raise ApplyError(f"{what} has no contract: add the contract of model {baseline.model} to the command.")
-        if problems := fit_problems(contract, baseline):
+        if baseline.rows and (problems := fit_problems(contract, baseline)):
             raise ApplyError(
                 f"{what} does not fit the contract: {_join_first(problems)}. Create both from the same table with "
                 "`barograph infer`, or undo the change of the contract."
@@ -174,7 +174,7 @@ def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: s
 def describe_misfits(
     changes: Iterable[ContractChange], new_baselines: Sequence[Baseline], stored: Catalogue
 ) -> list[str]:
-    """Describe changed contracts without a baseline, and stored baselines that do not fit them.
+    """Describe stored baselines that do not fit changed contracts.
 
     Raises:
         ApplyError: neither a new nor a stored baseline of a model fits its changed contract.
@@ -185,11 +185,6 @@ def describe_misfits(
         renewed = {baseline.version for baseline in new_baselines if baseline.model == model}
         latest = {row.version: row for row in stored.baselines if row.model == model}
         retained = {version: row for version, row in latest.items() if version not in renewed}
-        if not retained and not renewed:
-            notes.append(
-                f"Model {model} has no baseline yet: its raw predictions are stored without drift verdicts. Create a "
-                "baseline with `barograph infer` and apply it."
-            )
         misfits = {version: problems for version, row in retained.items() if (problems := _misfits(change, row))}
         if misfits and not renewed and len(misfits) == len(retained):
             version, problems = next(reversed(misfits.items()))

@@ -10,10 +10,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from barograph.contract import Contract
+from barograph.contract import Contract, Field
 from barograph.contract.dump import dump_contract
 from barograph.contract.evaluator_contracts import evaluator_contracts
-from barograph.contract.evaluators import FAULTY, SOUND
 from barograph.text.codebook import Codebook
 
 from barograph_server.errors import ApplyError
@@ -40,7 +39,7 @@ from barograph_server.provisioning.promotions import (
 )
 from barograph_server.provisioning.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
 from barograph_server.settings import Settings
-from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
 from barograph_server.streams.evaluator.active import NO_VERSION
 from barograph_server.warehouse import migrate, queries, retention
 from barograph_server.warehouse.client import Client, WarehouseError, connect
@@ -225,14 +224,22 @@ def _plan_pipeline(
         stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
         stored_codebooks = queries.codebook_ids(client)
-    baselines = [*baselines, *first_baselines(contract for contract, _ in contracts)]
+    own_models = {contract.model for contract, _ in contracts}
     contracts = with_evaluators(contracts, [each for _, each in stored.contracts.values() if each is not None])
     contract_changes = catalogue.plan_contracts(contracts, stored)
     in_force = {model: contract for model, (_, contract) in stored.contracts.items() if contract is not None}
     removed = removed_fields(in_force, {contract.model: contract for contract, _ in contracts})
     in_force |= {contract.model: contract for contract, _ in contracts}
+    with_rows = replace(stored, baselines=[row for row in stored.baselines if row.version != NO_VERSION])
+    known = {baseline.model for baseline in baselines} | {row.model for row in with_rows.baselines}
+    baselines = [*baselines, *first_baselines(contract for contract, _ in contracts if contract.model not in known)]
     baseline_changes = catalogue.plan_baselines(baselines, in_force, stored, effective_s=effective_s, now_s=now_s)
-    notes = catalogue.describe_misfits(contract_changes, baselines, stored)
+    notes = catalogue.describe_misfits(contract_changes, baselines, with_rows)
+    notes += [
+        f"Model {model} has no baseline yet: its predictions are counted, without verdicts on drift. Make one of what "
+        f"is recorded with `barograph infer --from-traffic {model}`, or of a training table, and apply it."
+        for model in sorted({change.contract.model for change in contract_changes} & own_models - known)
+    ]
     if client is not None:
         notes += impact_notes(settings, client, removed)
     specs = topic_specs(settings)
@@ -340,8 +347,6 @@ def _milliseconds(clock: Clock) -> int:
     return int(clock() * 1000)
 
 
-# A baseline is what processors count on. One without rows has the bins of the classes and no expected shares, so that
-# evaluations are counted and their verdicts are `insufficient` until a baseline is learned from production.
 def with_evaluators(
     contracts: Sequence[tuple[Contract, str]], stored: Iterable[Contract] = ()
 ) -> list[tuple[Contract, str]]:
@@ -371,14 +376,44 @@ def with_evaluators(
 
 
 def first_baselines(contracts: Iterable[Contract]) -> list[Baseline]:
-    """Return a baseline without rows for each model of an evaluator of these contracts."""
-    return [_baseline(derived.model) for contract in contracts for derived in evaluator_contracts(contract)]
+    """Return a baseline without rows for each contract.
+
+    A baseline is what processors count on. One without rows has the fields and the named slices and classes of the
+    contract, and no expected shares: predictions are counted, and all verdicts are `insufficient`. It serves as long as
+    the model has no other.
+    """
+    return [
+        Baseline(
+            model=contract.model,
+            version=NO_VERSION,
+            rows=0,
+            slice_rows={ALL: 0},
+            dimensions=tuple(
+                SliceValues(name=cut.name, source=cut.source, values=cut.values, trained=False)
+                for cut in contract.slices
+            ),
+            # The panes of a baseline without fields could not be loaded again.
+            fields=tuple(_uncounted(field, contract) for field in contract.fields or (_LATENCY,)),
+            source="derived from a contract",
+        )
+        for contract in contracts
+    ]
 
 
-def _baseline(model: str) -> Baseline:
-    classes = FAULTY, SOUND
-    counts = SliceCounts(cells=(0,) * (len(classes) + 2))
-    field = FieldBaseline(name="class", kind="category", categories=classes, slices={ALL: counts})
-    return Baseline(
-        model=model, version=NO_VERSION, rows=0, slice_rows={ALL: 0}, fields=(field,), source="derived from a contract"
+_LATENCY = Field(name="latency_ms", type="float", source="latency_ms")
+
+
+def _uncounted(field: Field, contract: Contract) -> FieldBaseline:
+    label = contract.label
+    of_label = () if label is None or field.source != "class" else label.classes or (label.positive, label.negative)
+    categories = tuple(str(each) for each in of_label if each is not None)
+    is_category = field.type == "category"
+    return FieldBaseline(
+        name=field.name,
+        kind="category" if is_category else "numeric",
+        categories=categories,
+        edges=(0.5,) if field.type == "bool" else (),
+        low=field.low,
+        high=field.high,
+        slices={ALL: SliceCounts(cells=(0,) * (len(categories) + (3 if field.type == "bool" else 2)))},
     )

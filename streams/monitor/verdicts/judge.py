@@ -75,6 +75,8 @@ def judge(
     if gaps is None:
         gaps = np.full(len(ends_s), InsufficientReason.partly_recorded, dtype=np.int8)
     gaps = np.where(whole, InsufficientReason.none, gaps).astype(np.int8)
+    if not series.layout.baseline.rows:
+        gaps[:] = InsufficientReason.no_baseline
     starts_s = fixed_starts(window, ends_s) if starts_s is None else starts_s
     drift, rates = ColumnBuffer(), ColumnBuffer()
     layout = series.layout

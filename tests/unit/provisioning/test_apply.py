@@ -15,6 +15,7 @@ from barograph_server.provisioning.topics import TopicSpec, TopicState, compare,
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline, load_baseline
 from barograph_server.sketches.baseline.fit import fit_problems
+from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.streams.evaluator.active import NO_VERSION
 from barograph_server.times import parse_effective
 from tests.support import command_line
@@ -115,12 +116,32 @@ def test_each_evaluator_gets_a_contract_and_a_baseline_that_fits_it() -> None:
     assert [contract.model for contract, _ in pairs] == ["bot", "bot.refuses", "bot.faithful"]
     assert pairs[0][1] == "the text of the file"
     assert all(parse_contract(text) == contract for contract, text in pairs[1:])
-    baselines = first_baselines([BOT])
+    baselines = first_baselines(contract for contract, _ in pairs[1:])
     for (contract, _), baseline in zip(pairs[1:], baselines, strict=True):
         assert (baseline.model, baseline.version, baseline.rows) == (contract.model, NO_VERSION, 0)
         assert fit_problems(contract, baseline) == []
         assert load_baseline(dump_baseline(baseline), "a baseline") == baseline
     assert with_evaluators([(PLAIN, "")]) == [(PLAIN, "")]
+
+
+def test_a_baseline_without_rows_has_the_fields_classes_and_slices_of_the_contract() -> None:
+    contract = Contract(
+        model="m",
+        fields=(
+            Field(name="x", type="float", source="metrics.x", low=0.0),
+            Field(name="flag", type="bool", source="features.flag"),
+            Field(name="class", type="category", source="class"),
+        ),
+        slices=(Slice(name="prompt", source="context.prompt", values=("a", "b")),),
+        label=LabelSpec(type="category", classes=("late", "early")),
+    )
+    (baseline,) = first_baselines([contract])
+    assert (baseline.rows, fit_problems(contract, baseline)) == (0, [])
+    assert load_baseline(dump_baseline(baseline), "a baseline") == baseline
+    assert [field.n_cells for field in baseline.fields] == [2, 3, 4]
+    assert Layout(baseline).slices == ("all", "prompt=a", "prompt=b", "prompt=other")
+    (bare,) = first_baselines([Contract(model="m")])
+    assert [field.name for field in bare.fields] == ["latency_ms"]
 
 
 def test_the_derived_contracts_in_force_are_no_conflict() -> None:

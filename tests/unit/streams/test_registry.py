@@ -69,6 +69,20 @@ def test_a_model_without_baselines_is_not_summarised() -> None:
     assert (summaries.unwatched, summaries.panes) == (2, {})
 
 
+def test_a_baseline_without_rows_is_in_force_only_while_there_is_no_other() -> None:
+    empty = msgspec.structs.replace(FIRST.baseline, version="none", rows=0, slice_rows={"all": 0})
+    entries = [RegisteredBaseline(empty, empty.id, 0, 99)]
+    snapshot = registry(*entries)
+    assert snapshot.effective("m", "1") == (tuple(entries), True) == snapshot.effective("m", "none")
+    summaries = FlushSummaries(snapshot)
+    summaries.add(columns("m", 0, [(0, event(T0_S)), (1, event(T0_S + 1))]))
+    assert (summaries.unwatched, {key.baseline_id for key in summaries.panes}) == (0, {empty.id})
+    later = registry(*entries, SECOND)
+    assert later.effective("m", "1") == ((SECOND,), True)
+    # Panes from before are still loaded.
+    assert empty.id in later.layouts
+
+
 def event(at_s: int, version: str = "1") -> Event:
     return Event("m", version, at_s * 1000, at_s * 1000, 0.1, "red", "north", False)
 

@@ -3,6 +3,7 @@
 from collections.abc import Generator, Iterator, Mapping
 
 from barograph.contract import Contract
+from barograph.contract.evaluator_contracts import evaluator_contracts
 from barograph.contract.file import ContractError, parse_contract
 
 from barograph_server.finding import Finding, error, ok, warning
@@ -28,7 +29,10 @@ def check_contracts(client: Client) -> Iterator[Finding]:
             "Run `barograph apply CONTRACT`; `barograph infer` writes one.",
         )
     n_valid = 0
+    derived = {each.model for contract in contracts.values() for each in evaluator_contracts(contract)}
     for model, contract in contracts.items():
+        if model in derived:
+            continue
         findings = [*_check_baselines(contract, baselines.get(model, {}))]
         n_valid += not findings
         yield from findings
@@ -59,13 +63,15 @@ def _read(
 
 
 def _check_baselines(contract: Contract, baselines: Mapping[str, Baseline]) -> Iterator[Finding]:
-    if not baselines:
+    if not any(baseline.rows for baseline in baselines.values()):
         yield warning(
             COMPONENT,
-            f"Model {contract.model} has no baseline: its predictions are only stored raw, without verdicts.",
-            "Make one with `barograph infer` and apply it.",
+            f"Model {contract.model} has no baseline: its predictions are counted, without verdicts on drift.",
+            f"Make one with `barograph infer --from-traffic {contract.model}`, or of a training table, and apply it.",
         )
     for version, baseline in baselines.items():
+        if not baseline.rows:
+            continue
         problems = fit_problems(contract, baseline)
         if problems:
             yield warning(

@@ -7,7 +7,13 @@ from barograph_server.finding import Finding, ok, warning
 from barograph_server.terminal import plural, ratio, utc_minute
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history import event_counts
-from barograph_server.warehouse.history.event_counts import DEAD_LETTER, LABEL_PROBLEMS, VALUE_PROBLEMS, ProblemRow
+from barograph_server.warehouse.history.event_counts import (
+    DEAD_LETTER,
+    LABEL_PROBLEMS,
+    SPANS,
+    VALUE_PROBLEMS,
+    ProblemRow,
+)
 from barograph_server.warehouse.operations import status
 
 COMPONENT = "Events"
@@ -37,6 +43,8 @@ def check_events(client: Client, clock: Callable[[], float] = time.time) -> Iter
         last_traffic_s[row.model] = max(last_traffic_s.get(row.model, 0.0), row.last_traffic_at.timestamp())
     n_minor = n_warnings = 0
     for problem in event_counts.problems(client):
+        if problem.kind == SPANS:
+            continue
         end_s = clock() if problem.kind == DEAD_LETTER else last_traffic_s.get(problem.model, 0.0)
         if problem.last_at.timestamp() < end_s - RECENT_S:
             continue

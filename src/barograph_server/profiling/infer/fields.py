@@ -113,6 +113,7 @@ class FieldReader:
             self._dimensions,
             integer=whole or needs_doubles(ordered),
             boolean=plan.type == "bool",
+            limits=(None, None) if plan.declared is None else (plan.declared.low, plan.declared.high),
         )
         reason = _numeric_reason(plan, values, ordered, distinct, summary.baseline, whole=whole)
         return InferredField(plan, summary, reason)

@@ -28,7 +28,13 @@ class WrittenFiles:
 
 
 def write_files(
-    contract: Contract, baseline: Baseline, folder: Path, notes: Sequence[str] = (), *, force: bool = False
+    contract: Contract,
+    baseline: Baseline,
+    folder: Path,
+    notes: Sequence[str] = (),
+    *,
+    force: bool = False,
+    replaces: Contract | None = None,
 ) -> WrittenFiles:
     """Write contract and baseline; both or neither.
 
@@ -36,6 +42,7 @@ def write_files(
         folder: The output folder, created if it is missing.
         notes: Further comments at the top of the contract.
         force: Whether to overwrite files with different content.
+        replaces: The contract in force, whose file is overwritten: the new contract has all its keys.
 
     Raises:
         ExistsError: a file exists with different content and `force` is false.
@@ -60,7 +67,8 @@ def write_files(
     if contract_path.exists() and _matches_contract(contract_path, contract):
         unchanged.add(contract_path)
     for path in expected:
-        if path.exists() and path not in unchanged and not force:
+        is_replaced = path == contract_path and replaces is not None and _matches_contract(path, replaces)
+        if path.exists() and path not in unchanged and not (force or is_replaced):
             raise ExistsError(
                 f"{path} exists with different content; move it, write to another folder with --out, or overwrite it "
                 "with --force"

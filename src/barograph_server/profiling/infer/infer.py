@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
+import msgspec
 import numpy as np
 from barograph.contract import Arms, Contract, FieldType, Window, format_duration
 from barograph.contract.check import check_contract
@@ -70,6 +71,9 @@ class InferOptions:
     arms: Arms | None = None
     """The arms of an A/B test, which the training data does not contain."""
     season: SeasonChoice = DEFAULTS.season
+    contract: Contract | None = None
+    """The contract in force, if the columns of the table are members of events: its keys stay, but for windows and the
+    fields of further columns."""
     propose_critical: bool = False
     """Whether fields are critical by their importance, if `roles` names none."""
 
@@ -106,6 +110,8 @@ class InferResult:
     """Which of its windows often have too few events for a level; empty if they were not proposed, or none has."""
     critical_reasons: tuple[str, ...] = ()
     """Sentences on why fields are critical, or none is, and what pages; empty if they were not proposed."""
+    replaces: Contract | None = None
+    """The contract in force."""
     loss: LearnedLoss | None = None
     """The trees of the baseline with their sample; None if there are none."""
 
@@ -116,7 +122,8 @@ class InferResult:
             folder: The output folder, created if it is missing.
             force: Whether to overwrite files with different content.
         """
-        return write_files(self.contract, self.baseline, Path(folder), self.critical_reasons, force=force)
+        notes, replaces = self.critical_reasons, self.replaces
+        return write_files(self.contract, self.baseline, Path(folder), notes, force=force, replaces=replaces)
 
 
 def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda column: None) -> InferResult:
@@ -159,9 +166,13 @@ def infer_table(
     if fault is not None:
         raise OptionError(f"--version {fault}")
     check_roles(table, roles)
-    plan = plan_columns(table, roles)
+    in_force = options.contract
+    declared = None if in_force is None else {field.source: field for field in in_force.fields}
+    plan = plan_columns(table, roles, declared)
     times = _EventTimes(table, roles.time)
     dimensions = [read_dimension(table, expression) for expression in roles.slices]
+    if in_force is not None:
+        dimensions += [read_dimension(table, cut.source, cut) for cut in in_force.slices]
     slice_rows = _count_slice_rows(table, dimensions)
     proposal = Proposal(draft.pane_s, draft.windows)
     windows = None
@@ -239,6 +250,8 @@ def infer_table(
         arms=options.arms,
         ignored={name: reason for name, reason in plan.ignored.items() if name_fault(name) is None},
     )
+    if in_force is not None:
+        contract = msgspec.structs.replace(in_force, windows=contract.windows, fields=contract.fields)
     _check(contract)
     baseline = Baseline(
         model=options.model,
@@ -261,6 +274,7 @@ def infer_table(
         windows_reason=proposal.reason,
         windows_warning=proposal.warning,
         critical_reasons=critical_reasons,
+        replaces=in_force,
         loss=loss,
     )
 

@@ -4,7 +4,7 @@ This module uses only names and column types; `profiling.infer.fields` decides o
 """
 
 import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import msgspec
@@ -12,13 +12,14 @@ import pyarrow as pa
 from barograph.contract import CONFIDENCE, CROSS, Columns, Field, FieldType, SketchKind
 from barograph.contract.check import OUTPUT_TYPES
 from barograph.contract.kinds import name_fault
-from barograph.events import SCORES
+from barograph.events import CONTEXT, FEATURES, MAPS, METRICS, SCORES
 
 from barograph_server.profiling.infer.errors import OptionError
 from barograph_server.profiling.infer.tables import Table, is_number, is_text, plain_type
 from barograph_server.profiling.table_columns import named_columns
 
 _MIN_SIMILARITY = 0.6
+ARM = "arm"
 SCORES_PREFIX = f"{SCORES}."
 """Default prefix of columns of class probabilities, and the prefix of their fields."""
 
@@ -90,9 +91,13 @@ class FieldPlan:
     """Whether the user named it: it is then a field even if its values look like ids."""
     note: str = ""
     """Remark on how its values are read."""
+    declared: Field | None = None
+    """The field as the contract in force has it."""
 
     @property
     def contract_field(self) -> Field:
+        if self.declared is not None:
+            return msgspec.structs.replace(self.declared, critical=self.critical)
         return Field(
             name=self.name,
             type=self.type,
@@ -142,8 +147,18 @@ def check_roles(table: Table, roles: Roles) -> None:
             raise OptionError(f"--slice {expression} is given twice; remove one")
 
 
-def plan_columns(table: Table, roles: Roles) -> TablePlan:
+def source_of(column: str, maps: Sequence[str] = (CONTEXT, METRICS)) -> str:
+    """Return the member of events that a column holds: in one of the maps, as `metrics.tokens`, else a feature."""
+    map_name, _, member = column.partition(".")
+    return column if member and map_name in maps else f"{FEATURES}.{column}"
+
+
+def plan_columns(table: Table, roles: Roles, declared: Mapping[str, Field] | None = None) -> TablePlan:
     """Plan all columns, in the order of the table, outputs last.
+
+    Args:
+        declared: The fields of the contract in force by source, which stay as they are, if the columns are members of
+            events.
 
     Raises:
         OptionError: a column named by an option does not have the type for its role.
@@ -154,15 +169,22 @@ def plan_columns(table: Table, roles: Roles) -> TablePlan:
     outputs = {roles.score, roles.class_, roles.latency}
     scores = _plan_scores(table, roles)
     outputs |= {planned.column for planned in scores}
-    field_names = {*OUTPUT_TYPES, *(planned.name for planned in scores)}
+    attributes = (roles.id, roles.time, roles.label, None if declared is None else ARM)
+    maps = (CONTEXT, METRICS) if declared is None else MAPS
+    declared = declared or {}
+    field_names = {*OUTPUT_TYPES, *(planned.name for planned in scores), *(field.name for field in declared.values())}
     for column in table.columns:
-        if column in outputs or column in (roles.id, roles.time, roles.label):
+        if column in outputs or column in attributes:
             continue
         fault = name_fault(column)
         if fault is not None:
             plan.ignored[column] = f"its name {fault}"
             continue
-        result = _plan_feature(table, column, roles, field_names)
+        source = source_of(column, maps)
+        if source in declared:
+            result: FieldPlan | str = _plan_declared(column, declared[source])
+        else:
+            result = _plan_feature(table, column, roles, field_names, source)
         if isinstance(result, FieldPlan):
             plan.fields.append(result)
             field_names.add(result.name)
@@ -170,7 +192,23 @@ def plan_columns(table: Table, roles: Roles) -> TablePlan:
             plan.ignored[column] = result
     plan.fields += _plan_outputs(table, roles)
     plan.fields += scores
+    plan.fields = [
+        each if each.source not in declared else _plan_declared(each.column, declared[each.source])
+        for each in plan.fields
+    ]
     return plan
+
+
+def _plan_declared(column: str, field: Field) -> FieldPlan:
+    return FieldPlan(
+        column=column,
+        name=field.name,
+        source=field.source,
+        type=field.type,
+        critical=field.critical,
+        is_required=True,
+        declared=field,
+    )
 
 
 def score_columns(table: Table, roles: Roles) -> dict[str, str]:
@@ -224,8 +262,8 @@ def _plan_scores(table: Table, roles: Roles) -> list[FieldPlan]:
     return [*planned, largest]
 
 
-def _plan_feature(table: Table, column: str, roles: Roles, field_names: set[str]) -> FieldPlan | str:
-    """Plan a feature, or return the reason to ignore the column."""
+def _plan_feature(table: Table, column: str, roles: Roles, field_names: set[str], source: str) -> FieldPlan | str:
+    """Plan a member of events, or return the reason to ignore the column."""
     kind = plain_type(table.columns[column])
     note = unit = ""
     type_: FieldType
@@ -244,15 +282,23 @@ def _plan_feature(table: Table, column: str, roles: Roles, field_names: set[str]
         note = "publish it in seconds" if pa.types.is_duration(kind) else "publish it in seconds since midnight"
     else:
         type_ = "float"
-    name = column
+    is_metric = source.startswith(f"{METRICS}.")
+    if (source.startswith(f"{CONTEXT}.") and type_ not in ("category", "timestamp")) or (
+        is_metric and type_ not in ("float", "int")
+    ):
+        return f"{source.partition('.')[0]} has no {type_}"
+    name = source.partition(".")[2] if source == column else column
+    if name in field_names:
+        name = source
     while name in field_names:
-        name = f"features.{name}"
+        name = f"{FEATURES}.{name}"
     return FieldPlan(
         column=column,
         name=name,
-        source=f"features.{column}",
+        source=source,
         type=type_,
         unit=unit,
+        sketch="req" if is_metric else "kll",
         critical=column in roles.critical,
         is_required=column in roles.critical or (column in roles.slice_columns and type_ != "category"),
         note=note,

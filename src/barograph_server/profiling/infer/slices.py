@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from barograph_server.profiling.infer.columns import MAX_SLICE_VALUES, NULL_CODE, TooManyValues, read_texts
 from barograph_server.profiling.infer.errors import OptionError
-from barograph_server.profiling.infer.profile import FieldPlan
+from barograph_server.profiling.infer.profile import ARM, FieldPlan, source_of
 from barograph_server.profiling.infer.tables import Table, is_text, plain_type
 from barograph_server.sketches.baseline.baseline import OTHER, SliceValues
 
@@ -41,19 +41,21 @@ class SliceDimension:
         return Slice(name=self.values.name, source=self.values.source, top=TOP)
 
 
-def read_dimension(table: Table, expression: str) -> SliceDimension:
+def read_dimension(table: Table, expression: str, declared: Slice | None = None) -> SliceDimension:
     """Read a slice column, or several crossed: the most frequent values get a slice each, the rest is `other`.
 
     A row with a null, or with a value that is not a valid slice name, belongs to `other`.
 
     Args:
         expression: A column, or several joined by `CROSS`.
+        declared: The slice as the contract in force has it.
 
     Raises:
         OptionError: a column is not text, boolean or integer, or has too many distinct values.
     """
     columns = expression.split(CROSS)
-    name = expression.replace("=", "_")
+    name = expression.replace("=", "_") if declared is None else declared.name
+    top = TOP if declared is None else declared.top
     fault = name_fault(name)
     if fault is not None:
         raise OptionError(f"--slice {expression!r}: the name {fault}")
@@ -61,23 +63,26 @@ def read_dimension(table: Table, expression: str) -> SliceDimension:
     names, codes = members[0]
     for more, more_codes in members[1:]:
         names, codes = _cross(names, codes, more, more_codes)
+    if declared is not None and declared.values:
+        names = [*names, *(value for value in declared.values if value not in names)]
     counts = np.bincount(codes + 1, minlength=len(names) + 1)[1:].tolist()
     ranked = [code for code in range(len(names)) if names[code] != OTHER and name_fault(names[code]) is None]
-    retained = sorted(ranked, key=lambda code: (-counts[code], names[code]))[:TOP]
+    retained = sorted(ranked, key=lambda code: (-counts[code], names[code]))[:top]
+    if declared is not None and declared.values:
+        retained = [names.index(value) for value in declared.values]
     lookup = np.full(len(names) + 1, len(retained), dtype=np.int16)
     lookup[retained] = np.arange(len(retained))
     # Code −1, null, reads the last entry.
     assert NULL_CODE == -1
     values = SliceValues(
         name=name,
-        source=CROSS.join(f"features.{column}" for column in columns),
+        source=CROSS.join(map(source_of, columns)) if declared is None else declared.source,
         values=tuple(names[code] for code in retained),
         trained=True,
     )
     return SliceDimension(expression, values, lookup[codes])
 
 
-ARM = "arm"
 SKETCHED = ("score", "latency_ms", "confidence")
 """Outputs whose sketches are stored per arm."""
 

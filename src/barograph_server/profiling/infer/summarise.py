@@ -57,6 +57,7 @@ def summarise_numbers(
     *,
     integer: bool,
     boolean: bool = False,
+    limits: tuple[float | None, float | None] = (None, None),
 ) -> FieldSummary:
     """Fix the bins of a numeric field and count its training values.
 
@@ -66,16 +67,20 @@ def summarise_numbers(
         dimensions: Slice dimensions to count separately.
         integer: Whether values are integers, or need double precision.
         boolean: Whether values are 0 and 1: two bins, and no limits.
+        limits: The smallest and the largest valid value; None for that of the values.
     """
     limited = ordered.size > 0 and not boolean
+    low, high = limits
+    if limited:
+        low, high = float(ordered[0]) if low is None else low, float(ordered[-1]) if high is None else high
     mean, std = mean_and_std(ordered)
     frozen = FieldBaseline(
         name=name,
         kind="numeric",
         integer=integer,
         edges=BOOLEAN_EDGES if boolean else freeze_edges(ordered, integer),
-        low=float(ordered[0]) if limited else None,
-        high=float(ordered[-1]) if limited else None,
+        low=low,
+        high=high,
         mean=mean,
         std=std,
         quantiles=tuple(exact_quantiles(ordered, np.linspace(0.0, 1.0, QUANTILE_RANKS)).tolist()),

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from barograph.contract import Arms, LabelSpec, Slice, Window
+from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import load_contract
 
 from barograph_server.batch.compare.compare import compare
@@ -15,6 +15,7 @@ from barograph_server.cli.infer import parse_arms
 from barograph_server.profiling.infer import InferOptions, InferResult, OptionError, Roles, infer_file, summarise
 from barograph_server.profiling.infer.columns import TextColumn
 from barograph_server.profiling.infer.files import escape_name
+from barograph_server.profiling.infer.infer import infer_table
 from barograph_server.profiling.infer.loss import MISSING
 from barograph_server.profiling.infer.slices import SliceDimension
 from barograph_server.profiling.infer.summarise import (
@@ -24,6 +25,7 @@ from barograph_server.profiling.infer.summarise import (
     summarise_numbers,
     summarise_texts,
 )
+from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.profiling.infer.training import infer, parse_window
 from barograph_server.sketches.baseline.baseline import BaselineError, SliceValues, dump_baseline, load_baseline
 from barograph_server.sketches.baseline.bins import PsiBins
@@ -137,6 +139,45 @@ def inferred(folder: Path, columns: dict[str, Any], **roles: str) -> InferResult
     path = folder / "train.parquet"
     pq.write_table(pa.table({"x": RNG.normal(size=N), **columns}), path)
     return infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(**roles)))  # type: ignore[arg-type]
+
+
+def test_columns_that_are_members_of_events_are_read_where_the_contract_in_force_reads_them() -> None:
+    x = RNG.normal(size=N)
+    table = memory_table(
+        "recorded",
+        pa.table(
+            {
+                "metrics.tokens": x,
+                "features.temp": x,
+                "context.tier": ["a", "b"] * (N // 2),
+                "context.gone": pa.nulls(N, pa.string()),
+                "arm": ["a", "b"] * (N // 2),
+            }
+        ),
+    )
+    contract = Contract(
+        model="m",
+        fields=(
+            Field(name="t", type="float", source="features.temp", low=0.0, critical=True),
+            Field(name="gone", type="category", source="context.gone"),
+        ),
+        slices=(Slice(name="level", source="context.tier", values=("b", "c")),),
+        owners=("ops",),
+    )
+    result = infer_table(table, InferOptions(table=Path(), model="m", version="1", contract=contract))
+    named = {field.name: field for field in result.contract.fields}
+    assert {name: field.source for name, field in named.items()} == {
+        "tokens": "metrics.tokens",
+        "t": "features.temp",
+        "tier": "context.tier",
+        "gone": "context.gone",
+    }
+    assert set(contract.fields) <= set(named.values())
+    assert (result.contract.owners, result.contract.slices) == (("ops",), contract.slices)
+    assert fit_problems(result.contract, result.baseline) == []
+    baseline = {field.name: field for field in result.baseline.fields}
+    assert baseline["t"].slices["all"].below == np.count_nonzero(x < 0)
+    assert result.baseline.slice_rows == {"all": N, "level=b": N // 2, "level=c": 0, "level=other": N // 2}
 
 
 def named(values: Any, true: Any, false: Any) -> list[Any]:

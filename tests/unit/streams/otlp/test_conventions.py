@@ -151,6 +151,7 @@ def test_operations_that_are_not_understood_are_in_metrics_and_log(capsys: pytes
     predictions([export_of(*(span(f"{i:02}", attributes=video) for i in range(1, 4)))], ingest=ingest)
     findings.update()
     assert report.values(metrics.SPANS) == {("unknown-operation",): 3}
+    assert report.row().details["unknown_operations_total video"] == 3
     assert capsys.readouterr().out.count("video") == 1
 
 
