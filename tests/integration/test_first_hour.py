@@ -49,7 +49,7 @@ def calls(first: int, begin_s: int) -> dict[str, Any]:
         }
         attributes = CALL | (failure if i % FAILED_EVERY == FAILED_EVERY - 1 else answer)
         spans.append(span(f"{i + 1:x}", trace_id=f"{first + i:x}", attributes=attributes, **times))
-    return export_of(*spans, span("ffff", trace_id="ffff", attributes={**CALL, "gen_ai.operation.name": "image"}))
+    return export_of(*spans, span("ffff", trace_id="ffff", attributes={**CALL, "gen_ai.operation.name": "video"}))
 
 
 def time_at(at_s: float) -> datetime:
@@ -81,16 +81,16 @@ def test_calls_are_shown_without_a_baseline_until_one_of_them_takes_over(pipelin
         assert latency
         assert all(200 < row[1] < 1000 < row[3] for row in latency)
         (spans,) = pipeline.wait_rows(
-            "SELECT count() > 0 FROM processor_metrics WHERE metric LIKE '%image'", "a report"
+            "SELECT count() > 0 FROM processor_metrics WHERE metric LIKE '%video'", "a report"
         )
         assert spans
         status = read_status(client)
         (model,) = status.models
         assert (model.version, model.levels["stable"], set(model.reasons)) == (VERSION, 0, {"no baseline"})
-        assert [problem.text for problem in status.problems] == ["spans, unknown operation image"]
+        assert [problem.text for problem in status.problems] == ["spans, unknown operation video"]
         last_minutes = TimeRange.between(time_at(time.time() - 3600), time_at(time.time() + 60))
         assert [row[:2] for row in ask(client, "generations.uncounted", time_range=last_minutes)] == [
-            ("unknown operation image", 1)
+            ("unknown operation video", 1)
         ]
         with pytest.raises(TableError, match=r"0 recorded predictions .* a baseline needs 769"):
             infer_traffic(client, MODEL, since=time_at(time.time()))

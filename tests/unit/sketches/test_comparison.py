@@ -3,6 +3,7 @@ import pytest
 from barograph.contract import SketchKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.special import betaln
 from scipy.stats import chi2, fisher_exact, ttest_ind
@@ -212,7 +213,7 @@ def test_a_candidate_at_the_margin_is_rarely_accepted_and_an_equal_one_rarely_on
 
 
 def layout(*fields: FieldBaseline) -> Layout:
-    return Layout(baseline(*fields))
+    return Layout(replace(baseline(*fields), rows=1_000))
 
 
 def categories(name: str, **counts: int) -> FieldBaseline:
