@@ -42,7 +42,7 @@ class AlignedField:
 def align(reference: Layout, layouts: Sequence[Layout], names: Sequence[str]) -> list[AlignedField]:
     """Align fields of several layouts; a field that one lacks, or has as another kind, is omitted.
 
-    So are numbers whose reference has no rows, and so no bins.
+    So are numbers of a reference without rows, which has no bins for them.
 
     Args:
         reference: the layout whose bins are used; usually one of the layouts.
@@ -50,7 +50,7 @@ def align(reference: Layout, layouts: Sequence[Layout], names: Sequence[str]) ->
     aligned = []
     for name in names:
         base = _field(reference, name)
-        if base is not None and base.kind == "numeric" and not reference.baseline.rows:
+        if base is not None and base.kind == "numeric" and not (base.edges or reference.baseline.rows):
             continue
         fields = [_field(layout, name) for layout in layouts]
         if base is not None and all(each is not None and each.kind == base.kind for each in fields):

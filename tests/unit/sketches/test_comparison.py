@@ -262,6 +262,8 @@ def test_numbers_on_other_edges_have_no_bins() -> None:
     result = align(one, [one, other], ["score", "class", "latency_ms", "nothing"])
     assert [field.name for field in result] == ["latency_ms"]
     assert result[0].field_index == (2, 0)
+    without_rows = layout(numeric("score"))
+    assert align(without_rows, [without_rows, without_rows], ["score"]) == []
 
 
 def merged(values: NDArray[np.float64], kind: SketchKind, parts: int = 15) -> NumericSketch:
