@@ -3,7 +3,6 @@ import pytest
 from barograph.contract import SketchKind
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from msgspec.structs import replace
 from numpy.typing import NDArray
 from scipy.special import betaln
 from scipy.stats import chi2, fisher_exact, ttest_ind
@@ -213,7 +212,7 @@ def test_a_candidate_at_the_margin_is_rarely_accepted_and_an_equal_one_rarely_on
 
 
 def layout(*fields: FieldBaseline) -> Layout:
-    return Layout(replace(baseline(*fields), rows=1_000))
+    return Layout(baseline(*fields))
 
 
 def categories(name: str, **counts: int) -> FieldBaseline:
