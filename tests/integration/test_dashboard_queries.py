@@ -13,6 +13,7 @@ from barograph_server.dashboards.macros import ALL, TimeRange
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.sketches.baseline.bins import bin_labels
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.operations.status import latest_drift
 from barograph_server.warehouse.panels.fragments import (
     LEVEL_NUMBERS,
     STATE_NUMBERS,
@@ -20,6 +21,7 @@ from barograph_server.warehouse.panels.fragments import (
     drift_reason,
     window_seconds,
 )
+from barograph_server.warehouse.panels.named import named_queries
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.two_day_model import (
     END,
@@ -129,6 +131,18 @@ def test_over_time_the_fleet_shows_all_windows_of_each_model(empty: Client) -> N
         (-HOUR_S, "m"): number["major"], (-HOUR_S, "n"): number["minor"], (-HOUR_S, "o"): number["stable"],
         (0, "m"): number["stable"], (0, "n"): number["major"],
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("old", ["a", "z"])
+def test_of_two_baselines_in_a_window_the_one_with_more_events_counts(empty: Client, old: str) -> None:
+    new = judged("m", "1d", END_S, 0.5, "major") | {"n": 2632}
+    rest = judged("m", "1d", END_S, 0.0, "insufficient") | {"n": 88, "baseline_id": old}
+    counted = {"model": "m", "version": "1", "slice": "all", "window": "1d", "window_end": END_S}
+    rates = [table_row("rates", **counted, field="events", kind="error", level="stable")]
+    insert(empty, drift=[new, rest], rates=rates, progress=[table_row("progress", model="m")])
+    assert [each.level for each in latest_drift(empty, "m")] == ["major"]
+    (row,) = ask(empty, "fleet.models_now", time_range=TimeRange.between(hours_before(47), END))
+    assert row[named_queries()["fleet.models_now"].names.index("state")] == "major"
 
 
 def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> None:

@@ -152,7 +152,8 @@ def lost_ranges(client: Client) -> list[LostRange]:
 def latest_drift(client: Client, model: str, slice_name: str = "all") -> list[DriftRow]:
     """Read the latest drift verdict of each version, field and window of a model, in this order.
 
-    Verdicts that end more than `RECENT_DAYS` before the model's sealed time are not included.
+    Of two baselines in a window, the one with more events counts. Verdicts that end more than `RECENT_DAYS` before the
+    model's sealed time are not included.
     """
     return rows_of(
         client,
@@ -160,7 +161,7 @@ def latest_drift(client: Client, model: str, slice_name: str = "all") -> list[Dr
         f"FROM (SELECT *, {drift_level()} AS shown_level, {drift_reason()} AS shown_reason FROM latest_drift) "
         f"{_OF_SLICE} AND (version, field, window, window_end) IN "
         f"(SELECT version, field, window, max(window_end) FROM drift {_RECENT} GROUP BY version, field, window) "
-        "ORDER BY version, field, window, judged_at DESC LIMIT 1 BY version, field, window",
+        "ORDER BY version, field, window, judged_at DESC, n DESC LIMIT 1 BY version, field, window",
         {"model": model, "slice": slice_name, "days": RECENT_DAYS},
     )
 
@@ -173,7 +174,7 @@ def latest_rates(client: Client, model: str, slice_name: str = "all") -> list[Ra
         f"FROM latest_rates {_OF_SLICE} AND (version, field, kind, window, window_end) IN "
         "(SELECT version, field, kind, window, max(window_end) FROM rates "
         f"{_RECENT} GROUP BY version, field, kind, window) "
-        "ORDER BY version, field, kind, window, judged_at DESC LIMIT 1 BY version, field, kind, window",
+        "ORDER BY version, field, kind, window, judged_at DESC, n DESC LIMIT 1 BY version, field, kind, window",
         {"model": model, "slice": slice_name, "days": RECENT_DAYS},
     )
 

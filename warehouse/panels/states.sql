@@ -54,7 +54,7 @@ SELECT
             level = 'insufficient', concat('too little data: ', field, ', ', window, ': ', reason),
             concat('drift of ', field, ', ', window, ': PSI ', printf('%.2f', verdict.psi))
         )
-    ), record_seq) AS judged
+    ), (record_seq, n)) AS judged
 FROM drift AS verdict
 WHERE slice = 'all' AND {{ drift }}
 GROUP BY model, version, name, window, ended
@@ -71,7 +71,7 @@ SELECT
                     concat('values ', kind, ' the range')),
                 ' of ', field, ', ', window, ': ', {{ percent("rate") }}, ', training ', {{ percent("baseline_rate") }}
             ))
-    ), record_seq) AS judged
+    ), (record_seq, n)) AS judged
 FROM rates
 WHERE slice = 'all' AND {{ rates }}
 GROUP BY model, version, name, signal, window, ended
