@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from barograph_server.warehouse.operations.metrics import SPAN_OUTCOME
 from barograph_server.warehouse.queries import NO_DRILLS
 from barograph_server.warehouse.signals.literals import literals
 from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
@@ -37,9 +38,8 @@ def hidden_in_outage(kinds: Sequence[str], threshold: float) -> str:
     return f"if((SELECT max(gone) FROM ({gaps})) > 0, least(value, {float(threshold)!r}), value) AS number"
 
 
-UNCOUNTED = (
-    *("nested", "twin", "stream-start", "bad-id", "too-many-attributes", "bad-time", "future-time"),
-    *("too-old", "missing-model", "missing-version"),
+UNCOUNTED = tuple(
+    each for each in SPAN_OUTCOME.values if each not in ("counted", "duplicate", "unknown-operation", "step", "no-call")
 )
 """Outcomes of spans of model calls that became no prediction; those of an unknown operation have its name."""
 
