@@ -44,8 +44,8 @@ LIMIT 100
 {{ window_statistics("generations.per_token", "time_per_output_token_ms", *_QUANTILES) }}
 {% call table("generations.latency_now", "first token | per output token") %}
 SELECT
-    argMaxIf({{ finite("stats.p95") }}, window_end, field = 'ttft_ms') AS "first token",
-    argMaxIf({{ finite("stats.p95") }}, window_end, field = 'time_per_output_token_ms') AS "per output token"
+    argMaxIf({{ finite("stats.p95") }}, (window_end, n), field = 'ttft_ms') AS "first token",
+    argMaxIf({{ finite("stats.p95") }}, (window_end, n), field = 'time_per_output_token_ms') AS "per output token"
 FROM latest_distances AS stats
 WHERE {{ ALL_EVENTS }} AND field IN ('ttft_ms', 'time_per_output_token_ms')
 {% endcall %}

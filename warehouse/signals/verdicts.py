@@ -162,7 +162,7 @@ def rate(
         # The maximum over kinds counts, as over versions, so each kind is treated as a version.
         return (
             "SELECT field AS key, concat(version, '\\n', kind) AS version, toUnixTimestamp(window_end) AS until, "
-            f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
+            f"until AS ended_at, {_seconds('judged_at')} AS judged_at, tuple(until, record_seq, n) AS rank, "
             f"tuple(toUInt8({state}), delta, delta_low, delta_high, 0.) AS verdict FROM rates "
             f"WHERE {_where(model, window, period)} AND field IN {literals(fields)} AND kind IN {literals(kinds)}"
         )
@@ -184,7 +184,7 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
         value = f"multiIf({is_like}, 0., {unknown}, abs(mean_rank - 0.5))"
         return (
             "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
-            f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq) AS rank, "
+            f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq, n) AS rank, "
             f"tuple(toUInt8({state}), {value}, nan, nan, 0.) AS verdict FROM drift "
             f"WHERE {_where(model, window, period)} AND field IN {literals(fields)}"
         )
