@@ -72,7 +72,7 @@ class _Parameter(msgspec.Struct, frozen=True):
         if isinstance(spec, Arg):
             info = typer.Argument(**shown, show_default=spec.default)
         else:
-            act = _callback(spec.instead)
+            act = spec.instead and _callback(spec.instead)
             info = typer.Option(*decls, **shown, show_default=spec.default, is_eager=act is not None, callback=act)
         default = self.default
         if get_origin(kind) is tuple:
@@ -87,13 +87,13 @@ class _Parameter(msgspec.Struct, frozen=True):
         return tuple(value or ()) if get_origin(get_args(self.type)[0]) is tuple else value
 
 
-def _callback(instead: Callable[[typer.Context], None] | None) -> Callable[[typer.Context, bool], None] | None:
+def _callback(instead: Callable[[typer.Context], None]) -> Callable[[typer.Context, bool], None]:
     def call(ctx: typer.Context, is_given: bool) -> None:
-        if is_given and instead is not None:
+        if is_given:
             instead(ctx)
             raise typer.Exit
 
-    return None if instead is None else call
+    return call
 
 
 def _fields(struct: type[Options]) -> list[_Parameter]:

@@ -156,10 +156,7 @@ def without_text_reason(contract: Contract, counts: AnswerCounts) -> str:
         return "it has no raw row there; raw rows are kept for 90 days"
     if counts.with_text + counts.failed == counts.predictions:
         return "" if counts.with_text else "all predictions there failed"
-    text, keep = (
-        contract.text,
-        "`text: {content: redact, sample: 0.1}` in the contract keeps that of later answers",
-    )
+    text, keep = contract.text, "`text: {content: redact, sample: 0.1}` in the contract keeps that of later answers"
     if text is None or text.content == "drop":
         return f"without `text.content` no text is kept; {keep}"
     if text.content == "hash":
