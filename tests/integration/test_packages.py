@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -38,6 +39,9 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     # A release can be built again from its commit.
     for wheel in built:
         assert wheel.read_bytes() == (second / wheel.name).read_bytes()
+        with ZipFile(first / wheel.name) as archive:
+            [license_text] = [archive.read(name) for name in archive.namelist() if name.endswith("licenses/LICENSE")]
+            assert license_text == (ROOT / "LICENSE").read_bytes()
     return first
 
 
