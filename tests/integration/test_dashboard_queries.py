@@ -22,6 +22,9 @@ from barograph_server.warehouse.panels.fragments import (
     window_seconds,
 )
 from barograph_server.warehouse.panels.named import named_queries
+from barograph_server.warehouse.signals.signal import point_sql
+from barograph_server.warehouse.signals.verdicts import HoppingWindow, PaneTiming
+from barograph_server.warehouse.signals.verdicts import rate as rate_signal
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.two_day_model import (
     END,
@@ -143,6 +146,13 @@ def test_of_two_baselines_in_a_window_the_one_with_more_events_counts(empty: Cli
     assert [each.level for each in latest_drift(empty, "m")] == ["major"]
     (row,) = ask(empty, "fleet.models_now", time_range=TimeRange.between(hours_before(47), END))
     assert row[named_queries()["fleet.models_now"].names.index("state")] == "major"
+    nulls = counted | {"field": "x", "kind": "null", "p_value": 0.0, "training_delta": 0.0, "record_seq": 1}
+    known = {"n": 2632, "baseline_id": "b", "delta": 0.3, "delta_low": 0.2, "delta_high": 0.4}
+    unknown = {"n": 88, "baseline_id": old, "delta": 0.0, "delta_low": 0.0, "delta_high": 0.1}
+    insert(empty, rates=[table_row("rates", **nulls, **each) for each in (known, unknown)])
+    window, pane = HoppingWindow("1d", HOUR_S), PaneTiming(60, 60, 60)
+    signal = rate_signal("m", ("x",), ("null",), window, pane, 0.05)
+    assert [row[-1] for row in empty.rows(point_sql(signal, at=str(END_S + 60)))] == [0.3]
 
 
 def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> None:
