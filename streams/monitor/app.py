@@ -2,7 +2,8 @@
 
 It relies on these facts, each pinned by a test: only `noack().events()` with acknowledgements in order survives an
 exception; under `at_least_once` Faust reads uncommitted records unless its consumer is configured otherwise; with
-`stream_wait_empty` a rebalance waits for acknowledgements that are withheld on purpose.
+`stream_wait_empty` a rebalance waits for acknowledgements that are withheld on purpose; records that Faust fetched
+before a rebalance are dropped, and read again only if a seek follows.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ from typing import Any
 
 import faust
 import structlog
+from aiokafka.errors import IllegalStateError
 from faust import SASLCredentials, SSLCredentials
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread, Consumer, Transport
 from mode.supervisors import CrashingSupervisor
@@ -48,6 +50,22 @@ class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer._group_instance_id = self.consumer.app.member_name
         return consumer
 
+    async def seek_to_committed(self) -> Any:
+        """Seek each partition to its committed offset, or to its first record if it has none.
+
+        Faust drops records that it fetched before a rebalance, and relies on this call to read them again. Its own
+        version does nothing to a partition without a commit, whose first records would be lost without a trace.
+        """
+        return await self.call_thread(self._seek_to_committed)
+
+    async def _seek_to_committed(self) -> Any:
+        consumer = self._ensure_consumer()
+        offsets = await consumer.seek_to_committed()
+        uncommitted = [partition for partition, offset in offsets.items() if not offset]
+        if uncommitted:
+            await consumer.seek_to_beginning(*uncommitted)
+        return offsets
+
     async def record_poll(self) -> None:
         """Record a poll without fetching, so that the group does not revoke the partitions.
 
@@ -65,6 +83,24 @@ class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
 class CommittedOnlyConsumer(Consumer):  # type: ignore[misc]
     def _new_consumer_thread(self) -> Any:
         return CommittedOnlyThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def on_partitions_assigned(self, assigned: Any, generation_id: int = 0) -> None:
+        """Accept records from now on: Faust's signal may follow the first of them."""
+        self.app.is_assigned = True
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    async def perform_seek(self) -> None:
+        """Seek after records were dropped, or end the process: Faust itself would log a failure and go on behind them.
+
+        During a rebalance partitions may be revoked by now; the seek of their next assignment follows.
+        """
+        try:
+            await super().perform_seek()
+        except (IllegalStateError, AssertionError):
+            raise
+        except Exception as error:
+            await self.crash(error)
+            raise
 
 
 class CommittedOnlyTransport(Transport):  # type: ignore[misc]
@@ -87,6 +123,11 @@ def faust_credentials(security: Security) -> Any:
 
 class DisklessApp(faust.App):  # type: ignore[misc]
     """An app that creates no folders: all of its state is in the warehouse."""
+
+    assignment = 0
+    """Number of the current assignment. Kafka's generation does not replace it: a member that rejoins after a broker's
+    restart may get its former generation again."""
+    is_assigned = False
 
     def _create_directories(self) -> None:
         pass
@@ -137,7 +178,8 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
     async def on_revoked(_app: Any, revoked: Any, **_: Any) -> None:
         pending.clear()
         worker.assigned = None
-        worker.supersede(app.consumer_generation_id + 1)
+        app.is_assigned, app.assignment = False, app.assignment + 1
+        worker.supersede(app.assignment)
 
     @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
     async def on_assigned(_app: Any, assigned: Any, **_: Any) -> None:
@@ -160,10 +202,8 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
         async for event in stream.noack().events():
             message = event.message
             received_ms = round(message.timestamp * 1000)
-            record = IncomingRecord(
-                message.partition, message.offset, message.value, message.generation_id, received_ms
-            )
-            if record.generation != app.consumer_generation_id:
+            record = IncomingRecord(message.partition, message.offset, message.value, app.assignment, received_ms)
+            if not app.is_assigned or message.generation_id != app.consumer_generation_id:
                 continue
             unacknowledged = pending.setdefault(record.partition, deque())
             unacknowledged.append(event)
@@ -174,7 +214,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
             except Exception as error:
                 log.exception("stopping", processor="monitor", reason=f"{type(error).__name__}: {error}")
                 raise
-            if durable == NOTHING or record.generation != app.consumer_generation_id:
+            if durable == NOTHING or record.assignment != app.assignment:
                 continue
             while unacknowledged and unacknowledged[0].message.offset < durable:
                 unacknowledged.popleft().ack()

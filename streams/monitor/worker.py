@@ -32,17 +32,17 @@ NOTHING = -1
 
 
 class Superseded(Exception):
-    """The partitions were assigned to another generation while this one handled its records."""
+    """The partitions were assigned again while a record of the former assignment was handled."""
 
 
 @dataclass(frozen=True, slots=True)
 class IncomingRecord:
-    """One record of `partials`, and the generation of the consumer group that it was read in."""
+    """One record of `partials`, and the number of the assignment of partitions that it was read in."""
 
     partition: int
     offset: int
     value: bytes | None
-    generation: int
+    assignment: int
     received_ms: int | None = None
     """When Kafka received it, Unix ms."""
 
@@ -127,8 +127,8 @@ class Worker:
             first_retry_s, max_retry_s, report=report, sleep=self._sleep_interruptibly, clock=monotonic_clock
         )
         self._states: dict[int, PartitionState] = {}
-        self._generation = -1
-        self._newest_generation = -1
+        self._assignment = -1
+        self._newest_assignment = -1
         self._stop = threading.Event()
         self._undelivered: KafkaError | None = None
         self.heartbeat = report.heartbeat
@@ -146,9 +146,9 @@ class Worker:
         )
         self._log = structlog.get_logger().bind(processor="monitor", instance=settings.instance)
 
-    def supersede(self, generation: int) -> None:
-        """Invalidate the records and states of generations before `generation`; callable from any thread."""
-        self._newest_generation = max(self._newest_generation, generation)
+    def supersede(self, assignment: int) -> None:
+        """Invalidate the records and states of assignments before `assignment`; callable from any thread."""
+        self._newest_assignment = max(self._newest_assignment, assignment)
 
     def stop(self) -> None:
         """Interrupt retries; callable from any thread."""
@@ -161,12 +161,12 @@ class Worker:
             The offset up to which (exclusive) records of its partition are durable; NOTHING if it did not advance.
 
         Raises:
-            Superseded: the record belongs to an older generation.
+            Superseded: the record belongs to an older assignment.
         """
-        if record.generation < max(self._generation, self._newest_generation):
+        if record.assignment < max(self._assignment, self._newest_assignment):
             raise Superseded
-        if record.generation > self._generation:
-            self._states, self._generation = {}, record.generation
+        if record.assignment > self._assignment:
+            self._states, self._assignment = {}, record.assignment
         state = self._states.get(record.partition)
         if state is None:
             state = self._states[record.partition] = self._load(record.partition)
@@ -267,7 +267,7 @@ class Worker:
         """Call an operation on the warehouse until it is not busy.
 
         Raises:
-            Superseded: another generation owns the partitions by now, or the processor stops.
+            Superseded: the partitions are assigned again by now, or the processor stops.
         """
 
         def warn(error: Exception, delay_s: float) -> None:
@@ -285,5 +285,5 @@ class Worker:
             raise Superseded from None
 
     def _sleep_interruptibly(self, delay_s: float) -> bool:
-        """Sleep; return whether a new generation or `stop` interrupts the retries."""
-        return self._newest_generation > self._generation or self._stop.wait(delay_s)
+        """Sleep; return whether a new assignment or `stop` interrupts the retries."""
+        return self._newest_assignment > self._assignment or self._stop.wait(delay_s)

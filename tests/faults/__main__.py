@@ -158,7 +158,7 @@ def main() -> int:
     # What failed comes last: of a long output, many machines keep the end.
     for result in sorted(harness.results, key=lambda each: not each.passed):
         if not (result.passed or result.must_fail):
-            say("\n    ".join(["", *result.verdict.evidence, *result.verdict.summary_lines()]))
+            say("\n    ".join(["", *result.verdict.summary_lines(), *result.verdict.evidence]))
         say(result.summary())
     if arguments.write:
         write_page(text)

@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +38,7 @@ class Probe:
         self.bootstrap, self.prefix, self.topic, self.folder = bootstrap, prefix, Topics(prefix).partials, folder
         self.processes: list[Running] = []
         admin = AdminClient({"bootstrap.servers": bootstrap})
-        admin.create_topics([NewTopic(self.topic, 1, 1)])[self.topic].result(30)
+        admin.create_topics([NewTopic(self.topic, 2, 1)])[self.topic].result(30)
 
     def start(self, name: str, **options: Any) -> tuple[Running, Callable[[], list[tuple[int, str]]]]:
         """Start a process, and return it with a function that reads the offsets and texts it has handled so far."""
@@ -52,10 +53,10 @@ class Probe:
 
         return process, records
 
-    def produce(self, texts: list[str], **config: Any) -> None:
-        producer = Producer({"bootstrap.servers": self.bootstrap, **config})
+    def produce(self, texts: list[str], partition: int = 0, config: Mapping[str, str] | None = None) -> None:
+        producer = Producer({"bootstrap.servers": self.bootstrap, **(config or {})})
         for text in texts:
-            producer.produce(self.topic, text.encode(), partition=0)
+            producer.produce(self.topic, text.encode(), partition=partition)
         assert producer.flush(30) == 0
 
 
@@ -72,7 +73,7 @@ def probe(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Pro
 def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: Probe) -> None:
     codecs = ["none", "gzip", "snappy", "lz4", "zstd", "lz4", "zstd"]
     for i, codec in enumerate(codecs):
-        probe.produce([f"m{i}" * 200], **{"compression.type": codec})
+        probe.produce([f"m{i}" * 200], config={"compression.type": codec})
     failing, records = probe.start("failing", fail_at=3)
     assert failing.wait(60) == 1
     assert records() == [(i, f"m{i}" * 200) for i in range(4)]
@@ -82,6 +83,30 @@ def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: 
     wait_for(lambda: len(redelivered()) >= 4 and redelivered()[-1][0] == 6, "records from the failing one on")
     assert redelivered()[0][0] <= 3
     assert redelivered() == [(i, f"m{i}" * 200) for i in range(redelivered()[0][0], 7)]
+
+
+def test_records_dropped_before_the_first_commit_are_read_again(probe: Probe) -> None:
+    probe.produce([f"m{i}" for i in range(7)])
+    _, records = probe.start("first", drops_first_fetch=True)
+    wait_for(lambda: len(records()) >= 7, "all records, in spite of the dropped fetch")
+    assert records() == [(i, f"m{i}") for i in range(7)]
+
+
+def read_by_all(members: list[Callable[[], list[tuple[int, str]]]], text: str) -> bool:
+    return all(text in {read for _, read in records()} for records in members)
+
+
+@pytest.mark.long
+def test_a_member_that_rejoins_with_its_former_generation_reads_on(probe: Probe) -> None:
+    members = [probe.start(name, instance=name)[1] for name in ("one", "other")]
+    # One of them is the leader, whose rejoining begins a new generation, and the other a follower.
+    for rejoining in (0, 1):
+        probe.produce(["rejoin"], rejoining)
+        wait_for(lambda: any("rejoin" in text for records in members for _, text in records()), "the rejoining")
+        text = f"after {rejoining}"
+        for partition in (0, 1):
+            probe.produce([text], partition)
+        wait_for(partial(read_by_all, members, text), "the records after it")
 
 
 @pytest.mark.long

@@ -3,9 +3,11 @@
 Each record is appended to the file `handled` as a line of JSON: partition, offset, text.
 """
 
+import asyncio
 import json
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 from barograph_server.streams.health import watchdog
 from barograph_server.streams.health.endpoint import Endpoint
 from barograph_server.streams.monitor import app
-from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord
+from barograph_server.streams.monitor.worker import NOTHING, IncomingRecord, Superseded
 from barograph_server.streams.runtime.lifecycle import configure_logging
 from barograph_server.streams.runtime.metrics_report import Heartbeat, Report
 from barograph_server.streams.settings import ProcessorSettings
@@ -25,10 +27,13 @@ from barograph_server.warehouse.client import Address
 class NotingWorker:
     """Stands for `Worker`: records up to `withhold_from` are durable, the one at `fail_at` raises once."""
 
+    newest = 0
+
     def __init__(self, options: dict[str, Any]) -> None:
         self._handled = Path(options["handled"])
         self._failed = self._handled.with_suffix(".failed")
         self.heartbeat, self.assigned = Heartbeat(), None
+        self.rejoin, self.rejoined_at = note_rejoin(), set[int]()
         self._fail_at, self._withhold_from = options.get("fail_at"), options.get("withhold_from")
 
     def hang(self) -> None:
@@ -42,9 +47,14 @@ class NotingWorker:
         self.heartbeat.beat = last  # type: ignore[method-assign]
 
     def handle(self, record: IncomingRecord) -> int:
+        if record.assignment < self.newest:
+            raise Superseded
         with self._handled.open("a") as file:
             text = (record.value or b"").decode()
             file.write(json.dumps([record.partition, record.offset, text]) + "\n")
+        if text == "rejoin" and record.offset not in self.rejoined_at:
+            self.rejoined_at.add(record.offset)
+            self.rejoin()
         if record.offset == self._fail_at and not self._failed.exists():
             self._failed.touch()
             raise ValueError("this record cannot be worked on")
@@ -52,11 +62,43 @@ class NotingWorker:
             return NOTHING
         return record.offset + 1
 
-    def supersede(self, generation: int) -> None:
-        """Ignore it: the worker has no state."""
+    def supersede(self, assignment: int) -> None:
+        self.newest = assignment
 
     def stop(self) -> None:
         """Ignore it: the worker never waits."""
+
+
+def drop_first_fetch() -> None:
+    """Make Faust drop the first records that it fetches, as if a rebalance had begun between fetch and delivery."""
+    wait_next_records = app.CommittedOnlyConsumer._wait_next_records
+
+    async def wait_once(consumer: Any, *arguments: Any) -> Any:
+        records, active = await wait_next_records(consumer, *arguments)
+        if records:
+            app.CommittedOnlyConsumer._wait_next_records = wait_next_records
+            consumer.stop_flow()
+            asyncio.get_running_loop().call_later(0.5, consumer.resume_flow)
+        return records, active
+
+    app.CommittedOnlyConsumer._wait_next_records = wait_once
+
+
+def note_rejoin() -> Callable[[], None]:
+    """Return a function that rejoins the group as after a broker's restart: a follower keeps its generation."""
+    create, started = app.CommittedOnlyThread._create_worker_consumer, []
+
+    def create_and_note(thread: Any, transport: Any) -> Any:
+        consumer = create(thread, transport)
+        started.append((thread.thread_loop, consumer))
+        return consumer
+
+    def rejoin() -> None:
+        [(loop, consumer)] = started
+        loop.call_soon_threadsafe(consumer._coordinator.request_rejoin)
+
+    app.CommittedOnlyThread._create_worker_consumer = create_and_note  # type: ignore[assignment,method-assign]
+    return rejoin
 
 
 def main(arguments: list[str]) -> int:
@@ -64,9 +106,11 @@ def main(arguments: list[str]) -> int:
     configure_logging()
     if options.get("uncommitted_too"):
         app.CommittedOnlyThread._create_worker_consumer = AIOKafkaConsumerThread._create_worker_consumer  # type: ignore[method-assign]
+    if options.get("drops_first_fetch"):
+        drop_first_fetch()
     app.GROUP = options.get("group", app.GROUP)
     settings = ProcessorSettings(
-        instance="probe",
+        instance=options.get("instance", "probe"),
         bootstrap_servers=options["bootstrap"],
         warehouse=Address("127.0.0.1", 1, "none"),
         topics=Topics(options["prefix"]),
