@@ -62,8 +62,9 @@ class CommittedOnlyThread(AIOKafkaConsumerThread):  # type: ignore[misc]
         consumer = self._ensure_consumer()
         offsets = await consumer.seek_to_committed()
         uncommitted = [partition for partition, offset in offsets.items() if not offset]
-        if uncommitted:
-            await consumer.seek_to_beginning(*uncommitted)
+        # Not `seek_to_beginning`, which waits for the fetcher as long as a request may take.
+        for partition, offset in (await consumer.beginning_offsets(uncommitted)).items():
+            consumer.seek(partition, offset)
         return offsets
 
     async def record_poll(self) -> None:

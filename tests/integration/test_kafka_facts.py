@@ -53,6 +53,11 @@ class Probe:
 
         return process, records
 
+    def assigned(self, name: str) -> list[int]:
+        """Return the partitions that a process was assigned last, according to its log."""
+        log = (self.folder / f"{name}.log").read_text().splitlines()
+        return next((json.loads(line)["partitions"] for line in reversed(log) if '"assigned"' in line), [])
+
     def produce(self, texts: list[str], partition: int = 0, config: Mapping[str, str] | None = None) -> None:
         producer = Producer({"bootstrap.servers": self.bootstrap, **(config or {})})
         for text in texts:
@@ -92,21 +97,22 @@ def test_records_dropped_before_the_first_commit_are_read_again(probe: Probe) ->
     assert records() == [(i, f"m{i}") for i in range(7)]
 
 
-def read_by_all(members: list[Callable[[], list[tuple[int, str]]]], text: str) -> bool:
-    return all(text in {read for _, read in records()} for records in members)
-
-
 @pytest.mark.long
 def test_a_member_that_rejoins_with_its_former_generation_reads_on(probe: Probe) -> None:
-    members = [probe.start(name, instance=name)[1] for name in ("one", "other")]
+    names = ("one", "other")
+    members = [probe.start(name, instance=name)[1] for name in names]
+    wait_for(lambda: all(probe.assigned(name) in ([0], [1]) for name in names), "a partition for each member")
+
+    def is_read(text: str) -> bool:
+        return all(text in {read for _, read in records()} for records in members)
+
     # One of them is the leader, whose rejoining begins a new generation, and the other a follower.
     for rejoining in (0, 1):
         probe.produce(["rejoin"], rejoining)
         wait_for(lambda: any("rejoin" in text for records in members for _, text in records()), "the rejoining")
-        text = f"after {rejoining}"
         for partition in (0, 1):
-            probe.produce([text], partition)
-        wait_for(partial(read_by_all, members, text), "the records after it")
+            probe.produce([f"after {rejoining}"], partition)
+        wait_for(partial(is_read, f"after {rejoining}"), "the records after it")
 
 
 @pytest.mark.long
