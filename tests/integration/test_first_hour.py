@@ -102,6 +102,7 @@ def test_calls_are_shown_without_a_baseline_until_one_of_them_takes_over(pipelin
     assert sources["request_model"] == "context.request_model"
     assert set(CONTRACT.fields) <= set(result.contract.fields)
     assert result.contract.prices == CONTRACT.prices
+    assert result.contract.slo.error_rate == 0.1  # The upper limit of 80 of 1,600 is 6.2 %.
     assert baseline.fields[[field.name for field in baseline.fields].index("latency_ms")].high == 60_000.0
     assert all(field.slices["all"].cells[-1] == 0 for field in baseline.fields)
     pipeline.register(result.contract, [baseline])
