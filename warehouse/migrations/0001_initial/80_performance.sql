@@ -314,7 +314,7 @@ CREATE TABLE IF NOT EXISTS performance
     maturity Float64 COMMENT 'Share of the labels that ever arrive that had arrived at the time of measurement, by the learned curve; NaN until a curve is learned' CODEC(ZSTD(1)),
     mature Bool COMMENT 'Whether maturity reaches the share required by the contract, or the horizon has passed',
     level LowCardinality(String) COMMENT 'stable, minor, major, or insufficient (too few labels, or nothing to compare with). Mature windows are compared with the objective of the contract if there is one, all others with the reference',
-    reason LowCardinality(String) COMMENT 'Why the level is insufficient (docs/statistics.md lists the reasons); empty for other levels',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient: too few labels, undefined metric or no reference; empty for other levels',
     promise Float64 COMMENT 'Objective of the contract for the metric; NaN if there is none' CODEC(ZSTD(1)),
     reference Float64 COMMENT 'Value of the metric in the reference at the same label age; NaN without a reference' CODEC(ZSTD(1)),
     difference Float64 COMMENT 'value - reference' CODEC(ZSTD(1)),
