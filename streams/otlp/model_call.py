@@ -194,7 +194,7 @@ class CallReader:
         values = self._values(span.attributes, faults)
         rules = ((rule, values.get(rule.meaning)) for rule in self._conventions.model_calls)
         kind = "tool" if "tool" in next(str(each) for rule, each in rules if each in rule.steps).lower() else "agent"
-        known = {name: values[name] for name in (kind, "operation", *STEP_CONTEXT) if name in values}
+        known = {name: values[name] for name in (kind, "operation", "response_id", *STEP_CONTEXT) if name in values}
         latency_ms, error = self._latency(span, faults), self._error(span, values, None, faults)
         ids = span.trace_id, span.span_id, span.parent_id, span.start_ns, span.end_ns
         return ModelCall(span.scope, *ids, known, {}, False, latency_ms, error, STEP_VERSION, suffix=f".{kind}s")
