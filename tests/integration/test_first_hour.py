@@ -80,6 +80,8 @@ def test_calls_are_shown_without_a_baseline_until_one_of_them_takes_over(pipelin
         assert tokens
         assert latency
         assert all(200 < row[1] < 1000 < row[3] for row in latency)
+        ((*_, last_s, _),) = ask(client, "fleet.models_now", time_range=times)
+        assert last_s == pytest.approx(5 * 3600, abs=60)
         (spans,) = pipeline.wait_rows(
             "SELECT count() > 0 FROM processor_metrics WHERE metric LIKE '%video'", "a report"
         )
