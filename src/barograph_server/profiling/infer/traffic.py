@@ -20,7 +20,7 @@ from barograph_server.profiling.infer.profile import SCORES_PREFIX, Roles
 from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.profiling.infer.windows import events_for_a_level
 from barograph_server.sketches.drift.rates import wilson
-from barograph_server.terminal import iso_utc, percentage
+from barograph_server.terminal import iso_utc
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.history.recorded_events import (
     recorded_members,
@@ -94,7 +94,7 @@ def _propose_slo(contract: Contract, failed: int, n: int) -> tuple[Slo, str]:
     recorded = f"{failed:,} of {n:,} recorded predictions failed"
     if share is None:
         return contract.slo, f"No SLO for errors is proposed: {recorded}. Set slo.error_rate to what you promise."
-    text = f"slo.error_rate is set to {percentage(share)}, which this traffic meets: {recorded}."
+    text = f"slo.error_rate is set to {share:g}, which this traffic meets: {recorded}."
     return msgspec.structs.replace(contract.slo, error_rate=share), f"{text} Set it to what you promise."
 
 
