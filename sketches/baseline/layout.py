@@ -95,7 +95,7 @@ class Layout:
     def field_events(self, counts: IntArray) -> IntArray:
         """Count the events of each field, shape (..., n_fields), of counts of shape (..., width).
 
-        These are all events, but without the failed ones that lack a value of the answer.
+        These are all events; in fields of the answer, those that did not fail.
         """
         if not self.fields:
             return np.zeros((*counts.shape[:-1], 0), dtype=np.int64)

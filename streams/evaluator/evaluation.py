@@ -12,6 +12,7 @@ from barograph.text.content import SAMPLE, ContentPolicy
 from barograph.values import QuickPrediction
 
 from barograph_server.streams.evaluator.answer import Answer
+from barograph_server.warehouse.operations.metrics import SkipReason
 
 MAX_MEMBER_CHARS = 1_000
 """Characters of a version, an arm and a member of `context` that are copied."""
@@ -28,19 +29,8 @@ class NoResult(StrEnum):
     """The answer, or the documents that it needs, exceed a limit."""
     SETUP_FAILED = "setup-failed"
     """A file of the evaluator is missing or wrong, or its endpoint has no settings; the log says which."""
-    SKIPPED_BUDGET = "skipped-budget"
-    """The hourly budget is used up."""
-    SKIPPED_LAG = "skipped-lag"
-    """The answer was received too long ago, or waited for so long, because judges took their time for others."""
-    SKIPPED_REMOVED = "skipped-removed"
-    """The evaluator left the contract while the answer waited for it."""
-    SKIPPED_CHANGED = "skipped-changed"
-    """The answer was queued for another version of the evaluator than the process has."""
     INTERNAL = "internal-error"
     """The evaluator has a bug; the log has the error."""
-
-
-SKIPS = tuple(reason for reason in NoResult if reason.startswith("skipped-"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +61,9 @@ class Evaluation:
         )
 
 
-def failed(reason: NoResult) -> Evaluation:
+def failed(reason: NoResult | SkipReason) -> Evaluation:
     """Return an evaluation without a result. An answer that was skipped on purpose has no error."""
-    return Evaluation(skipped=reason.value) if reason in SKIPS else Evaluation(error=reason.value)
+    return Evaluation(skipped=reason.value) if isinstance(reason, SkipReason) else Evaluation(error=reason.value)
 
 
 def evaluation_event(

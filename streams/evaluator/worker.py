@@ -29,7 +29,7 @@ from barograph_server.streams.broker.transactions import Message, Transactions
 from barograph_server.streams.evaluator.active import FILES_S, NO_VERSION, ActiveEvaluator, ActiveEvaluators
 from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read_answers
 from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
-from barograph_server.streams.evaluator.evaluation import Evaluation, NoResult, evaluation_event, failed, is_chosen
+from barograph_server.streams.evaluator.evaluation import Evaluation, evaluation_event, failed, is_chosen
 from barograph_server.streams.evaluator.judges.errors import OF_ENDPOINT
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
@@ -202,13 +202,13 @@ class EvaluatorProcessor:
         except msgspec.DecodeError:
             pass
         else:
-            contract, reason = self._evaluators.contract(due.answer.model), NoResult.SKIPPED_REMOVED
+            contract, reason = self._evaluators.contract(due.answer.model), metrics.SkipReason.REMOVED
             for evaluator in self._evaluators.by_model.get(due.answer.model, ()):
                 if evaluator.name == due.evaluator:
                     if due.only_version in ("", evaluator.version):
                         tasks[_key(evaluator, due.answer)] = _Task(evaluator, due)
                         return []
-                    reason = NoResult.SKIPPED_CHANGED
+                    reason = metrics.SkipReason.CHANGED
             if due.only_version and self._clock() - due.received_ms / 1000 < self._settle_s:
                 self._retry_s = self._monotonic() + RETRY_S
                 return [self._wait(due)]
@@ -217,7 +217,7 @@ class EvaluatorProcessor:
         if due is None or contract is None:
             # There is no model whose row it could be.
             return [_Written("", b"", reason)]
-        evaluation = failed(NoResult(reason)).after(due.last or Evaluation())
+        evaluation = failed(metrics.SkipReason(reason)).after(due.last or Evaluation())
         return [self._written(contract, due, due.only_version or NO_VERSION, evaluation)]
 
     def _remember(self, keys: Collection[bytes]) -> None:
@@ -260,11 +260,11 @@ class EvaluatorProcessor:
         """Call the judge. The answer waits if the endpoint fails or time is short, and after a wait also for budget."""
         due, endpoint = task.due, task.evaluator.settings.endpoint
         if self._clock() - due.received_ms / 1000 > self._lag_s:
-            return self._publish(task, due.last or failed(NoResult.SKIPPED_LAG))
+            return self._publish(task, due.last or failed(metrics.SkipReason.LAG))
         if self._monotonic() > until_s:
-            return self._wait(due.waiting(due.last or failed(NoResult.SKIPPED_LAG)))
+            return self._wait(due.waiting(due.last or failed(metrics.SkipReason.LAG)))
         if not task.evaluator.budget.take_call():
-            skipped = failed(NoResult.SKIPPED_BUDGET)
+            skipped = failed(metrics.SkipReason.BUDGET)
             if due.last is None:
                 return self._publish(task, skipped)
             return self._wait(due.waiting(skipped.after(due.last)))

@@ -20,7 +20,7 @@ _OF_REQUEST = (f"{FEATURES}.", f"{CONTEXT}.")
 
 
 def is_of_answer(source: str) -> bool:
-    """Whether only an answer has the source, so that a failed prediction without it lacks nothing."""
+    """Whether the source is of the answer, so that failed predictions do not count in its fields."""
     return not source.startswith(_OF_REQUEST)
 
 

@@ -119,8 +119,9 @@ class Ingest:
         self._count_unknown(request.unknown)
         self._observe_text(candidates)
         calls = [(each.trace_id, each.span_id) for each in candidates if each.call is not None]
-        new = [step for ids, step in tools_and_agents.items() if not self.nested.is_known(*ids)]
-        events = self._encode(new) + self._encode(self.nested.add(candidates))
+        events = self._encode(self.nested.new_steps(tools_and_agents.values())) + self._encode(
+            self.nested.add(candidates)
+        )
         return AddedRequest(events, rejected, [*calls, *tools_and_agents])
 
     def expire(self) -> list[bytes]:

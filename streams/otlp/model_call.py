@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
+from barograph.pricing import ORDINARY_TIERS
 from barograph.text.features import ObservedText
 
 from barograph_server.streams.otlp.conventions import Conventions, Evidence, Kind, ScopeTrust
@@ -35,13 +36,14 @@ _TEXTS = ("name", "title", "model")
 """Forms of which an empty text means that there is none: OpenLIT writes one for each unset option."""
 ESTIMATED = "_estimated"
 """Suffix of a number that the instrumentation computed by itself. Contracts do not name it unless the user wants it."""
+AUDIO = ("input_audio_tokens", "output_audio_tokens")
 PARTS = (
     ("input_tokens", ("cached_input_tokens", "cache_write_input_tokens")),
+    ("input_tokens", AUDIO[:1]),
     ("output_tokens", ("reasoning_output_tokens",)),
+    ("output_tokens", AUDIO[1:]),
 )
-"""A count, and those of its parts."""
-AUDIO = ("input_audio_tokens", "output_audio_tokens")
-ORDINARY_TIERS = (None, "default", "standard", "auto")
+"""A count, and those of its parts that exclude each other."""
 STEP_CONTEXT = ("user", "session", "arm")
 """What the call of a tool or an agent says, besides its name."""
 STEP_VERSION = "1"
@@ -192,7 +194,7 @@ class CallReader:
         values = self._values(span.attributes, faults)
         rules = ((rule, values.get(rule.meaning)) for rule in self._conventions.model_calls)
         kind = "tool" if "tool" in next(str(each) for rule, each in rules if each in rule.steps).lower() else "agent"
-        known = {name: values[name] for name in (kind, "operation", *STEP_CONTEXT) if name in values}
+        known = {name: values[name] for name in (kind, "operation", "response_id", *STEP_CONTEXT) if name in values}
         latency_ms, error = self._latency(span, faults), self._error(span, values, None, faults)
         ids = span.trace_id, span.span_id, span.parent_id, span.start_ns, span.end_ns
         return ModelCall(span.scope, *ids, known, {}, False, latency_ms, error, STEP_VERSION, suffix=f".{kind}s")
@@ -346,7 +348,7 @@ def _holds(evidence: Evidence | None, values: dict[str, Any]) -> bool:
 
 
 def _check_usage(values: dict[str, Any], faults: list[tuple[str, ValueReason]], *, are_parts_beside: bool) -> None:
-    """Make each count contain its parts, remove impossible ones, and mark by None a cost that tokens do not give."""
+    """Make each count contain its parts, and remove impossible ones."""
     for whole, names in PARTS:
         parts = [values[name] for name in names if name in values]
         if whole not in values or not parts:
@@ -357,11 +359,8 @@ def _check_usage(values: dict[str, Any], faults: list[tuple[str, ValueReason]], 
             faults.append((whole, ValueReason.INCONSISTENT))
             for name in (whole, *names):
                 values.pop(name, None)
-    if values.get("cost_usd") is None and (
-        values.get("service_tier") not in ORDINARY_TIERS or any(values.get(name) for name in AUDIO)
-    ):
-        values["cost_usd"] = None
-        faults.append(("cost_usd", ValueReason.NO_PRICE))
+    if values.get("service_tier") in ORDINARY_TIERS:
+        values.pop("service_tier", None)
 
 
 def count_name(counts: Counter[str], name: str) -> None:

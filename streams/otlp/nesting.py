@@ -100,6 +100,8 @@ class _Trace(msgspec.Struct, gc=False):
     inner: dict[bytes, list[ModelCall]] = {}
     """Waiting call → the calls inside of it."""
     counted: tuple[_Counted, ...] = ()
+    steps: tuple[_Counted, ...] = ()
+    """Calls of tools and agents that counted, whose models are their names."""
     covered: dict[bytes, int] = {}
     """Parents that have not arrived → sum of the kinds of inner calls that counted."""
 
@@ -191,6 +193,21 @@ class NestedCalls:
             if trace.waiting:
                 self._resolve(trace, counting)
         self._enforce_limits(touched.values(), counting)
+        return counting
+
+    def new_steps(self, steps: Iterable[ModelCall]) -> list[ModelCall]:
+        """Return the calls of tools and agents of a request, before `add`, that have not arrived and are no twins."""
+        counting = []
+        for step in steps:
+            if self.is_known(step.trace_id, step.span_id):
+                continue
+            trace, one = self._trace(step.trace_id), _counted(step)
+            others = [each for each in trace.steps if each.describes(one)]
+            if any((one.response_id and each.response_id) or one.models & each.models for each in others):
+                self.outcomes.update({SpanOutcome.TWIN: 1, SpanOutcome.STEP: -1})
+                continue
+            trace.steps = (*trace.steps, one)[-MAX_COUNTED:]
+            counting.append(step)
         return counting
 
     def is_known(self, trace_id: bytes, span_id: bytes) -> bool:
@@ -400,7 +417,9 @@ def _is_usage(meaning: str) -> bool:
 
 def _counted(call: ModelCall) -> _Counted:
     values = call.values
-    models = (values.get("request_model"), values.get("response_model"))
+    models = [values.get("request_model"), values.get("response_model")]
+    if call.suffix:
+        models = [name and name + call.suffix for name in (values.get("tool"), values.get("agent"))]
     # Some name a model with its provider.
     names = frozenset(name.rpartition("/")[2] for name in models if name)
     tokens = (None, None) if call.tokens_estimated else (values.get("input_tokens"), values.get("output_tokens"))

@@ -15,7 +15,7 @@ from barograph_server.streams.otlp.values import is_name
 from barograph_server.warehouse.scoring.arms import REFUSALS
 
 CONTEXT_NAMES = (
-    *("provider", "operation", "request_model", "prompt_name", "prompt_version", "tool", "agent"),
+    *("provider", "operation", "request_model", "service_tier", "prompt_name", "prompt_version", "tool", "agent"),
     *IDENTITIES,
 )
 """Meanings that become members of `context` under the same name."""

@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from barograph_server.streams.otlp.export_decoder import ExportDecoder
-from barograph_server.streams.otlp.rejection import ExportError, RequestReason
+from barograph_server.streams.otlp.rejection import MAX_ATTRIBUTES, ExportError, RequestReason
 from barograph_server.streams.otlp.span import (
     MAX_PART_BYTES,
     STATUS_ERROR,
@@ -24,6 +24,10 @@ MAX_HEAD_BYTES = 256 << 10
 """Most bytes of a resource, or of a scope, in a request that is decoded in parts: each part repeats them."""
 _CHILDREN = (0x0A, 0x12, 0x12)
 """Tags of resources in a request, of scopes in a resource, and of spans in a scope."""
+_OF_SPAN = (0x4A, 0x5A)
+"""Tags of attributes and events in a span."""
+_LENGTHS = {1: 8, 5: 4}
+"""Bytes of fields of fixed length, by wire type. Type 2 states its length, type 0 is a number of variable length."""
 
 
 class ProtobufExportDecoder(ExportDecoder):
@@ -108,7 +112,7 @@ def _parts(data: bytes, depth: int = 0) -> Iterator[bytes]:
     part = bytearray(head)
     for child in children:
         if len(child) > MAX_PART_BYTES and depth == len(_CHILDREN) - 1:
-            raise part_too_large("span", MAX_PART_BYTES)
+            child = _shortened(child)
         for piece in [child] if len(child) <= MAX_PART_BYTES else _parts(child, depth + 1):
             if len(part) > len(head) and len(part) + len(piece) > MAX_PART_BYTES:
                 yield bytes(part)
@@ -117,27 +121,49 @@ def _parts(data: bytes, depth: int = 0) -> Iterator[bytes]:
     yield bytes(part)
 
 
+def _shortened(span: bytes) -> bytes:
+    """Return a span without its attributes and events of more than `MAX_HEAD_BYTES`, which hold text or media."""
+    short = bytearray()
+    for n, (tag, field, _) in enumerate(_fields(span), 1):
+        if tag not in _OF_SPAN or len(field) <= MAX_HEAD_BYTES:
+            short += field
+        if len(short) > MAX_PART_BYTES or n > 3 * MAX_ATTRIBUTES:
+            raise part_too_large("span without its long attributes", MAX_PART_BYTES)
+    return bytes(short)
+
+
 def _fields(data: bytes) -> Iterator[tuple[int, bytes, bytes]]:
-    """Yield the tag, the bytes and the value of each field of a request, a resource or a scope: all have a length."""
+    """Yield the tag, the bytes and the value of each field of a request, a resource, a scope or a span."""
     at = 0
     while at < len(data):
-        tag, begin = data[at], at
-        if tag & 0x87 != 2:
+        begin = at
+        tag, at = _read_varint(data, at)
+        kind = tag & 7
+        if kind == 2:
+            length, at = _read_varint(data, at)
+        elif kind == 0:
+            length = _read_varint(data, at)[1] - at
+        elif kind in _LENGTHS:
+            length = _LENGTHS[kind]
+        else:
             raise _not_protobuf()
-        length = shift = 0
-        while True:
-            at += 1
-            if at >= len(data) or shift > 28:
-                raise _not_protobuf()
-            length |= (data[at] & 0x7F) << shift
-            shift += 7
-            if data[at] < 0x80:
-                break
-        at += 1
         if at + length > len(data):
             raise _not_protobuf()
         yield tag, data[begin : at + length], data[at : at + length]
         at += length
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Return a number and the position after it."""
+    value = 0
+    for shift in range(0, 70, 7):
+        if at >= len(data):
+            break
+        value |= (data[at] & 0x7F) << shift
+        at += 1
+        if data[at - 1] < 0x80:
+            return value, at
+    raise _not_protobuf()
 
 
 def varint(n: int) -> Iterator[int]:

@@ -123,12 +123,13 @@ class ValueReason(StrEnum):
     AFTER_END = "after-end", "a first token before the start or after the end"
     INCONSISTENT = (
         "inconsistent",
-        "more cached tokens than input tokens, or more tokens of reasoning than output tokens: none of them is known, "
-        "and neither is the cost",
+        "more tokens of a part, such as cached ones or those of reasoning, than input or output tokens: none of them "
+        "is known, and neither is the cost",
     )
     NO_PRICE = (
         "no-price",
-        "the cost of tokens of audio, or of a service tier such as `batch`: a contract has no prices for them",
+        "the cost of tokens of audio, or of a service tier such as `batch`, if the contract has no price of them; of "
+        "tokens of audio beside cached ones, which may be the same",
     )
     NO_CACHED_TOKENS = (
         "no-cached-tokens",

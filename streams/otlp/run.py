@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import structlog
 from barograph.contract import Contract
-from barograph.pricing import cost, price_of
+from barograph.pricing import TokenCounts, cost, price_of
 from barograph.publisher.outbox import Outbox, kafka_settings
 from barograph.publisher.pii import PiiKeyError, read_text_key
 from barograph.text.codebook import Codebook, parse_codebook
@@ -27,7 +27,7 @@ from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.grpc_endpoint import GrpcEndpoint
 from barograph_server.streams.otlp.http_endpoint import OtlpEndpoint
 from barograph_server.streams.otlp.ingest import Ingest
-from barograph_server.streams.otlp.model_call import ModelCall
+from barograph_server.streams.otlp.model_call import AUDIO, ModelCall
 from barograph_server.streams.otlp.receiver import QUEUE_BYTES, QUEUE_MESSAGES, Receiver
 from barograph_server.streams.otlp.rejection import ValueReason
 from barograph_server.streams.otlp.settings import OtlpSettings
@@ -132,10 +132,6 @@ def receive(
 
 
 COST = "cost_usd"
-TOKEN_METRICS = (
-    *("input_tokens", "output_tokens", "cached_input_tokens"),
-    *("cache_write_input_tokens", "reasoning_output_tokens"),
-)
 
 
 class ContractCosts:
@@ -151,21 +147,20 @@ class ContractCosts:
         Tokens that an instrumentation estimated have other names, so that no cost is computed from them.
 
         Returns:
-            Why there is no cost, if the instrumentation does not report tokens that have a price of their own.
+            Why there is no cost although the call has tokens, if that is not that no price matches.
         """
         contract = self._registry().contracts.get(prediction.model)
         metrics = prediction.metrics
-        if metrics and metrics.get(COST, 0.0) is None:  # tokens do not give it
-            prediction.metrics = {name: value for name, value in metrics.items() if name != COST} or None
-            return None
         if contract is None or not contract.prices or not metrics or COST in metrics:
             return None
-        tokens = {name: metrics[name] for name in TOKEN_METRICS if name in metrics}
+        tokens: Any = {name: metrics[name] for name in TokenCounts.__annotations__ if name in metrics}
         at = datetime.fromtimestamp(prediction.at / 1000, UTC)
-        amount = cost(contract, prediction.version, **tokens, at=at)
-        if amount is None:
-            return None
+        tier = (prediction.context or {}).get("service_tier")
+        amount = cost(contract, prediction.version, **tokens, service_tier=tier, at=at)
         price = price_of(contract, prediction.version, at)
+        if amount is None:
+            has_no_price = price is not None and (tier or any(map(tokens.get, AUDIO)))
+            return (COST, ValueReason.NO_PRICE) if has_no_price else None
         if price is not None and (price.cached_input or price.cache_write) and "cached_input_tokens" not in tokens:
             trust = load_conventions().trust_of((prediction.context or {}).get("instrumentation", ""))
             if trust is not None and trust.cached == "not reported":

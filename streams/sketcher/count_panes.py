@@ -63,7 +63,7 @@ def summarise_panes(
 ) -> list[PaneSummary]:
     """Summarise events of one model and baseline.
 
-    A failed event without a value in a field of the answer does not count in this field.
+    A failed event does not count in a field of the answer, even with a value, such as its latency.
 
     Args:
         events: ordered by pane.
@@ -85,23 +85,29 @@ def summarise_panes(
     in_order = not series.dimensions and len(events) >= FEW_IN_PANE * n_panes
     orders: dict[int, NDArray[np.int64]] = {}
     has_failed = bool(events.errors.any())
+    number_failed = groups.number(events.errors) if has_failed else 0
     counts[:, :, EVENTS] = groups.number()
     for column, mask in _header(events, series.slow_ms):
         counts[:, :, column] = groups.number(mask)
     for i, field in enumerate(layout.fields):
         block = counts[:, :, layout.span(i, i + 1)]
         cells = series.cells[i]
+        is_partial = has_failed and series.are_of_answer[i]
         if field.kind != "numeric":
             texts = events.texts.get(series.sources[i])
             if texts is None:
                 texts = pa.nulls(len(events), pa.string())
+            if is_partial:
+                texts = pc.if_else(events.errors, None, texts)
             cell = _category_cells(cells, texts)
             block[:, :, : cells.n_codes] = groups.count(cell, cells.n_codes)
-            if has_failed and series.are_of_answer[i]:
-                block[:, :, cells.null] -= groups.number(events.errors & (cell == cells.null))
+            if is_partial:
+                block[:, :, cells.null] -= number_failed
             _unseen_sketches(i, cells, texts, cell, bounds, sketches)
             continue
         values = _field_numbers(events, series.sources[i], series.types[i])
+        if is_partial:
+            values = np.where(events.errors, np.nan, values)
         summariser = _NumberSummariser(field.integer, series.kinds[i], field.mean)
         are_finite = np.isfinite(values)
         finite = None if are_finite.all() else are_finite
@@ -113,8 +119,8 @@ def summarise_panes(
         else:
             _count_numbers(cells, values, groups, block)
             panes, field_moments, field_sketches = summariser.by_group(values, finite, bounds)
-        if has_failed and series.are_of_answer[i]:
-            block[:, :, cells.null] -= groups.number(events.errors & np.isnan(values))
+        if is_partial:
+            block[:, :, cells.null] -= number_failed
         moments[panes, i] = field_moments
         for p, sketch in zip(panes, field_sketches, strict=True):
             sketches[p][i] = sketch

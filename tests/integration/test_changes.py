@@ -217,6 +217,11 @@ def test_a_lasting_level_is_explained_once_and_its_onset_begins_with_the_last_pa
     (later,) = explain_verdicts(client, contract(), MOVED - HOUR, END)
     assert later.onset is not None
     assert (later.onset.low, later.onset.at) == (MOVED - 4 * HOUR, MOVED)
+    # A model that begins at this level has not changed.
+    client.command("ALTER TABLE drift DELETE WHERE level = 'stable'")
+    assert len(explain_verdicts(client, contract(), MOVED - HOUR, END)) == 1
+    add_row(client, "volume", model="toy", version="1", slice="all", pane_start=MOVED - 3 * HOUR, n=1)
+    assert explain_verdicts(client, contract(), MOVED - HOUR, END) == []
 
 
 def test_a_cause_ends_with_the_major_level(client: Client) -> None:

@@ -4,12 +4,14 @@ import json
 import math
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 from barograph import dump_contract, parse_contract
 
+from barograph_server.dashboards.macros import TimeRange
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
@@ -25,6 +27,7 @@ from barograph_server.warehouse.operations.serving_facts import (
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support.command_line import call_json, output_of
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
+from tests.support.two_day_model import ask
 from tests.support.warehouse import columns, row
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
@@ -125,6 +128,16 @@ def test_the_queries_of_the_page_run(client: Client) -> None:
         runbook = (PAGE.parent / "runbooks" / f"{name}.md").read_text(encoding="utf-8").replace("MODEL", "answers")
         for query in re.findall(r"```sql\n(.*?)```", runbook, re.DOTALL):
             assert client.rows(query), query
+
+
+def test_the_current_hour_is_spent_and_its_rest_is_forecast(client: Client) -> None:
+    """Each hour of six days costs a dollar."""
+    store_serving_sections(client, [parse_contract(TEXT)], NOW)
+    hours = [{"at": NOW - i * HOUR_MS, "metrics": {"cost_usd": 1.0}} for i in range(1, 6 * 24)]
+    record(client, [{"metrics": {"cost_usd": 0.5}}, *hours])
+    begin, now = (datetime.fromtimestamp(NOW / 1000 + s, UTC) for s in (-3600, 1800))
+    today, _ = ask(client, "costs.budget", time_range=TimeRange.between(begin, now), model="answers")
+    assert today[:3] == ("today", now.hour + 0.5, pytest.approx(24.0))
 
 
 def received(text: str, attributes: dict[str, Any], scope: str = "my.client") -> dict[str, Any]:

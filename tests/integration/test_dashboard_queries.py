@@ -22,9 +22,9 @@ from barograph_server.warehouse.panels.fragments import (
     window_seconds,
 )
 from barograph_server.warehouse.panels.named import named_queries
+from barograph_server.warehouse.signals import verdicts as signals
 from barograph_server.warehouse.signals.signal import point_sql
 from barograph_server.warehouse.signals.verdicts import HoppingWindow, PaneTiming
-from barograph_server.warehouse.signals.verdicts import rate as rate_signal
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.two_day_model import (
     END,
@@ -139,7 +139,8 @@ def test_over_time_the_fleet_shows_all_windows_of_each_model(empty: Client) -> N
 @pytest.mark.parametrize("old", ["a", "z"])
 def test_of_two_baselines_in_a_window_the_one_with_more_events_counts(empty: Client, old: str) -> None:
     new = judged("m", "1d", END_S, 0.5, "major") | {"n": 2632}
-    rest = judged("m", "1d", END_S, 0.0, "insufficient") | {"n": 88, "baseline_id": old}
+    rest = judged("m", "1d", END_S, 0.0, "insufficient")
+    rest |= {"n": 88, "baseline_id": old, "window_start": END_S - 24 * HOUR_S}
     counted = {"model": "m", "version": "1", "slice": "all", "window": "1d", "window_end": END_S}
     rates = [table_row("rates", **counted, field="events", kind="error", level="stable")]
     insert(empty, drift=[new, rest], rates=rates, progress=[table_row("progress", model="m")])
@@ -151,8 +152,19 @@ def test_of_two_baselines_in_a_window_the_one_with_more_events_counts(empty: Cli
     unknown = {"n": 88, "baseline_id": old, "delta": 0.0, "delta_low": 0.0, "delta_high": 0.1}
     insert(empty, rates=[table_row("rates", **nulls, **each) for each in (known, unknown)])
     window, pane = HoppingWindow("1d", HOUR_S), PaneTiming(60, 60, 60)
-    signal = rate_signal("m", ("x",), ("null",), window, pane, 0.05)
+    signal = signals.rate("m", ("x",), ("null",), window, pane, 0.05)
     assert [row[-1] for row in empty.rows(point_sql(signal, at=str(END_S + 60)))] == [0.3]
+    # The other baseline is newer, but older than the window.
+    newer = table_row("baselines", model="m", version="1", baseline_id=old, effective_from=END_S - 25 * HOUR_S)
+    tokens = counted | {"field": "ttft_ms"}
+    slow, slower = (({"n": n, "baseline_id": id_, "p99": p99}) for n, id_, p99 in ((2632, "b", 0.3), (88, old, 0.9)))
+    statistics = [table_row("distances", **tokens, **each) for each in (slow, slower)]
+    insert(empty, baselines=[newer], distances=statistics)
+    signal = signals.psi("m", ("x",), window, window, pane, 0.2)
+    assert [row[-1] for row in empty.rows(point_sql(signal, at=str(END_S + 60)))] == [0.5]
+    chosen: Any = {"model": "m", "version": "1", "window": "1d"}
+    rows = ask(empty, "generations.first_token", time_range=TimeRange.between(hours_before(47), END), **chosen)
+    assert [row[-1] for row in rows] == [0.3]
 
 
 def test_since_is_the_first_window_after_the_last_stable_one(empty: Client) -> None:

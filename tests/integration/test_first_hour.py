@@ -80,6 +80,8 @@ def test_calls_are_shown_without_a_baseline_until_one_of_them_takes_over(pipelin
         assert tokens
         assert latency
         assert all(200 < row[1] < 1000 < row[3] for row in latency)
+        ((*_, last_s, _),) = ask(client, "fleet.models_now", time_range=times)
+        assert last_s == pytest.approx(5 * 3600, abs=60)
         (spans,) = pipeline.wait_rows(
             "SELECT count() > 0 FROM processor_metrics WHERE metric LIKE '%video'", "a report"
         )
@@ -102,6 +104,7 @@ def test_calls_are_shown_without_a_baseline_until_one_of_them_takes_over(pipelin
     assert sources["request_model"] == "context.request_model"
     assert set(CONTRACT.fields) <= set(result.contract.fields)
     assert result.contract.prices == CONTRACT.prices
+    assert result.contract.slo.error_rate == 0.1  # The upper limit of 80 of 1,600 is 6.2 %.
     assert baseline.fields[[field.name for field in baseline.fields].index("latency_ms")].high == 60_000.0
     assert all(field.slices["all"].cells[-1] == 0 for field in baseline.fields)
     pipeline.register(result.contract, [baseline])

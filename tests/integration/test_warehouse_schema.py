@@ -414,6 +414,7 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
         times = {"window_start": end + (hours - 1) * HOUR, "window_end": end + hours * HOUR}
         values = {"field": field, "window": window, "record_seq": record_seq, "level": level}
         insert_rows(client, table, [row(table, **key, **values, **times)])
+    add_row(client, "rates", **key, field="events", kind="error", window="1h", window_end=end, level="major")
     add_row(client, "progress", model=ODD, sealed_until=end + HOUR, record_seq=1)
     result = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
     assert result == [("x", "1d", "stable", 1), ("x", "1h", "major", 2), ("y", "1h", "insufficient", 1)]

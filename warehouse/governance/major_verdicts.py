@@ -38,6 +38,9 @@ FROM
     )
 )
 WHERE level = 'major' AND level_before != 'major' AND window_end > {start:DateTime}
+    AND (level_before != '' OR 2 * toUnixTimestamp(window_start) - toUnixTimestamp(window_end) >= (
+        SELECT toUnixTimestamp(min(pane_start)) FROM volume WHERE model = {model:String} AND slice = 'all' AND n > 0
+    ))
 ORDER BY window_end, field, signal, version, window
 """
 _CELLS = {
@@ -92,7 +95,8 @@ def models_with_major_verdicts(client: Client, start: datetime) -> set[str]:
 def read_major_verdicts(client: Client, model: str, start: datetime, end: datetime) -> list[MajorVerdict]:
     """Read the verdicts of a model that became major in (start, end].
 
-    A window with too little data neither ends a major level nor begins one.
+    A window with too little data neither ends a major level nor begins one. The first level of a field has no causes if
+    the model has no traffic before the time in which its move would be searched: nothing changed then.
     """
     parameters = {"model": model, "levels_from": start - LEVELS_FROM, "start": start, "end": end}
     return rows_of(client, MajorVerdict, _MAJOR, parameters)

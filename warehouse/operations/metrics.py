@@ -6,6 +6,7 @@ a feature value, a model name or a secret.
 """
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal
 
 from barograph.events import Reason
@@ -70,7 +71,22 @@ FACT_REASON = MetricLabel(
     "reason", ("not-finite", "negative", "wrong-type", "inconsistent", "duplicate", "too-many-series")
 )
 UNREADABLE = "unreadable"
-SKIP_REASON = MetricLabel("reason", ("skipped-budget", "skipped-lag", "skipped-removed", "skipped-changed", UNREADABLE))
+
+
+class SkipReason(StrEnum):
+    """Why an answer was left out on purpose: the status of its evaluation."""
+
+    BUDGET = "skipped-budget"
+    """The hourly budget is used up."""
+    LAG = "skipped-lag"
+    """The answer was received too long ago, or waited for so long, because judges took their time for others."""
+    REMOVED = "skipped-removed"
+    """The evaluator left the contract while the answer waited for it."""
+    CHANGED = "skipped-changed"
+    """The answer was queued for another version of the evaluator than the process has."""
+
+
+SKIP_REASON = MetricLabel("reason", (*SkipReason, UNREADABLE))
 SCRAPE_OUTCOME = MetricLabel(
     "outcome",
     (

@@ -167,11 +167,15 @@ def latest_drift(client: Client, model: str, slice_name: str = "all") -> list[Dr
 
 
 def latest_rates(client: Client, model: str, slice_name: str = "all") -> list[RateRow]:
-    """Read the latest rate verdict of each version, field, kind and window of a model, like `latest_drift`."""
+    """Read the latest rate verdict of each version, field, kind and window of a model, like `latest_drift`.
+
+    The rule `errors` judges errors, here and on pages: their rate has no row, unless it is insufficient.
+    """
     return rows_of(
         client,
         RateRow,
-        f"FROM latest_rates {_OF_SLICE} AND (version, field, kind, window, window_end) IN "
+        f"FROM latest_rates {_OF_SLICE} AND (kind != 'error' OR level = 'insufficient') "
+        "AND (version, field, kind, window, window_end) IN "
         "(SELECT version, field, kind, window, max(window_end) FROM rates "
         f"{_RECENT} GROUP BY version, field, kind, window) "
         "ORDER BY version, field, kind, window, judged_at DESC, n DESC LIMIT 1 BY version, field, kind, window",

@@ -2,16 +2,17 @@
 
 {% set _RANGE %}$__timeFilter(call.hour){% endset %}
 {% set _END %}toUnixTimestamp($__toTime){% endset %}
+{% set _HOUR_END %}(intDiv({{ _END }} - 1, 3600) * 3600 + 3600){% endset %}
 {% set _TOTAL %}spent + newest.one.3{% endset %}
 {% set _BUDGET_COLUMNS -%}
 newest.one.2 AS spent, if(isNaN({{ _TOTAL }}), NULL, {{ _TOTAL }}) AS forecast, if(isNaN({{ _TOTAL }}), NULL, greatest(spent, {{ _TOTAL }} - newest.one.4)) AS "at least", if(isNaN({{ _TOTAL }}), NULL, {{ _TOTAL }} + newest.one.4) AS "at most", if(isNaN(setting.budget), NULL, setting.budget) AS budget, newest.one.6 / nullIf(newest.one.5, 0) AS "calls with cost"
 {%- endset %} {# Columns of a row of `budget_numbers_sql`, for people; NULL for what is not known. #}
 
-{# The newest whole hour of the day and of the month: spent, forecast and budget. #}
+{# The last hour of the range, the current one included: spent, forecast and budget of its day and month. #}
 
 {% call table("costs.budget", "period:text | spent | forecast | at least | at most | budget | calls with cost", grain_s=HOUR_S) %}
 SELECT if(newest.one.1 = 'day', 'today', 'this month') AS period, {{ _BUDGET_COLUMNS }}
-FROM ({{ budget_numbers_sql(MODEL, "(" ~ _END ~ " - 86400)", _END) }}) AS newest
+FROM ({{ budget_numbers_sql(MODEL, "(" ~ _END ~ " - 86400)", _HOUR_END, _END) }}) AS newest
 INNER JOIN
 (
     SELECT arrayJoin(['day', 'month']) AS key, argMax(if(key = 'day', budget_day, budget_month), applied_at) AS budget

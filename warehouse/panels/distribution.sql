@@ -12,7 +12,7 @@
 {% call table("distribution." ~ name, "cell:text | baseline | now") %}
 WITH
 (
-    SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq))
+    SELECT argMax((baseline_id, window_start, window_end), (window_end, record_seq, n))
     FROM drift WHERE {{ one }} AND {{ WINDOW }} AND {{ _RANGE }}
 ) AS last
 SELECT name AS cell, sum(share) AS baseline, {{ finite("sum(n) / any(whole)") }} AS now
@@ -55,7 +55,7 @@ FROM
     INNER JOIN ({{ _CELLS }}) AS cells ON hour.baseline_id = cells.baseline_id
     ARRAY JOIN names AS name, counts AS count
     WHERE {{ _FIELD }} AND $__timeFilter(pane_start) AND length(names) = length(counts)
-        AND hour.baseline_id = (SELECT argMax(baseline_id, (window_end, record_seq)) {{ _VERDICTS }})
+        AND hour.baseline_id = (SELECT argMax(baseline_id, (window_end, record_seq, n)) {{ _VERDICTS }})
     GROUP BY time, cell_index, name
 )
 ORDER BY time, cell_index

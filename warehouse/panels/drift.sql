@@ -82,7 +82,7 @@ ORDER BY time, drift_rank
 
 {% set LAST_VERDICTS -%}
 SELECT field, argMax((window_end, {{ drift_level("drift") }}, psi, psi_low, psi_high, q_value, n, top_bin, expected_share,
-    actual_share, completeness, {{ drift_reason("drift") }}, mean_p, level), (window_end, record_seq)) AS last
+    actual_share, completeness, {{ drift_reason("drift") }}, mean_p, level), (window_end, record_seq, n)) AS last
 FROM drift
 WHERE {{ _MODEL }}
 GROUP BY field
@@ -132,7 +132,7 @@ SELECT
     {{ finite("argMax(psi, (number, if(isNaN(psi), -1, psi)))") }} AS "PSI"
 FROM
 (
-    SELECT slice, field, argMax(({{ level_number(drift_level("drift")) }}, drift.psi, level), (window_end, record_seq)) AS last,
+    SELECT slice, field, argMax(({{ level_number(drift_level("drift")) }}, drift.psi, level), (window_end, record_seq, n)) AS last,
         last.1 AS number, last.2 AS psi
     FROM drift
     WHERE {{ MODEL }} AND {{ VERSION }} AND {{ WINDOW }} AND {{ _RANGE }}
@@ -144,7 +144,7 @@ LIMIT 200
 {% endcall %}
 
 {% call table("drift.field_level", "level") %}
-SELECT argMax({{ level_number(drift_level()) }}, (window_end, record_seq)) AS level FROM drift WHERE {{ _FIELD }} HAVING count() > 0
+SELECT argMax({{ level_number(drift_level()) }}, (window_end, record_seq, n)) AS level FROM drift WHERE {{ _FIELD }} HAVING count() > 0
 {% endcall %}
 
 {% call series("drift.field_psi", "psi | at least | at most | minor threshold | major threshold") %}
@@ -165,7 +165,7 @@ ORDER BY time
 SELECT {{ finite("last.1") }} AS psi, {{ finite("last.2") }} AS "at least", {{ finite("last.3") }} AS "at most"
 FROM
 (
-    SELECT argMax((psi, psi_low, psi_high), (window_end, record_seq)) AS last FROM drift WHERE {{ _FIELD }}
+    SELECT argMax((psi, psi_low, psi_high), (window_end, record_seq, n)) AS last FROM drift WHERE {{ _FIELD }}
     HAVING count() > 0
 )
 {% endcall %}
@@ -207,7 +207,7 @@ FROM
 (
     SELECT
         slice,
-        argMax(({{ level_number(drift_level()) }}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq)) AS last
+        argMax(({{ level_number(drift_level()) }}, psi, psi_low, psi_high, top_bin, n, window_end), (window_end, record_seq, n)) AS last
     FROM drift
     WHERE {{ MODEL }} AND {{ VERSION }} AND {{ FIELD }} AND {{ WINDOW }} AND {{ _RANGE }}
     GROUP BY slice

@@ -1,6 +1,6 @@
 {# Overview of all models but those of drills: the slice `all`, over every version that has verdicts. #}
 
-{% from "states.sql" import models_now, since_of, why_of %}
+{% from "states.sql" import RANGE_END, models_now, since_of, why_of %}
 
 {% set _TRAFFIC %}{{ NO_DRILLS }} AND slice = 'all' AND $__timeFilter(pane_start){% endset %}
 
@@ -10,14 +10,14 @@ SELECT
     model, {{ level_name("problems[1].1") }} AS state, {{ since_of("problems[1]") }} AS since,
     {{ why_of("problems[1]") }} AS why,
     requests, {{ finite("errors / requests") }} AS errors, {{ finite("slow / timed") }} AS slow,
-    if(last_busy = 0, NULL, greatest(0, silent_s)) AS "last request",
+    if(last_busy = 0, NULL, greatest(0, {{ RANGE_END }} - last_busy)) AS "last request",
     arrayStringConcat(arrayPopFront(problems.3), '; ') AS others
 FROM ({{ models_now(NO_DRILLS) }})
 ORDER BY problems[1] DESC, model
 LIMIT 500
 {% endcall %}
 
-{# The worst level that is known in each step, of drift and rates in all windows; errors have an SLO instead. #}
+{# The worst level that is known in each step, of drift and rates in all windows; the rule `errors` judges errors. #}
 
 {% call series("fleet.levels", "model:text | level") %}
 SELECT

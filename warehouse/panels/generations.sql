@@ -18,8 +18,7 @@ transform(field, [{{ _names(fields) }}], [{{ _names(fields.values()) }}], field)
 {% macro _tokens(column, expression) %}
 {% call series("generations.tokens_" ~ column, "tokens:text | " ~ column, period_s=DISTANCES_S) %}
 SELECT $__timeInterval(window_end) AS time, {{ _named(TOKENS) }} AS tokens, max({{ finite(expression) }}) AS {{ column }}
-FROM latest_distances AS stats
-WHERE {{ ALL_EVENTS }} AND field IN ({{ _names(TOKENS) }})
+FROM {{ statistics_of(_names(TOKENS)) }} AS stats
 GROUP BY time, tokens
 ORDER BY time, tokens
 {% endcall %}

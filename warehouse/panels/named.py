@@ -57,6 +57,7 @@ def _environment() -> Environment:
         "table": _block(query.table),
         "series": _block(query.series),
         "hourly": _block(query.hourly),
+        "statistics_of": query.statistics_of,
         "window_statistics": lambda *texts: _add(query.window_statistics(*texts)),
         "literals": literals,
         "metrics_of_panel": metrics_of_panel,

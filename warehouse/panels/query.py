@@ -73,6 +73,20 @@ ALL_EVENTS = f"{MODEL} AND {VERSION} AND slice = 'all' AND {WINDOW} AND $__timeF
 """The condition for the rows of `latest_distances` of all events, in the selected window and range."""
 
 
+def statistics_of(fields: str) -> str:
+    """Return the query for the rows of `latest_distances` of fields and all events.
+
+    Of two baselines in a window, the one with more events counts.
+
+    Args:
+        fields: their names as SQL, with commas.
+    """
+    return (
+        f"(SELECT field, window_end, mean, p50, p95, p99 FROM latest_distances WHERE {ALL_EVENTS} "
+        f"AND field IN ({fields}) ORDER BY n DESC LIMIT 1 BY version, field, window_end)"
+    )
+
+
 def window_statistics(name: str, field: str, *columns: str) -> PanelQuery:
     """Return the query for columns of `latest_distances`, such as `p50`, of one field and all events.
 
@@ -84,8 +98,7 @@ def window_statistics(name: str, field: str, *columns: str) -> PanelQuery:
         name,
         f"""
         SELECT $__timeInterval(window_end) AS time, {numbers}
-        FROM latest_distances AS stats
-        WHERE {ALL_EVENTS} AND field = '{field}'
+        FROM {statistics_of(f"'{field}'")} AS stats
         GROUP BY time
         ORDER BY time
         """,

@@ -64,7 +64,7 @@ ORDER BY time, kind
 SELECT {{ finite("max(last.1)") }} AS rate, {{ finite("argMax(last.2, last.1)") }} AS baseline
 FROM
 (
-    SELECT kind, argMax((rate, baseline_rate), (window_end, record_seq)) AS last
+    SELECT kind, argMax((rate, baseline_rate), (window_end, record_seq, n)) AS last
     FROM rates WHERE {{ _FIELD }} AND kind IN {{ literals(kinds) }} GROUP BY kind
 )
 HAVING count() > 0

@@ -8,7 +8,7 @@ The state at the end of the range comes from its last day; older verdicts are ou
 {% set _HISTORY %}INTERVAL 180 DAY{% endset %}
 {% set TRAFFIC_DAYS = 16 %} {# Usual gaps are those of the fifteen days before the last one. #}
 {% set LAST_DAY %}window_end > $__toTime - INTERVAL 1 DAY AND window_end <= $__toTime{% endset %}
-{% set _END %}toInt64(toUnixTimestamp(least($__toTime, now('UTC')))){% endset %}
+{% set RANGE_END %}toInt64(toUnixTimestamp(least($__toTime, now('UTC')))){% endset %}
 
 {% macro percent(share) -%}
 concat(toString(if(abs({{ share }}) >= 0.01, round(100 * {{ share }}, 1), toFloat64(printf('%.2g', 100 * {{ share }})))), ' %')
@@ -42,7 +42,7 @@ WHERE last_end = newest
 {%- endmacro %}
 
 {# Every verdict that meets a condition: what it is about, and its level as a number, how far it is beyond its
-   threshold, and the sentence. Errors are judged by their SLO; their row tells what was lost. #}
+   threshold, and the sentence. Errors are judged as by the rule `errors`; their row tells what was lost. #}
 {% macro _verdicts(drift, rates, performance) -%}
 SELECT
     model, 'drift' AS signal, version, field AS name, window, window_end AS ended,
@@ -145,8 +145,8 @@ SELECT
     toInt64(greatest(600, 2 * pane_s)) AS at_least_s,
     arrayReverseSort(arrayMap(gap -> gap - pane_s, arrayPopFront(arrayDifference(busy))))[2] AS second_gap_s,
     pane_s + greatest(at_least_s, second_gap_s, if(busy[1] > last_busy - 259200, 43200, 0)) AS usual_s,
-    {{ _END }} - counted > 3600 + 3 * pane_s AS is_late,
-    if(last_busy = 0, 0, if(is_late, {{ _END }}, counted) - last_busy) AS silent_s
+    {{ RANGE_END }} - counted > 3600 + 3 * pane_s AS is_late,
+    if(last_busy = 0, 0, if(is_late, {{ RANGE_END }}, counted) - last_busy) AS silent_s
 FROM
 (
     SELECT model, argMax(yaml, applied_at) AS yaml
@@ -204,27 +204,27 @@ arrayMap(end -> (end + 3600,
 
 {# A problem if the share of the last window is surely above what the SLO allows. It began with the last hour that met
    the SLO before the end of the first window that did not. #}
-{% macro _broken(name, part, whole, allowed, what) -%}
+{% macro _broken(name, part, whole, allowed, what, target) -%}
 {% set windows, first, stable = name ~ "_windows", name ~ "_first", name ~ "_stable" %}
 {% set k, n, share = windows ~ "[-1].2", windows ~ "[-1].3", "(" ~ windows ~ "[-1].2 / " ~ windows ~ "[-1].3)" %}
 {% set met %}arrayLast(each -> each.1 + 3600 < {{ first }} AND each.{{ whole }} > 0 AND each.{{ part }} <= each.{{ whole }} * {{ allowed }}, hours).1{% endset %}
 (
         toUInt8(if({{ allowed }} > 0 AND NOT is_late AND ({{ share }} + 1.92 / {{ n }} - 1.96 * sqrt(({{ share }} * (1 - {{ share }}) + 0.96 / {{ n }}) / {{ n }})) / (1 + 3.84 / {{ n }}) > {{ allowed }},
             {{ LEVEL_NUMBERS["major"] }}, 0)),
-        {{ share }} / {{ allowed }}, concat({{ percent(share) }}, ' {{ what }}, SLO ', {{ percent(allowed) }}),
+        {{ share }} / {{ allowed }}, concat({{ percent(share) }}, ' {{ what }}, ', {{ target }}, ' ', {{ percent(allowed) }}),
         toUInt32(if({{ met }} > 0, {{ met }} + 3600, {{ first }})), toUInt32({{ stable }})
     )
 {%- endmacro %}
 
 {# A problem: its level as a number, how far it is beyond its threshold, why, and its onset and the last time before it
    without it in Unix seconds. These are the problems of the traffic of each model, and its sums. #}
-{% set _TRAFFIC = "model, requests, errors, timed, slow, last_busy, silent_s, usual_s, is_late, hours, allowed_errors, allowed_slow" %}
+{% set _TRAFFIC = "model, requests, errors, timed, slow, last_busy, silent_s, usual_s, is_late, hours, promised, allowed_errors, allowed_slow" %}
 {% macro _traffic_problems(models) -%}
 SELECT
     model, requests, errors, timed, slow, last_busy, silent_s,
     arrayFilter(each -> each.1 > 0, [
-        {{ _broken("failed", 3, 2, "allowed_errors", "of predictions failed") }},
-        {{ _broken("slow", 5, 4, "allowed_slow", "of predictions slow") }},
+        {{ _broken("failed", 3, 2, "allowed_errors", "of predictions failed", "if(promised > 0, 'SLO', 'threshold')") }},
+        {{ _broken("slow", 5, 4, "allowed_slow", "of predictions slow", "'SLO'") }},
         (
             toUInt8(if(last_busy > 0 AND silent_s > usual_s, {{ LEVEL_NUMBERS["major"] }}, 0)), silent_s / usual_s,
             concat('silent for ', {{ duration("silent_s") }}, if(is_late, ', nothing was counted: see Pipeline',
@@ -268,7 +268,7 @@ FROM
     SELECT
         model, arraySort(groupUniqArray(toInt64(toUnixTimestamp(toStartOfHour(received_at))) + 3600)) AS hours,
         3600 + greatest(86400, arrayReverseSort(arrayMap(gap -> gap - 3600, arrayPopFront(arrayDifference(hours))))[2])
-            AS usual_s, {{ _END }} - hours[-1] AS age_s
+            AS usual_s, {{ RANGE_END }} - hours[-1] AS age_s
     FROM label_times
     WHERE {{ models }} AND received_at > $__toTime - INTERVAL {{ 2 * TRAFFIC_DAYS }} DAY AND received_at <= $__toTime
     GROUP BY model

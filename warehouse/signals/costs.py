@@ -28,13 +28,14 @@ LEAST_N = 100
 Period = Literal["day", "month"]
 
 
-def budget_numbers_sql(model: str, start_s: str, end_s: str) -> str:
-    """Return the query for what is spent and forecast at the end of each whole hour of a range.
+def budget_numbers_sql(model: str, start_s: str, end_s: str, now_s: str = "0xFFFFFFFF") -> str:
+    """Return the query for what is spent and forecast at the end of each hour of a range.
 
     Args:
         model: the condition that selects the model.
         start_s: the time after which hours end, an SQL expression in Unix seconds.
         end_s: the time until which they end.
+        now_s: the time until which calls are known, an SQL expression: the rest of its hour is forecast.
 
     Returns:
         The SQL. Its columns `until` (Unix seconds) and `one`: the period, what is spent, the forecast of its rest and
@@ -70,7 +71,8 @@ def budget_numbers_sql(model: str, start_s: str, end_s: str) -> str:
     t = f"{list(T_97_5)!r}"
     return (
         "SELECT toUInt32(toUnixTimestamp(toDateTime(day, 'UTC')) + (h + 1) * 3600) AS until, "
-        f"arrayMap(d -> d.2[24] - d.2[h + 1], arraySlice(previous, -{WEEK_DAYS})) AS rests, length(rests) AS k, "
+        f"greatest(toInt64(until) - {now_s}, 0) / 3600 AS left, arrayMap(d -> d.2[24] - d.2[h + 1] "
+        f"+ left * (d.2[h + 1] - d.2[h]), arraySlice(previous, -{WEEK_DAYS})) AS rests, length(rests) AS k, "
         f"if(k < {LEAST_DAYS}, nan, arrayAvg(rests)) AS rest, "
         f"if(k < {LEAST_DAYS}, nan, {t}[k - 1] * sqrt(arraySum(x -> pow(x - rest, 2), rests) / (k - 1) "
         "* (1 + 1 / k))) AS rest_error, "

@@ -111,14 +111,15 @@ def psi(
 
     def facts(window: HoppingWindow) -> Facts:
         def select(period: EventTimeRange, fact_time: FactTime) -> str:
+            is_renewed = "level = 'insufficient' AND n > 0 AND renewed.effective > toUnixTimestamp(window_start)"
             state = (
                 f"multiIf(n = 0, {EMPTY}, level != 'insufficient', if(n >= {ALONE_EVENTS}, {AMPLE}, {SURE}), "
-                f"renewed.effective > toUnixTimestamp(window_start), {RENEWED}, {UNSURE})"
+                f"{is_renewed}, {RENEWED}, {UNSURE})"
             )
-            # A window that spans a new baseline has a verdict on each baseline; the one on the newer baseline counts.
+            # Of two baselines in a window the one with more events counts, but a new one ends the alert at once.
             return (
                 "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
-                f"{_seconds('judged_at')} AS judged_at, tuple(until, renewed.effective, record_seq) AS rank, "
+                f"{_seconds('judged_at')} AS judged_at, tuple(until, {is_renewed}, record_seq, n) AS rank, "
                 f"tuple(toUInt8({state}), psi, psi_low, psi_high, 0., reason) AS verdict FROM drift AS verdicts "
                 "LEFT ANY JOIN (SELECT baseline_id, toUnixTimestamp(max(effective_from)) AS effective FROM baselines "
                 f"WHERE model = {literal(model)} GROUP BY baseline_id) AS renewed USING (baseline_id) "

@@ -7,55 +7,71 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from fnmatch import fnmatchcase
+from typing import TypedDict, Unpack
 
 from barograph.contract import Contract, TokenPrice
 
 PER_MILLION = 1_000_000
+ORDINARY_TIERS = (None, "default", "standard", "auto")
+"""Service tiers whose calls have the prices as they are."""
+
+
+class TokenCounts(TypedDict, total=False):
+    """Tokens of a call by kind; a number that is missing or None is not known."""
+
+    input_tokens: float | None
+    cached_input_tokens: float | None
+    """Input tokens that were read from a cache."""
+    cache_write_input_tokens: float | None
+    """Input tokens that were written to a cache."""
+    input_audio_tokens: float | None
+    output_tokens: float | None
+    reasoning_output_tokens: float | None
+    output_audio_tokens: float | None
 
 
 def cost(
     contract: Contract,
     version: str,
     *,
-    input_tokens: float | None = None,
-    output_tokens: float | None = None,
-    cached_input_tokens: float | None = None,
-    cache_write_input_tokens: float | None = None,
-    reasoning_output_tokens: float | None = None,
+    service_tier: str | None = None,
     at: datetime | None = None,
+    **tokens: Unpack[TokenCounts],
 ) -> float | None:
     """Return what a call cost in US dollars; None if no price matches, or its tokens do not give it.
 
-    They do not if a count that has a price is not known, or is smaller than its parts.
+    They do not if a count that has a price is not known, or is smaller than its parts; if tokens of audio or the
+    service tier have no price; or if there are cached tokens and such of audio: they may be the same.
 
-    Cached input tokens, and those written to a cache, are part of the input tokens, and tokens of reasoning of the
-    output tokens; each is charged once. If they are not known, all input and output tokens have the ordinary price.
+    Cached input tokens, those written to a cache and those of audio are part of the input tokens, and tokens of
+    reasoning and audio of the output tokens; each is charged once. If they are not known, all input and output tokens
+    have the ordinary price.
 
     Args:
-        cached_input_tokens: Input tokens that were read from a cache.
-        cache_write_input_tokens: Input tokens that were written to a cache.
+        service_tier: The tier that served the call, such as `batch`.
         at: The time of the call, aware; by default now.
+        tokens: Its tokens: `input_tokens`, `cached_input_tokens`, `cache_write_input_tokens`, `input_audio_tokens`,
+            `output_tokens`, `reasoning_output_tokens`, `output_audio_tokens`.
 
     Raises:
         ValueError: A count is negative, or `at` has no time zone.
     """
+    unknown = tokens.keys() - TokenCounts.__annotations__
+    if unknown:
+        raise TypeError(f"cost() has no argument {min(unknown)!r}")
     price = price_of(contract, version, at or datetime.now(UTC))
-    if price is None:
+    factor = 1.0 if service_tier in ORDINARY_TIERS else None if price is None else price.tiers.get(service_tier or "")
+    if price is None or factor is None:
         return None
-    total = 0.0
-    for tokens, ordinary, parts in (
-        (
-            input_tokens,
-            price.input,
-            ((cached_input_tokens, price.cached_input), (cache_write_input_tokens, price.cache_write)),
-        ),
-        (output_tokens, price.output, ((reasoning_output_tokens, price.reasoning),)),
-    ):
-        charged = _charge(tokens, ordinary, parts)
-        if charged is None:
-            return None
-        total += charged
-    return total / PER_MILLION
+    heard, spoken = tokens.get("input_audio_tokens"), tokens.get("output_audio_tokens")
+    cached, written = tokens.get("cached_input_tokens"), tokens.get("cache_write_input_tokens")
+    if (heard and (cached or price.input_audio is None)) or (spoken and price.output_audio is None):
+        return None
+    input_parts = (cached, price.cached_input), (written, price.cache_write), (heard, price.input_audio)
+    output_parts = (tokens.get("reasoning_output_tokens"), price.reasoning), (spoken, price.output_audio)
+    of_input = _charge(tokens.get("input_tokens"), price.input, input_parts)
+    of_output = _charge(tokens.get("output_tokens"), price.output, output_parts)
+    return None if of_input is None or of_output is None else factor * (of_input + of_output) / PER_MILLION
 
 
 def price_of(contract: Contract, version: str, at: datetime) -> TokenPrice | None:

@@ -21,7 +21,7 @@ from barograph_server.settings import Settings
 from barograph_server.streams.evaluator.active import ActiveEvaluator, HourlyBudget, build_evaluator
 from barograph_server.streams.evaluator.answer import Answer
 from barograph_server.streams.evaluator.check_evaluators import SetupError
-from barograph_server.streams.evaluator.evaluation import NoResult, is_chosen
+from barograph_server.streams.evaluator.evaluation import is_chosen
 from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
 from barograph_server.streams.evaluator.recorded_answers import AnswerKey, RecordedAnswers, answer_key
 from barograph_server.streams.recorder.recorder import known_epoch
@@ -35,6 +35,7 @@ from barograph_server.warehouse.evaluation.recorded_answers import (
     read_answers_with_text,
     read_evaluations,
 )
+from barograph_server.warehouse.operations.metrics import SkipReason
 
 NO_EPOCH = 65_535
 """That of a topic of which the recorder has stored nothing yet."""
@@ -249,7 +250,7 @@ class _Run:
                     run.failed[result.reason] += 1
                 else:
                     run.evaluated += 1
-                if result.reason == NoResult.SKIPPED_CHANGED:
+                if result.reason == SkipReason.CHANGED:
                     raise CommandError(
                         f"The evaluator that runs has another version of {run.evaluator} than {run.version}, that of "
                         "contract, evaluator.folder and endpoints on this machine: make them equal."

@@ -25,6 +25,8 @@ from barograph_server.streams.registry.registry import Registry
 
 COMPARED_TOGETHER = 16
 """Windows that are compared together: their merged sketches take about a megabyte each for 200 fields."""
+SPLIT_S = 3600
+"""How long after the start of its history other events of a version may be counted on the baseline that it replaced."""
 
 
 class WindowJudge:
@@ -161,8 +163,16 @@ class WindowJudge:
         self, state: ModelState, series: Series, window: Window, starts_s: IntArray, ends_s: IntArray
     ) -> NDArray[np.int8]:
         """Return why windows are not whole, as numbers of `InsufficientReason`; 0 for whole ones."""
-        gaps = self._history_gaps(state, series.first_s, window, starts_s, ends_s)
-        spans = self._registry().spans(state.contract.model, series.version, series.baseline_id)
+        contract, first_s, spans_of = state.contract, series.first_s, self._registry().spans
+        spans = spans_of(contract.model, series.version, series.baseline_id)
+        if spans and first_s is not None and starts_s[0] < first_s + SPLIT_S:
+            # Sketchers learn of a first baseline within a pane, whose earlier events are on the one that it replaced.
+            others = (each for each in state.series.values() if each.version == series.version)
+            replaced = [each for each in others if not spans_of(contract.model, each.version, each.baseline_id)]
+            panes = [pane for each in replaced for pane in each.iter_panes(first_s, first_s + SPLIT_S)]
+            split_s = (pane.start_s for pane in panes if pane.counts[0, EVENTS] > pane.late[0])
+            first_s = max((start_s + contract.pane_s for start_s in split_s), default=first_s)
+        gaps = self._history_gaps(state, first_s, window, starts_s, ends_s)
         if spans:
             one_baseline = np.logical_or.reduce([(starts_s >= begin) & (ends_s <= end) for begin, end in spans])
             gaps[~one_baseline] = InsufficientReason.baseline_change

@@ -2,7 +2,7 @@ from datetime import UTC, datetime, timedelta, timezone
 
 import pytest
 from barograph import ContractError, cost, parse_contract
-from barograph.pricing import price_of
+from barograph.pricing import TokenCounts, price_of
 
 HEAD = "contract: 1\nmodel: answers\n"
 PRICES = """
@@ -32,16 +32,16 @@ def test_cached_and_reasoning_tokens_are_charged_once() -> None:
 
 
 def test_absent_parts_have_the_ordinary_price() -> None:
-    tokens = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+    tokens: TokenCounts = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
     assert cost(CONTRACT, "gpt-4o", **tokens, at=MAY) == pytest.approx(12.5)
     # More cached tokens than tokens are impossible: nothing is capped.
-    assert cost(CONTRACT, "gpt-4o", **tokens, cached_input_tokens=10**9, at=MAY) is None
+    assert cost(CONTRACT, "gpt-4o", **tokens | {"cached_input_tokens": 10**9}, at=MAY) is None
     # Without a price of their own, cached tokens cost as much as others.
-    assert cost(CONTRACT, "gpt-4o", **tokens, cached_input_tokens=500_000, at=JULY) == pytest.approx(10)
+    assert cost(CONTRACT, "gpt-4o", **tokens | {"cached_input_tokens": 500_000}, at=JULY) == pytest.approx(10)
 
 
 def test_the_first_pattern_and_its_latest_price_decide() -> None:
-    tokens = {"input_tokens": 1_000_000, "output_tokens": 0}
+    tokens: TokenCounts = {"input_tokens": 1_000_000, "output_tokens": 0}
     assert cost(CONTRACT, "gpt-4o-mini-2", **tokens, at=JULY) == pytest.approx(0.15)
     assert cost(CONTRACT, "gpt-4o", **tokens, at=MAY) == pytest.approx(2.5)
     assert cost(CONTRACT, "gpt-4o", **tokens, at=datetime(2026, 6, 1, tzinfo=UTC)) == pytest.approx(2)
@@ -63,6 +63,8 @@ def test_negative_counts_and_times_without_a_zone_are_errors() -> None:
     for tokens in (-1, float("nan")):
         with pytest.raises(ValueError, match="number of tokens"):
             cost(CONTRACT, "gpt-4o", input_tokens=tokens, output_tokens=1)
+    with pytest.raises(TypeError, match="no argument 'tokens'"):
+        cost(CONTRACT, "gpt-4o", tokens=1)  # type: ignore[call-arg]
     with pytest.raises(ValueError, match="no time zone"):
         price_of(CONTRACT, "gpt-4o", datetime(2026, 5, 1))  # noqa: DTZ001
 

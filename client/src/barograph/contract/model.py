@@ -412,6 +412,17 @@ class TokenPrice(msgspec.Struct, frozen=True, kw_only=True):
     reasoning: Annotated[float | None, NumberKind(0.0, 1e6), "The price of output tokens of reasoning.", "output"] = (
         None
     )
+    input_audio: Annotated[float | None, NumberKind(0.0, 1e6), "The price of input tokens of audio.", "not known"] = (
+        None
+    )
+    output_audio: Annotated[float | None, NumberKind(0.0, 1e6), "The price of output tokens of audio.", "not known"] = (
+        None
+    )
+    tiers: Annotated[
+        dict[str, Positive],
+        "Factors of these prices for calls of other service tiers: `{batch: 0.5}`.",
+        "not known",
+    ] = {}
 
 
 class Budget(msgspec.Struct, frozen=True, kw_only=True):

@@ -187,6 +187,7 @@ def test_every_list_of_kinds_has_each_kind() -> None:
     statistics = (DOCS / "statistics.md").read_text()
     rates = statistics[statistics.index("\n## Rates") :]
     assert [name for name in RATE_KIND_NAMES if f"`{name}`" not in rates] == []
+    assert [name for name in REASON_NAMES[1:] if f"\n| {name} |" not in statistics] == []
 
 
 def baseline(below: int | None, above: int | None = 0) -> Baseline:

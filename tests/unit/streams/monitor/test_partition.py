@@ -338,6 +338,23 @@ def test_windows_that_contain_a_baseline_change_are_insufficient() -> None:
     assert {row["baseline_id"] for row in revised} == {old}
 
 
+def test_a_pane_that_a_first_baseline_splits_is_partly_recorded() -> None:
+    """The first calls of the version 2 are counted on the baseline of 1, the others of this hour on their own."""
+    monitor = MonitorHarness(make_registry(), live=True)
+    monitor.flush(*range(T0_S + 1, T0_S + 600), version="2")
+    first, own = baseline("m", "1"), baseline("m", "2")
+    entries = [RegisteredBaseline(first, first.id, 0, 1), RegisteredBaseline(own, own.id, 0, 2)]
+    monitor.registry = build_registry([(contract("m", HOUR_S), T0_S * 1000)], entries)
+    hours = [T0_S + h * HOUR_S + 700 + i for h in range(5) for i in range(600)]
+    monitor.flush(*hours, version="2", caught_up_s=T0_S + 5 * HOUR_S + 1200)
+    reasons = {
+        (row["window_end"] - T0_S) // HOUR_S: row["reason"]
+        for row in monitor.warehouse.last("drift").values()
+        if (row["baseline_id"], row["field"], row["slice"], row["window"]) == (own.id, "x", "all", "3h")
+    }
+    assert reasons == {1: "partly recorded", 2: "partly recorded", 3: "partly recorded", 4: "", 5: ""}
+
+
 def test_replay_is_judged_to_its_own_last_event() -> None:
     """The verdicts that `status` shows are those of the last whole windows, with their levels."""
     monitor = MonitorHarness(make_registry(), live=False)

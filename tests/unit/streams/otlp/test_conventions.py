@@ -6,10 +6,11 @@ from typing import Any
 
 import pytest
 from barograph import cost, parse_contract
+from barograph.pricing import TokenCounts
 
 from barograph_server.streams.otlp.ingest import IngestReport
 from barograph_server.streams.otlp.rejection import SpanOutcome, ValueReason
-from barograph_server.streams.otlp.run import TOKEN_METRICS, ContractCosts
+from barograph_server.streams.otlp.run import ContractCosts
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.metrics_report import Report
@@ -20,6 +21,7 @@ CONTRACT = parse_contract("""
 contract: 1
 model: support-bot
 prices:
+  - {version: "gpt-4o-audio*", input: 2.5, input_audio: 40, output: 10, output_audio: 80, tiers: {batch: 0.5}}
   - {version: "gpt-4o*", input: 2.5, cached_input: 1.25, output: 10}
   - {version: "claude*", input: 3, cached_input: 0.3, cache_write: 3.75, output: 15}
   - {version: "text-embedding-3-small", input: 0.02}
@@ -38,8 +40,9 @@ DROPPED = {"logfire": {SpanOutcome.STREAM_START: 1}, "anthropic": {SpanOutcome.T
 
 
 def cost_of(event: dict[str, Any]) -> float | None:
-    tokens = {name: event["metrics"][name] for name in TOKEN_METRICS if name in event["metrics"]}
-    return cost(CONTRACT, event["version"], **tokens, at=datetime(2026, 11, 27, tzinfo=UTC))
+    tokens: Any = {name: event["metrics"][name] for name in TokenCounts.__annotations__ if name in event["metrics"]}
+    tier = event["context"].get("service_tier")
+    return cost(CONTRACT, event["version"], **tokens, service_tier=tier, at=datetime(2026, 11, 27, tzinfo=UTC))
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -83,6 +86,41 @@ def test_langfuses_own_names_have_the_parts_beside_the_whole() -> None:
     assert cost_of(event) == pytest.approx(OPENAI)
 
 
+DETAILS = (
+    '{"prompt_tokens": 1000, "prompt_tokens_details": {"audio_tokens": 300}, '
+    '"completion_tokens": 200, "completion_tokens_details": {"audio_tokens": 150}}'
+)
+BUCKETS = '{"input": 700, "input_audio": 300, "output": 50, "output_audio": 150}'
+
+
+@pytest.mark.parametrize("tier", ["openai.response.service_tier", "gen_ai.openai.response.service_tier"])
+@pytest.mark.parametrize(
+    ("scope", "names", "values"),
+    [
+        ("pydantic-ai", "gen_ai.usage.{}_tokens gen_ai.usage.details.{}_audio_tokens", ("input", "output")),
+        (
+            "openinference.instrumentation.openai",
+            "llm.token_count.{} llm.token_count.{}_details.audio",
+            ("prompt", "completion"),
+        ),
+        ("langfuse-sdk", "langfuse.observation.usage_details", DETAILS),
+        ("langfuse-sdk", "langfuse.observation.usage_details", BUCKETS),
+    ],
+)
+def test_audio_and_batches_have_the_price_of_the_provider(scope: str, names: str, values: Any, tier: str) -> None:
+    """The parts are in the whole, but for Langfuse's own names, which have them beside it."""
+    call: dict[str, Any] = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o-audio-preview"}
+    if isinstance(values, str):
+        call[names] = values
+    else:
+        for side, counts in zip(values, ((1000, 300), (200, 150)), strict=True):
+            call |= zip(names.format(side, side).split(), counts, strict=True)
+    spans = [span("01", attributes=call), span("02", start_ms=1, attributes=call | {tier: "batch"})]
+    published = (700 * 2.5 + 300 * 40 + 50 * 10 + 150 * 80) / 1e6
+    events = predictions([export_of(*spans, scope=scope)])
+    assert [cost_of(event) for event in events] == pytest.approx([published, published / 2])
+
+
 def test_an_impossible_combination_is_counted_and_has_no_cost() -> None:
     ingest = make_ingest()
     reasoning = CALL | {"gen_ai.usage.output_tokens": 5, "gen_ai.usage.reasoning.output_tokens": 6}
@@ -102,7 +140,12 @@ def test_an_impossible_combination_is_counted_and_has_no_cost() -> None:
         {"openai.response.service_tier": "flex"},
         {"gen_ai.openai.response.service_tier": "batch"},
         {"gen_ai.usage.details.input_audio_tokens": 3},
-        {"llm.token_count.completion_details.audio": 3},
+        {"llm.token_count.completion_details.audio": 1},
+        # Cached tokens may be those of audio.
+        {
+            **{"gen_ai.request.model": "gpt-4o-audio", "gen_ai.usage.details.input_audio_tokens": 3},
+            "gen_ai.usage.cache_read.input_tokens": 3,
+        },
     ],
 )
 def test_tokens_without_a_price_in_the_contract_have_no_cost(attributes: dict[str, Any]) -> None:

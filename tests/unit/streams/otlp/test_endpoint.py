@@ -29,6 +29,7 @@ from barograph_server.streams.otlp.span import MAX_PART_BYTES, MAX_REQUEST_BYTES
 from barograph_server.streams.runtime.metrics_report import Report, memory_bytes
 from barograph_server.warehouse.operations import metrics
 from tests.support.otlp import (
+    CALL,
     INSTRUMENTATIONS,
     RECEIVED_MS,
     as_json,
@@ -430,6 +431,14 @@ def test_a_batch_of_long_texts_is_read_in_parts_as_whole(decode: Decode) -> None
     assert all(each.scope == small.scope for each in (*read[:512], *read[513:]))
 
 
+def test_a_large_span_is_read_without_its_long_attributes() -> None:
+    image = {"gen_ai.input.messages": f"data:image/png;base64,{'A' * MAX_PART_BYTES}"}
+    more: dict[str, Any] = {"status": {"code": 2}, "flags": 257}
+    large, short = (span("01", attributes=CALL | texts, **more) for texts in (image, {}))
+    read = PROTOBUF_DECODER.decode(as_protobuf(export_of(large, span("02")))).spans
+    assert read == PROTOBUF_DECODER.decode(as_protobuf(export_of(short, span("02")))).spans
+
+
 def test_a_large_body_that_cannot_be_read_in_parts_is_rejected() -> None:
     def field(tag: int, data: bytes) -> bytes:
         return bytes((tag, *varint(len(data)))) + data
@@ -438,7 +447,8 @@ def test_a_large_body_that_cannot_be_read_in_parts_is_rejected() -> None:
     for data, text in (
         (b"\x0a\x00" * (many + 1), "10,001 resources"),
         (field(0x0A, field(0x12, b"\x12\x00" * (many + 9))), "10,001 spans"),
-        (field(0x0A, field(0x12, field(0x12, large))), "A span of a request"),
+        (field(0x0A, field(0x12, field(0x12, field(0x0A, large)))), "A span without its long attributes of a request"),
+        (field(0x0A, field(0x12, field(0x12, b"\x4a\x00" * many + b"\x00"))), "A span without its long"),
         (field(0x0A, field(0x1A, large)), "A resource or scope"),
         (b"\x0a" + b"\xff" * MAX_PART_BYTES, "cut off"),
         (field(0x0A, large)[:-1], "cut off"),

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from barograph_server.streams.otlp.rejection import SpanReason
+from barograph_server.streams.otlp.rejection import SpanOutcome, SpanReason
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, make_ingest, predictions, span
 
 ALL = frozenset(("support-bot.tools", "support-bot.agents"))
@@ -51,6 +51,26 @@ def test_tools_and_agents_are_rows_with_errors_and_time() -> None:
 def test_tools_and_agents_of_other_conventions(attributes: Any, model: str, context: dict[str, str]) -> None:
     (event,) = steps_of(span(attributes=attributes))
     assert (event["model"], event["context"]) == (model, {"instrumentation": "test"} | context)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_tool_that_two_instrumentations_describe_counts_once(first: int) -> None:
+    """Two calls of a tool in parallel; beside them a tool of another name, and one with another id."""
+    other = {"traceloop.span.kind": "tool", "traceloop.entity.name": "search"}
+    tool, named = TOOL | {"gen_ai.tool.call.id": "1"}, {"gen_ai.tool.name": "mail"}
+    exports = [
+        export_of(*(span(f"1{i}", "01", attributes=tool, duration_ms=50) for i in range(2)), scope="outer"),
+        export_of(
+            *(span(f"2{i}", f"1{i}", attributes=other, start_ms=1, duration_ms=48) for i in range(2)),
+            span("22", "01", attributes=TOOL | named, start_ms=1, duration_ms=10),
+            span("23", "01", attributes=TOOL | {"gen_ai.tool.call.id": "2"}, start_ms=1, duration_ms=10),
+            scope="inner",
+        ),
+    ]
+    ingest = ingest_of(*ALL)
+    events = predictions([exports[first], exports[1 - first]], ingest=ingest)
+    assert sorted(event["context"]["tool"] for event in events) == ["mail", "search", "search", "search"]
+    assert (ingest.nested.outcomes[SpanOutcome.TWIN], ingest.nested.outcomes[SpanOutcome.STEP]) == (2, 4)
 
 
 def test_only_what_has_a_contract_is_published_once_and_acknowledged_with_the_rest() -> None:

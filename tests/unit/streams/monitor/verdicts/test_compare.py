@@ -123,7 +123,7 @@ def test_rates_means_and_shares_equal_those_of_the_events(
         shares = [sum(event["class"] == category for event in side) / len(side) for side in answered]
         assert (row["left_value"], row["right_value"]) == pytest.approx(shares)
     for field in ("score", "latency_ms"):
-        values = numbers(one_side, field), numbers(other, field)
+        values = tuple(numbers(side, field) for side in answered)
         row = one(rows, field=field, measure="mean")
         assert (row["n_left"], row["n_right"]) == tuple(map(len, values))
         assert (row["left_value"], row["right_value"]) == pytest.approx(tuple(each.mean() for each in values))
