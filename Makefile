@@ -141,6 +141,14 @@ sbom: ## Write the CycloneDX list of all locked packages and jars to dist/barogr
 	@./tools/uv sync --locked --quiet
 	$(RUN) python tools/sbom.py dist/barograph.cdx.json
 
+.PHONY: dist
+dist: sync ## Build wheels and source distributions twice, compare them, and write the bill of materials: dist/
+	rm -rf dist
+	for folder in packages again; do ./tools/uv build --quiet --all-packages --out-dir dist/$$folder; done
+	diff -r dist/packages dist/again
+	rm -r dist/again
+	$(RUN) python tools/sbom.py dist/barograph.cdx.json
+
 .PHONY: audit
 audit: ## Ask the advisory database of the package index for known vulnerabilities of all locked packages
 	./tools/uv run --locked --isolated --only-group audit python tools/audit.py

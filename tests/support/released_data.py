@@ -14,7 +14,7 @@ import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypedDict, cast
+from typing import Any, TypedDict
 
 import clickhouse_connect
 from barograph import Publisher, dump_contract
@@ -109,7 +109,7 @@ def _run(pipeline: Pipeline, shop: Shop) -> None:
     options: dict[str, Any] = {"bootstrap_servers": pipeline.bootstrap, "topic_prefix": pipeline.prefix}
     with Publisher.from_contract(shop.contract, version="1", on_full="wait", **options) as publisher:
         for row in of_json.to_pylist():
-            parts = {name: _members(row, f"{name}.") for name in ("features", "context")}
+            parts: dict[str, Any] = {name: _members(row, f"{name}.") for name in ("features", "context")}
             publisher.prediction(**{name: value for name, value in row.items() if "." not in name}, **parts)
         first = shop.labels.slice(0, 10)
         for row in first.to_pylist():
@@ -157,7 +157,7 @@ def _save(folder: Path, pipeline: Pipeline, shop: Shop) -> None:
         for (name,) in client.rows(names, {"database": client.database}):
             ((create,),) = client.rows(f"SHOW CREATE TABLE {name}")
             without_ttl = re.sub(r"\nTTL [^\n]+", "", create.replace(f"{client.database}.", ""))
-            rows = cast(bytes, driver.raw_query(f"SELECT * FROM {name} LIMIT {MOST_ROWS}", fmt="Native"))
+            rows = driver.raw_query(f"SELECT * FROM {name} LIMIT {MOST_ROWS}", fmt="Native")
             tables.append(Table(name=name, create=without_ttl, rows=rows))
     _write(folder, "tables", tables)
     answers = answers_of(client, COUNTS)
