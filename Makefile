@@ -127,6 +127,15 @@ compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.ym
 	cd tools/compose-validator && go build -mod=readonly -o $(CURDIR)/$@ github.com/compose-spec/compose-go/v2/cmd
 	@touch $@
 
+.PHONY: producers
+producers: .cache/producers/producer.js ## Build the examples of producers in Go and TypeScript that a test runs (needs Go 1.24, Node.js 20)
+
+.cache/producers/producer.js: $(wildcard examples/producers/*/*)
+	cd examples/producers/go && go build -mod=readonly -o $(CURDIR)/.cache/producers/go-producer .
+	cp examples/producers/typescript/* .cache/producers
+	cd .cache/producers && npm ci --ignore-scripts --no-audit --no-fund
+	cd .cache/producers && node node_modules/typescript/bin/tsc --strict --target es2022 --module commonjs --esModuleInterop producer.ts
+
 .PHONY: grafana-data
 grafana-data: .cache/grafana-data/node_modules/.package-lock.json ## Install Grafana's package that a test compares the preview with (needs Node.js 20)
 

@@ -80,22 +80,25 @@ def uv_is_installed_by_its_hash_and_is_new_enough(repository: Repository) -> Ite
 
 @check
 def modules_and_packages_for_tests_have_hashes(repository: Repository) -> Iterator[str]:
-    """The compose validator's Go modules and Grafana's JavaScript packages are installed from hashed lists."""
+    """Modules of Go and packages of JavaScript are installed from hashed lists."""
     makefile = repository.texts["Makefile"]
     commands = re.findall(r"go (?:install|build|run) .*", makefile)
     if not commands or any("-mod=readonly" not in line or "@" in line.replace("$@", "") for line in commands):
         yield "Makefile: go builds with -mod=readonly and without versions of its own"
-    required = re.findall(r"^\s(\S+ v\S+)", repository.texts["tools/compose-validator/go.mod"], re.MULTILINE)
-    hashed = {" ".join(line.split()[:2]) for line in repository.texts["tools/compose-validator/go.sum"].splitlines()}
-    if not required or not set(required) <= hashed:
-        yield "tools/compose-validator/go.sum: a required module has no hash"
-    packages = json.loads(repository.texts["tests/grafana_data/package-lock.json"])["packages"]
-    if len(packages) <= _FEWEST:
-        yield f"tests/grafana_data/package-lock.json: only {len(packages)} packages"
-    for name, package in packages.items():
-        if name and not re.fullmatch(r"sha512-[\w+/]{86}==", package.get("integrity", "")):
-            yield f"tests/grafana_data/package-lock.json: {name} has no hash"
-    if re.findall(r"npm .*", makefile) != ["npm ci --ignore-scripts --no-audit --no-fund"]:
+    for folder in ("tools/compose-validator", "examples/producers/go"):
+        required = re.findall(r"^(?:require)?\s(\S+ v\S+)", repository.texts[f"{folder}/go.mod"], re.MULTILINE)
+        hashed = {" ".join(line.split()[:2]) for line in repository.texts[f"{folder}/go.sum"].splitlines()}
+        if not required or not set(required) <= hashed:
+            yield f"{folder}/go.sum: a required module has no hash"
+    for folder, fewest in (("tests/grafana_data", _FEWEST), ("examples/producers/typescript", 3)):
+        file = f"{folder}/package-lock.json"
+        packages = json.loads(repository.texts[file])["packages"]
+        if len(packages) <= fewest:
+            yield f"{file}: only {len(packages)} packages"
+        for name, package in packages.items():
+            if name and not re.fullmatch(r"sha512-[\w+/]{86}==", package.get("integrity", "")):
+                yield f"{file}: {name} has no hash"
+    if {*re.findall(r"npm .*", makefile)} != {"npm ci --ignore-scripts --no-audit --no-fund"}:
         yield "Makefile: npm installs only by `npm ci --ignore-scripts`"
 
 
