@@ -127,6 +127,15 @@ compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.ym
 	cd tools/compose-validator && go build -mod=readonly -o $(CURDIR)/$@ github.com/compose-spec/compose-go/v2/cmd
 	@touch $@
 
+.PHONY: producers
+producers: .cache/producers/producer.js ## Build the examples of producers in Go and TypeScript that a test runs (needs Go 1.24, Node.js 20)
+
+.cache/producers/producer.js: $(wildcard examples/producers/*/*)
+	cd examples/producers/go && go build -mod=readonly -o $(CURDIR)/.cache/producers/go-producer .
+	cp examples/producers/typescript/* .cache/producers
+	cd .cache/producers && npm ci --ignore-scripts --no-audit --no-fund
+	cd .cache/producers && node node_modules/typescript/bin/tsc --strict --target es2022 --module commonjs --esModuleInterop producer.ts
+
 .PHONY: grafana-data
 grafana-data: .cache/grafana-data/node_modules/.package-lock.json ## Install Grafana's package that a test compares the preview with (needs Node.js 20)
 
@@ -139,6 +148,14 @@ grafana-data: .cache/grafana-data/node_modules/.package-lock.json ## Install Gra
 .PHONY: sbom
 sbom: ## Write the CycloneDX list of all locked packages and jars to dist/barograph.cdx.json
 	@./tools/uv sync --locked --quiet
+	$(RUN) python tools/sbom.py dist/barograph.cdx.json
+
+.PHONY: dist
+dist: sync ## Build wheels and source distributions twice, compare them, and write the bill of materials: dist/
+	rm -rf dist
+	for folder in packages again; do ./tools/uv build --quiet --all-packages --out-dir dist/$$folder; done
+	diff -r dist/packages dist/again
+	rm -r dist/again
 	$(RUN) python tools/sbom.py dist/barograph.cdx.json
 
 .PHONY: audit

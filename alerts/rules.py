@@ -6,7 +6,7 @@ from barograph.contract import Contract
 
 from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.settings import AlertsError, AlertSettings
-from barograph_server.alerts.templates import contract_rules, guard_rule, processor_rule
+from barograph_server.alerts.templates import contract_rules, guard_rule, processor_rules
 
 __all__ = ["rules_for", "rules_of"]
 
@@ -22,7 +22,7 @@ def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Ru
     if problems:
         raise AlertsError("\n".join(problems))
     return [rule for contract in by_model for rule in rules_of(contract, settings)] + [
-        processor_rule(settings),
+        *processor_rules(settings),
         guard_rule(settings),
     ]
 

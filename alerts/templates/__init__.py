@@ -15,9 +15,9 @@ from barograph_server.alerts.templates.labels import label_rules
 from barograph_server.alerts.templates.prompts import prompt_rules
 from barograph_server.alerts.templates.readers import reader_rules
 from barograph_server.alerts.templates.shadow import shadow_rules
-from barograph_server.alerts.templates.traffic import guard_rule, pipeline_rules, processor_rule, traffic_rules
+from barograph_server.alerts.templates.traffic import guard_rule, pipeline_rules, processor_rules, traffic_rules
 
-__all__ = ["contract_rules", "guard_rule", "processor_rule"]
+__all__ = ["contract_rules", "guard_rule", "processor_rules"]
 
 
 def contract_rules(contract: Contract, settings: AlertSettings) -> Iterator[Rule]:

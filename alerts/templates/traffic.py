@@ -5,12 +5,12 @@ from typing import Any, Literal
 
 from barograph.contract import format_duration
 
-from barograph_server.alerts.rule import Rule, texts
+from barograph_server.alerts.rule import Rule, Severity, texts
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.templates.factory import IN_WINDOW, RuleFactory, last_part
 from barograph_server.alerts.text import LabelRef, NumberRef, Text, duration, percent
 from barograph_server.dashboards.uids import panel_link
-from barograph_server.warehouse.signals.pipeline import GONE_S, PROCESSORS, processor_age, record_age
+from barograph_server.warehouse.signals.pipeline import DEFERRABLE, GONE_S, URGENT, processor_age, record_age
 from barograph_server.warehouse.signals.signal import Signal
 from barograph_server.warehouse.signals.verdicts import loss, verdict_age
 from barograph_server.warehouse.signals.volume import broken_share, out_of_range, silence
@@ -155,16 +155,22 @@ def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
     )
 
 
-def processor_rule(settings: AlertSettings) -> Rule:
-    """The rule on missing processors; one per installation."""
-    return _installation_rule(
-        settings,
-        "processor-gone",
-        GONE_S,
-        headline="a processor is gone",
-        summary=("No ", LabelRef("kind"), " has reported for ", NumberRef("A", "duration"), "."),
-        signal=processor_age(PROCESSORS, GONE_S),
+def processor_rules(settings: AlertSettings) -> Iterator[Rule]:
+    """The rules on missing processors, of each severity one per installation."""
+    variants: tuple[tuple[Severity, str, tuple[str, ...]], ...] = (
+        ("page", "a processor is gone", URGENT),
+        ("ticket", "a processor that can wait is gone", DEFERRABLE),
     )
+    for severity, headline, kinds in variants:
+        yield _installation_rule(
+            settings,
+            "processor-gone",
+            GONE_S,
+            severity=severity,
+            headline=headline,
+            summary=("No ", LabelRef("kind"), " has reported for ", NumberRef("A", "duration"), "."),
+            signal=processor_age(kinds, GONE_S),
+        )
 
 
 def guard_rule(settings: AlertSettings) -> Rule:
@@ -184,15 +190,16 @@ def _installation_rule(
     name: str,
     silent_s: float,
     *,
+    severity: Severity = "page",
     headline: str,
     summary: Text,
     signal: Signal,
 ) -> Rule:
-    """Return the rule that pages the platform team if a part of the installation is silent for `silent_s` seconds."""
+    """Return the rule that tells the platform team if a part of the installation is silent for `silent_s` seconds."""
     return Rule(
         name=name,
         model="",
-        severity="page",
+        severity=severity,
         team=settings.platform_team,
         route=settings.platform,
         headline=headline,

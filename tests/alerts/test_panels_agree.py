@@ -3,18 +3,21 @@ import re
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 
 from barograph_server.alerts import Rule, rules_for, to_files
 from barograph_server.alerts.example import RUNBOOKS
 from barograph_server.alerts.rule import HIDDEN
+from barograph_server.cli.run import ProcessorKind
 from barograph_server.dashboards.macros import TimeRange, expand, expand_backend
 from barograph_server.dashboards.pages import dashboards
 from barograph_server.local.clickhouse import LocalClickHouse
+from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import DETAILS, literal, panel_sql, point_sql
+from barograph_server.warehouse.signals.pipeline import DEFERRABLE, GONE_S, URGENT
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
 from tests.support.warehouse import migrated, row
@@ -153,7 +156,9 @@ def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: 
         return {
             rule.name: max(each[-1] for each in client.rows(expand_backend(rule.queries["A"], reads))) - rule.threshold
             for rule in RULES
-            if rule.name in (*HIDDEN, "processor-gone") and rule.model in ("", "price")
+            if rule.name in (*HIDDEN, "processor-gone")
+            and rule.model in ("", "price")
+            and rule.signal.keys != DEFERRABLE
         }
 
     start = int(NOW.timestamp()) // 60 * 60 - 40_000
@@ -163,8 +168,7 @@ def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: 
     health = [row("model_health", model="price", at=(start + 60 * i) * 1000) for i in range(10)]
     insert_rows(client, "model_health", health)
     reports = [start + 60 * i for i in range(10)] + [start + 30_000 + 60 * i for i in range(100)]
-    kinds = ("sketcher", "recorder", "monitor", "scorer")
-    insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in kinds for at in reports])
+    insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in URGENT for at in reports])
     during, after = numbers(start + 20_000), numbers(start + 30_000 + 1800)
     assert {name for name, number in during.items() if number > 0} == {"processor-gone"}
     assert not any(number > 0 for number in after.values()), "the pipeline catches up"
@@ -175,6 +179,26 @@ def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: 
     insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in alive for at in others])
     firing = {name for name, number in numbers(start + 37_200).items() if number > 0}
     assert firing == {"processor-gone", "guard-silent", "pipeline-lag"}, "a scorer that is gone explains none of them"
+
+
+def test_each_processor_that_stops_reporting_is_gone_and_one_that_was_never_there_is_not(client: Client) -> None:
+    at = int(NOW.timestamp()) // 60 * 60 - 1_500_000
+    rules = [rule for rule in RULES if rule.name in ("processor-gone", "guard-silent")]
+    assert {rule.signal.keys: rule.severity for rule in rules} == {URGENT: "page", DEFERRABLE: "ticket", ("",): "page"}
+    assert {*URGENT, *DEFERRABLE, "guard"} == {*DEFAULT_PORTS} == {*get_args(ProcessorKind)}
+
+    def silent(at: int) -> list[str]:
+        reads = TimeRange((at - 600) * 1000, at * 1000)
+        numbers = [client.rows(expand_backend(rule.queries["A"], reads)) for rule in rules if rule.signal.label]
+        return [kind for rows in numbers for kind, number in rows if number > GONE_S]
+
+    assert not silent(at)
+    for kind in (*URGENT, *DEFERRABLE):
+        insert_rows(client, "processors", [row("processors", kind=kind, at=at * 1000)])
+        assert not silent(at + 100)
+        assert silent(at + 130) == [kind]
+        assert not silent(at + 86_500), "removed"
+        at += 100_000
 
 
 def test_a_page_and_a_ticket_about_nulls_of_one_feed_name_each_other(client: Client) -> None:

@@ -11,6 +11,7 @@ _SHA_256 = re.compile(r"sha256:[0-9a-f]{64}")
 _FEWEST = 50
 """Packages and jars that a list has at least: a list that is read wrongly has fewer."""
 OWN = {"barograph", "barograph-server"}
+_SIGNS = {"id-token", "attestations"}
 
 
 @check
@@ -79,28 +80,31 @@ def uv_is_installed_by_its_hash_and_is_new_enough(repository: Repository) -> Ite
 
 @check
 def modules_and_packages_for_tests_have_hashes(repository: Repository) -> Iterator[str]:
-    """The compose validator's Go modules and Grafana's JavaScript packages are installed from hashed lists."""
+    """Modules of Go and packages of JavaScript are installed from hashed lists."""
     makefile = repository.texts["Makefile"]
     commands = re.findall(r"go (?:install|build|run) .*", makefile)
     if not commands or any("-mod=readonly" not in line or "@" in line.replace("$@", "") for line in commands):
         yield "Makefile: go builds with -mod=readonly and without versions of its own"
-    required = re.findall(r"^\s(\S+ v\S+)", repository.texts["tools/compose-validator/go.mod"], re.MULTILINE)
-    hashed = {" ".join(line.split()[:2]) for line in repository.texts["tools/compose-validator/go.sum"].splitlines()}
-    if not required or not set(required) <= hashed:
-        yield "tools/compose-validator/go.sum: a required module has no hash"
-    packages = json.loads(repository.texts["tests/grafana_data/package-lock.json"])["packages"]
-    if len(packages) <= _FEWEST:
-        yield f"tests/grafana_data/package-lock.json: only {len(packages)} packages"
-    for name, package in packages.items():
-        if name and not re.fullmatch(r"sha512-[\w+/]{86}==", package.get("integrity", "")):
-            yield f"tests/grafana_data/package-lock.json: {name} has no hash"
-    if re.findall(r"npm .*", makefile) != ["npm ci --ignore-scripts --no-audit --no-fund"]:
+    for folder in ("tools/compose-validator", "examples/producers/go"):
+        required = re.findall(r"^(?:require)?\s(\S+ v\S+)", repository.texts[f"{folder}/go.mod"], re.MULTILINE)
+        hashed = {" ".join(line.split()[:2]) for line in repository.texts[f"{folder}/go.sum"].splitlines()}
+        if not required or not set(required) <= hashed:
+            yield f"{folder}/go.sum: a required module has no hash"
+    for folder, fewest in (("tests/grafana_data", _FEWEST), ("examples/producers/typescript", 3)):
+        file = f"{folder}/package-lock.json"
+        packages = json.loads(repository.texts[file])["packages"]
+        if len(packages) <= fewest:
+            yield f"{file}: only {len(packages)} packages"
+        for name, package in packages.items():
+            if name and not re.fullmatch(r"sha512-[\w+/]{86}==", package.get("integrity", "")):
+                yield f"{file}: {name} has no hash"
+    if {*re.findall(r"npm .*", makefile)} != {"npm ci --ignore-scripts --no-audit --no-fund"}:
         yield "Makefile: npm installs only by `npm ci --ignore-scripts`"
 
 
 @check
 def workflows_pin_actions_by_commit_and_get_no_more_than_read_access(repository: Repository) -> Iterator[str]:
-    """Workflows use actions by commit, read the content of the repository, and keep no credentials."""
+    """Workflows use actions by commit, and keep no credentials; jobs that run code only read the repository."""
     for name in (name for name in repository.texts if name.startswith(".github/workflows/")):
         uses = re.findall(r"uses: (.*)", repository.texts[name])
         if not uses:
@@ -109,9 +113,12 @@ def workflows_pin_actions_by_commit_and_get_no_more_than_read_access(repository:
             if not re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action):
                 yield f"{name}: {action} is not pinned by its commit"
         workflow = repository.yaml(name)
-        accesses = [workflow["permissions"], *(job["permissions"] for job in workflow["jobs"].values())]
-        if accesses != [{}, *[{"contents": "read"}] * (len(accesses) - 1)]:
-            yield f"{name}: permissions are {{}} for the workflow and contents: read for a job"
+        if workflow["permissions"] != {}:
+            yield f"{name}: permissions are {{}} for the workflow"
+        for job in workflow["jobs"].values():
+            runs_code = any("run" in step or "actions/checkout@" in step["uses"] for step in job["steps"])
+            if job["permissions"] != {"contents": "read"} and (runs_code or not job["permissions"].keys() <= _SIGNS):
+                yield f"{name}: permissions are contents: read for a job that runs code, and at most signing for others"
         for step in (step for job in workflow["jobs"].values() for step in job["steps"]):
             checks_out = step.get("uses", "").startswith("actions/checkout@")
             if checks_out and step["with"]["persist-credentials"] is not False:

@@ -7,7 +7,7 @@ a feature value, a model name or a secret.
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Literal
+from typing import Literal, get_args
 
 from barograph.events import Reason
 
@@ -17,7 +17,7 @@ Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp"
 Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
-ALL: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator")
+ALL: tuple[Processor, ...] = get_args(Processor)
 OPTIONAL: frozenset[Processor] = frozenset({"otlp", "scrape", "evaluator"})
 """Processors that not every installation runs."""
 CONSUMERS: tuple[Processor, ...] = ("sketcher", "recorder", "monitor", "evaluator")

@@ -2,16 +2,16 @@
 
 from collections.abc import Sequence
 
-from barograph_server.warehouse.operations.metrics import SPAN_OUTCOME
+from barograph_server.warehouse.operations.metrics import ALL, SPAN_OUTCOME
 from barograph_server.warehouse.queries import NO_DRILLS
 from barograph_server.warehouse.signals.literals import literals
 from barograph_server.warehouse.signals.signal import SURE, EventTimeRange, Facts, FactTime, Signal
 
 REACH_S = 86_400
 """Age of the latest report or record, in seconds, after which a processor kind, or the guard, counts as removed."""
-
-
-PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
+DEFERRABLE = ("scrape", "evaluator")
+URGENT = tuple(kind for kind in ALL if kind not in (*DEFERRABLE, "guard"))
+"""Processors whose absence stops verdicts or loses events. That of the others can wait; the guard has `record_age`."""
 GONE_S = 120.0
 """A processor reports every ten seconds; after two minutes its supervisor has not restarted it."""
 AFTER_S = 3600

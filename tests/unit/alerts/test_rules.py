@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,10 +11,12 @@ from barograph.contract.file import parse_contract
 from barograph_server.alerts import AlertsError, AlertSettings, Rule, read_alert_settings, rules_for, rules_of
 from barograph_server.alerts.example import RUNBOOKS
 from barograph_server.alerts.grafana import annotation_templates
+from barograph_server.alerts.rule import CAUSES
 from barograph_server.alerts.text import LabelRef, NumberRef, template, words
 from tests.support.alerting import BINARY, MANY, NUMBER, ODD, SETTINGS, contracts, installation
 
 PLAIN = AlertSettings()
+SECTIONS = ("What it means", "How bad it is", "Mitigate first", "Find the cause", "Escalate", "Verify")
 
 
 def rules_by_name(text: str) -> dict[tuple[str, str, str], Rule]:
@@ -248,6 +251,16 @@ def test_every_rule_has_a_runbook_and_every_runbook_a_rule() -> None:
     assert {rule.name for rule in rules_for(contracts(), installation())} == names
     index = (RUNBOOKS / "README.md").read_text("utf-8")
     assert all(f"[{name}]({name}.md)" in index for name in names)
+
+
+@pytest.mark.parametrize("path", sorted(RUNBOOKS.glob("[!R]*.md")), ids=lambda path: path.stem)
+def test_runbooks_have_the_same_sections_and_say_first_how_to_limit_the_harm(path: Path) -> None:
+    _, *parts = re.split(r"^## (.+)$", path.read_text("utf-8"), flags=re.MULTILINE)
+    sections = dict(zip(parts[::2], parts[1::2], strict=True))
+    assert parts[::2] == list(SECTIONS)
+    assert all(text.strip() for text in sections.values())
+    if path.stem in CAUSES:
+        assert "`barograph changes explain --model MODEL`" in " ".join(sections["Find the cause"].split())
 
 
 def test_names_unknown_to_the_installation_are_rejected() -> None:
