@@ -45,6 +45,8 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("commands_in_pages_and_messages_exist", "README.md", "", "`barograph " + "predict`"),
     ("targets_in_pages_exist", "README.md", "", "`make " + "coffee`"),
     ("links_have_a_target", "README.md", "", "[page](docs/nowhere)"),
+    ("every_page_is_in_the_navigation_of_the_site", "docs/" + "lost.md", "", "# Lost"),
+    ("every_page_is_in_the_navigation_of_the_site", "docs/index.md", "", "[file](../README.md)"),
     ("pages_in_text_exist", CLI, "", "# see docs/decisions/" + "9999"),
     ("tests_in_pages_exist", "README.md", "", "`tests/" + "nowhere.py`"),
     ("decisions_are_numbered_and_have_all_sections", "docs/decisions/" + "0001-missing.md", "", "## Context"),
