@@ -1,4 +1,4 @@
-"""Lists of pages: docs/decisions/README.md and docs/runbooks/README.md, and the navigation of the site in zensical.toml."""
+"""Lists of decisions and runbooks: the README.md of both folders, and their part of the navigation in zensical.toml."""
 
 import re
 from collections.abc import Callable, Iterable
@@ -13,7 +13,7 @@ _DECISIONS = f"""\
 
 {_NOTE}
 
-Why Barograph is built as it is. Each record has its context, the options, the evidence, the decision, and when to revisit it.
+Why Barograph is built as it is. Each record has context, options, evidence, the decision, and when to revisit it.
 
 | | decision | date | status |
 |--:|---|---|---|

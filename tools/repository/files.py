@@ -95,8 +95,8 @@ def _anchors(page: str) -> set[str]:
 
 
 @check
-def every_page_is_in_the_navigation_of_the_site(repository: Repository) -> Iterator[str]:
-    """Each page of docs/ is once in the navigation of zensical.toml, and links of pages stay on the site."""
+def pages_fit_the_site(repository: Repository) -> Iterator[str]:
+    """Each page of docs/ is once in the navigation of zensical.toml; the site follows its links and reads its lists."""
     text = repository.texts["zensical.toml"]
     listed = [f"docs/{page}" for page in re.findall(r'"([\w/-]+\.md)"', text)]
     pages = {name: page for name, page in repository.pages().items() if name.startswith("docs/")}
@@ -107,6 +107,9 @@ def every_page_is_in_the_navigation_of_the_site(repository: Repository) -> Itera
         for target in re.findall(r"\]\(([^)#:\s]+)[)#]", page):
             if not posixpath.normpath(posixpath.join(posixpath.dirname(name), target)).startswith("docs/"):
                 yield f"{name}: {target} is not on the site: name the file without a link"
+        outside = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+        for line in re.findall(r"^ {1,3}(?:```|- |\d+\. ).*|(?<=\n\n) {1,3}\S.*", outside, re.MULTILINE):
+            yield f"{name}: within a list item, the site needs four spaces before {line.strip()[:40]}"
 
 
 @check
