@@ -106,8 +106,8 @@ class AlertSettings:
     datasource: str = "barograph"
     """UID of the data source."""
     runbooks: str = "/public/docs/runbooks"
-    """Where the site of `make docs` has its runbooks: a URL, or a path in Grafana with a leading slash. With `{rule}`, the
-    address of a runbook anywhere else."""
+    """Where the site of `make docs` has its runbooks: a URL, or a path in Grafana with a leading slash. With `{rule}`,
+    the address of a runbook anywhere else."""
     grafana_url: str = ""
     """Address of Grafana without a trailing slash, for links in messages. If it is empty, Grafana uses its own address,
     and links in other messages are relative."""

@@ -332,7 +332,7 @@ def main() -> int:
         for finding in findings:
             print(finding)
     if findings:
-        print(f"{len(findings)} findings; docs/architecture.md has the terms.", file=sys.stderr)
+        print(f"{len(findings)} findings; docs/glossary.md has the terms.", file=sys.stderr)
     return 1 if findings else 0
 
 

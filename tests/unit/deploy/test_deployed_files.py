@@ -1,7 +1,6 @@
 import re
 import tomllib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 from typing import Any
 from xml.etree import ElementTree
 
