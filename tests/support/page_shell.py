@@ -149,6 +149,8 @@ class Shell:
         for kind in KINDS:
             settings: dict[str, Any] = {"score_s": 0.5} if kind == "scorer" else {}
             self.pipeline.start(kind, retention_days=days, **settings)
+        # Where other tests run, a processor may start for longer than `load` waits for its first report.
+        self.pipeline.wait_rows(f"SELECT uniqExact(kind) = {len(KINDS)} FROM pipeline", "reports of all processors")
 
 
 @pytest.fixture
