@@ -108,6 +108,11 @@ check-generated: sync ## Fail if a generated file differs from its source
 	$(RUN) python -m barograph.schemas --check
 	$(RUN) python -m tools.generate --check
 
+.PHONY: docs
+docs: ## Build the site of docs/ into dist/site, and fail if a link or an anchor of a page leads nowhere
+	@./tools/uv sync --locked --quiet --group docs
+	$(RUN) zensical build --clean --strict
+
 .PHONY: pictures
 pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
 	$(RUN) python -m tools.pictures '$(URL)'

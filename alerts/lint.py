@@ -68,8 +68,8 @@ def _rule(rule: Json, runbooks: Collection[str]) -> Iterator[str]:
         yield f"its severity is {labels.get('severity')!r}, neither page nor ticket"
     if not annotations.get("summary"):
         yield "has no summary"
-    runbook = re.split("[/=]", annotations.get("runbook_url", ""))[-1]
-    if runbook not in runbooks:
+    runbook = annotations.get("runbook_url", "").rpartition("/")[2]
+    if runbook.removesuffix(".html") + ".md" not in runbooks:
         yield f"its runbook_url leads to {runbook!r}, which is not a runbook"
     yield from _panel(rule)
     refs = [query["refId"] for query in rule["data"]]

@@ -105,9 +105,9 @@ class AlertSettings:
     """Title of the folder of rules. That of dashboards has another (docs/decisions/0046-folders-in-grafana.md)."""
     datasource: str = "barograph"
     """UID of the data source."""
-    runbooks: str = "docs/runbooks"
-    """URL of the folder of runbooks, or a path in Grafana with a leading slash; by default one in this repository. The
-    name of a page follows after a slash, or after a `=` at its end."""
+    runbooks: str = "/public/docs/runbooks"
+    """Where the site of `make docs` has its runbooks: a URL, or a path in Grafana with a leading slash. With `{rule}`,
+    the address of a runbook anywhere else."""
     grafana_url: str = ""
     """Address of Grafana without a trailing slash, for links in messages. If it is empty, Grafana uses its own address,
     and links in other messages are relative."""
@@ -120,8 +120,9 @@ class AlertSettings:
         return sorted({name for each in integrations for name in each.variables if not environ.get(name)})
 
     def runbook(self, name: str) -> str:
-        """The address of a runbook, or its path in Grafana."""
-        return self.runbooks + name if self.runbooks.endswith("=") else f"{self.runbooks.rstrip('/')}/{name}"
+        """The address of the runbook with a file name, or its path in Grafana."""
+        address = self.runbooks if "{rule}" in self.runbooks else self.runbooks.rstrip("/") + "/{rule}.html"
+        return address.replace("{rule}", name.removesuffix(".md"))
 
     def route(self, name: str) -> Route:
         """Find the contact points of a route.

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Check prose and names for private vocabulary: `python tools/check_language.py [--count] [PATH ...]`.
 
-The glossary of docs/architecture.md has the project's terms; this file lists the words that they replace. Two passes
+The glossary in docs/glossary.md has the project's terms; this file lists the words that they replace. Two passes
 read every tracked text file, or the files and folders that the arguments name:
 
 - PHRASES are regular expressions for prose. In Python they apply to comments, docstrings, other strings and the names
@@ -332,7 +332,7 @@ def main() -> int:
         for finding in findings:
             print(finding)
     if findings:
-        print(f"{len(findings)} findings; docs/architecture.md has the terms.", file=sys.stderr)
+        print(f"{len(findings)} findings; docs/glossary.md has the terms.", file=sys.stderr)
     return 1 if findings else 0
 
 

@@ -127,12 +127,11 @@ def _messages(rules: list[dict[str, Any]]) -> Iterator[Check]:
         if wrong or not page.startswith(("http://", "https://")):
             n_bad += 1
             yield False, f"message of {name}: {f'contains {wrong}' if wrong else f'the link {page!r} is relative'}"
-        runbooks[runbook.replace("=", "/").rpartition("/")[2]] = runbook
+        runbooks[runbook.rpartition("/")[2]] = runbook
     if not n_bad:
         yield True, f"messages: {len(alerts)} rendered" if alerts else "messages: not checked, no rule has an instance"
     for name, runbook in sorted(runbooks.items()):
-        shown_by, _, page = runbook.partition("?page=")
-        problem = _unreadable(runbook) or (page and _unreadable(f"{shown_by.rpartition('/')[0]}/{page}"))
+        problem = _unreadable(runbook)
         yield not problem, f"runbook {name}: {problem or runbook}"
 
 

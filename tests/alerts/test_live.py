@@ -95,7 +95,7 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     assert message.point == "hook"
     assert alerts[0].summary == f"m: {summary}"
     assert alerts[0].advice.startswith("Predictions for these inputs may be wrong. First: ")
-    assert alerts[0].runbook_url.endswith("/psi-major.md")
+    assert alerts[0].runbook_url.endswith("/psi-major.html")
     assert alerts[0].page_url == (
         "https://grafana.example/d/barograph-field?viewPanel=21&var-model=m&var-field=temp"
         f"&from={(start - 3 * HOUR_S) * 1000}&to={start * 1000}&var-window=1h&var-version=1"

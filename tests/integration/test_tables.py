@@ -1,119 +1,30 @@
-"""Four tables from Parquet to verdicts with the README's commands; the tutorials are executed as they are written."""
+"""Three tables from Parquet to verdicts, and the tutorial of a candidate as it is written."""
 
 import json
-import re
-import shlex
-import subprocess
 import time
-from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pyarrow.compute as pc
 import pytest
-from barograph import Publisher
 from barograph.contract import LabelSpec
 
-from barograph_server.cli.dev import CONTRACTS_FOLDER
 from barograph_server.examples.demo.shadow_demo import unprocessed
-from barograph_server.operations.dev.processors import KINDS
-from barograph_server.settings import load_settings
-from tests.support import command_line, tables
-from tests.support.environment import unset_settings
+from tests.support.page_shell import Shell, blocks, page_commands, shell
 from tests.support.pipeline import Pipeline, wait_for
 from tests.support.tables import GENERATED, MonitoredTable
 
-ROOT = Path(__file__).resolve().parents[2]
-TUTORIALS = ROOT / "docs" / "tutorials"
+__all__ = ["shell"]
+
+LINES = (
+    "barograph infer train.parquet --model {table.name} --version 1 {table.options} --out contracts",
+    "barograph dev --clock replay",
+    "barograph load production.parquet labels.parquet --contract contracts/{table.name}.yaml --version 1 --end",
+    "barograph status",
+    "barograph query 'SELECT * FROM latest_performance'",
+    "barograph compare train.parquet production.parquet {table.options} --by {by} --json verdicts.json",
+)
 REFERENCE_WEEK = timedelta(days=7)
-
-
-def page_commands(page: str) -> list[str]:
-    blocks = re.findall(r"^```sh\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
-    return [line for block in blocks for line in block.replace("\\\n", " ").splitlines() if line.strip()]
-
-
-@dataclass
-class Shell:
-    """Executes command lines on the shared servers, in the current folder."""
-
-    pipeline: Pipeline
-    capsys: pytest.CaptureFixture[str]
-    monkeypatch: pytest.MonkeyPatch
-    load_report: str = ""
-    output: str = ""
-    """Of the last command."""
-
-    def run(self, line: str) -> None:
-        words = shlex.split(line, comments=True)
-        match words:
-            case ["cd", folder]:
-                self.monkeypatch.chdir(folder)
-            case ["python", "-m", "tests.support.tables", *arguments]:
-                tables.main(arguments)
-            case ["barograph", "dev", *options]:
-                assert options == ["--clock", "replay"]
-                self._start_processors()
-            case ["barograph", *arguments]:
-                self._run_barograph(arguments)
-            case _:
-                subprocess.run(line, shell=True, check=True, timeout=60)
-
-    def _run_barograph(self, arguments: list[str]) -> None:
-        # On a machine that runs other tests, counting takes longer than a user would wait.
-        patience = ["--timeout", "600"] if arguments[0] == "load" and "--timeout" not in arguments else []
-        code = command_line.run(*arguments, *patience)
-        output, errors = self.capsys.readouterr()
-        assert code == 0, f"{arguments}\n{output}\n{errors}"
-        self.output = output
-        if arguments[0] == "load":
-            self.load_report = errors
-        if arguments[0] == "query" and "latest_performance" in arguments[1]:
-            assert len(output.splitlines()) > 1, "`load` waits until performance is judged"
-
-    def serve(self, script: str) -> str:
-        """Run the script of a service with the topics of the shared servers; return what it prints."""
-        from_contract = partial(Publisher.from_contract, topic_prefix=self.pipeline.prefix)
-        with self.monkeypatch.context() as patch:
-            patch.setattr(Publisher, "from_contract", from_contract)
-            exec(compile(script, "serve.py", "exec"), {"__name__": "__main__"})
-        return self.capsys.readouterr().out
-
-    def _start_processors(self) -> None:
-        """Do what `dev` does, on the shared servers: apply the contracts and start each processor.
-
-        tests/integration/test_cli_dev.py tests the command itself.
-        """
-        self._run_barograph(["apply", *map(str, CONTRACTS_FOLDER.glob("*.yaml"))])
-        days = load_settings(None, needs=()).retention_days
-        for kind in KINDS:
-            settings: dict[str, Any] = {"score_s": 0.5} if kind == "scorer" else {}
-            self.pipeline.start(kind, retention_days=days, **settings)
-
-
-@pytest.fixture
-def shell(
-    pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> Shell:
-    monkeypatch.chdir(tmp_path)
-    unset_settings(monkeypatch)
-    address = pipeline.address
-    for name, value in {
-        "BOOTSTRAP_SERVERS": pipeline.bootstrap,
-        "TOPIC_PREFIX": pipeline.prefix,
-        "PREDICTIONS_PARTITIONS": 2,
-        "LABELS_PARTITIONS": 2,
-        "PARTIALS_PARTITIONS": pipeline.partials_partitions,
-        "CLICKHOUSE_HOST": address.host,
-        "CLICKHOUSE_PORT": address.port,
-        "CLICKHOUSE_DATABASE": address.database,
-        "CLICKHOUSE_USERNAME": address.username,
-        "CLICKHOUSE_PASSWORD": address.password,
-    }.items():
-        monkeypatch.setenv(f"BAROGRAPH_{name}", str(value))
-    return Shell(pipeline, capsys, monkeypatch)
 
 
 def assert_everything_is_counted(table: MonitoredTable, report: str) -> None:
@@ -173,25 +84,27 @@ def monitor(shell: Shell, table: MonitoredTable, lines: list[str], metric: str) 
 
 
 @pytest.mark.long
-@pytest.mark.parametrize(("page", "metric"), [("binary", "auc"), ("regression", "mae"), ("classes", "accuracy")])
-def test_a_tutorial_finds_the_drift_of_its_table(shell: Shell, page: str, metric: str) -> None:
-    lines = page_commands((TUTORIALS / f"{page}.md").read_text(encoding="utf-8"))
-    programs = [shlex.split(line, comments=True)[:2] for line in lines]
-    for command in ("infer", "dev", "load", "status", "query", "compare"):
-        assert ["barograph", command] in programs
-    monitor(shell, GENERATED[page](), lines, metric)
+@pytest.mark.parametrize(("name", "metric"), [("binary", "auc"), ("regression", "mae"), ("classes", "accuracy")])
+def test_the_drift_of_a_table_is_found(shell: Shell, name: str, metric: str) -> None:
+    table = GENERATED[name]()
+    by = {"1d": "day", "7d": "week"}[table.window]
+    table.write(Path())
+    Path("barograph.toml").write_text(f"retention_days = {table.retention_days}\n", encoding="utf-8")
+    lines = [line.format(table=table, by=by) for line in LINES]
+    monitor(shell, table, lines, metric)
 
 
 @pytest.mark.long
 def test_the_tutorial_of_a_candidate_ends_with_verified_evidence(shell: Shell) -> None:
-    page = (TUTORIALS / "shadow.md").read_text(encoding="utf-8")
-    (script,) = re.findall(r"^```python\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL)
+    page = "tutorials/shadow.md"
+    (script,) = blocks(page, "python")
     table = GENERATED["shadow"]()
     unknown = pc.sum(pc.equal(table.production["plan"], "legacy")).as_py()
     n = table.production.num_rows
     for line in page_commands(page):
         if line == "python serve.py":
-            served = shell.serve(script)
+            shell.execute(script)
+            served = shell.capsys.readouterr().out
             assert f"submitted={n}" in served
             assert f"'answered': {n - unknown}" in served
             assert f"'error': {unknown}" in served

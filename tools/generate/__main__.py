@@ -10,7 +10,7 @@ from barograph_server.alerts.example import ALERTING, RUNBOOKS, example_files
 from barograph_server.alerts.files import to_yaml
 from barograph_server.alerts.lint import lint
 from barograph_server.dashboards import pages
-from tools.generate import client_page, doc_tables, metrics_page, tables_page
+from tools.generate import client_page, doc_tables, metrics_page, site_pages, tables_page
 
 DIFF_LINES = 40
 """A check prints at most this many lines of each file's difference."""
@@ -30,6 +30,7 @@ GENERATORS: tuple[Callable[[], tuple[Mapping[Path, str], Sequence[str]]], ...] =
     alerting,
     doc_tables.generate,
     client_page.generate,
+    site_pages.generate,
 )
 """Each returns the text of its files, and the problems in them as sentences."""
 OWNED = ((pages.FOLDER, "*.json"), (ALERTING, "*.yaml"))

@@ -95,6 +95,24 @@ def _anchors(page: str) -> set[str]:
 
 
 @check
+def pages_fit_the_site(repository: Repository) -> Iterator[str]:
+    """Each page of docs/ is once in the navigation of zensical.toml; the site follows its links and reads its lists."""
+    text = repository.texts["zensical.toml"]
+    listed = [f"docs/{page}" for page in re.findall(r'"([\w/-]+\.md)"', text)]
+    pages = {name: page for name, page in repository.pages().items() if name.startswith("docs/")}
+    for name in sorted({*pages, *listed}):
+        if (n := listed.count(name)) != 1 or name not in pages:
+            yield f"zensical.toml: {name} is {n} times in the navigation" + ("" if name in pages else ", and no page")
+    for name, page in pages.items():
+        for target in re.findall(r"\]\(([^)#:\s]+)[)#]", page):
+            if not posixpath.normpath(posixpath.join(posixpath.dirname(name), target)).startswith("docs/"):
+                yield f"{name}: {target} is not on the site: name the file without a link"
+        outside = re.sub(r"^```.*?^```", "", page, flags=re.MULTILINE | re.DOTALL)
+        for line in re.findall(r"^ {1,3}(?:```|- |\d+\. ).*|(?<=\n\n) {1,3}\S.*", outside, re.MULTILINE):
+            yield f"{name}: within a list item, the site needs four spaces before {line.strip()[:40]}"
+
+
+@check
 def pages_in_text_exist(repository: Repository) -> Iterator[str]:
     """Each page and each decision that any file names exists."""
     numbers = {name[15:19] for name in repository.names if name.startswith("docs/decisions/")}
@@ -120,12 +138,14 @@ def tests_in_pages_exist(repository: Repository) -> Iterator[str]:
 @check
 def decisions_are_numbered_and_have_all_sections(repository: Repository) -> Iterator[str]:
     """Decision records are numbered 1, 2, 3, … and have the sections of `DECISION_PARTS`."""
-    records = [name for name in repository.texts if name.startswith("docs/decisions/")]
+    records = [name for name in repository.texts if re.match(r"docs/decisions/\d", name)]
     for i, name in enumerate(records, 1):
         if not re.fullmatch(rf"docs/decisions/{i:04}-[a-z0-9-]+\.md", name):
             yield f"{name}: expected docs/decisions/{i:04}-….md"
         if re.findall(r"^## (.+)$", repository.texts[name], re.MULTILINE) != DECISION_PARTS:
             yield f"{name}: the sections are {', '.join(DECISION_PARTS)}"
+        if not re.match(r"# .+\n\n\d{4}-\d\d-\d\d · (Accepted|Superseded|Rejected)\b", repository.texts[name]):
+            yield f"{name}: the third line is the date and the status: 2026-12-01 · Accepted"
 
 
 @check

@@ -180,10 +180,10 @@ def test_runbooks_are_links_or_paths_in_grafana() -> None:
         settings = dataclasses.replace(PLAIN, runbooks=runbooks, grafana_url=grafana_url)
         return annotation_templates(rule, settings)["runbook_url"]
 
-    assert runbook("https://r.example/books/") == "https://r.example/books/latency.md"
-    assert runbook("/public/runbooks", "https://g.example/sub") == "https://g.example/sub/public/runbooks/latency.md"
-    assert runbook("https://r.example/show?page=") == "https://r.example/show?page=latency.md"
-    assert runbook("/public/runbooks") == '{{ reReplaceAll "/$" "" externalURL }}/public/runbooks/latency.md'
+    assert runbook("https://r.example/books/") == "https://r.example/books/latency.html"
+    assert runbook("/public/runbooks", "https://g.example/sub") == "https://g.example/sub/public/runbooks/latency.html"
+    assert runbook("https://r.example/{rule}.md") == "https://r.example/latency.md"
+    assert runbook("/public/runbooks") == '{{ reReplaceAll "/$" "" externalURL }}/public/runbooks/latency.html'
 
 
 def test_waiting_times_follow_the_interval() -> None:
