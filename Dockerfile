@@ -9,7 +9,8 @@ WORKDIR /app
 COPY tools/uv.txt tools/uv.txt
 RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement tools/uv.txt
 COPY . .
-# Installs the lock file without development tools and without the local stack, which the compose file replaces by servers.
+# Installs the locked packages and the wheels of this project, which `--no-editable` builds, without development tools and without
+# the local stack, which the compose file replaces by servers.
 RUN uv sync --locked --no-default-groups --extra server --extra text --no-editable
 
 FROM ${PYTHON_IMAGE}
@@ -18,6 +19,8 @@ COPY --from=build /app/.venv /app/.venv
 COPY --from=build /app/LICENSE /app/LICENSE
 ENV PATH=/app/.venv/bin:$PATH \
     PYTHONUNBUFFERED=1
+# Of the processor that the container runs; it exits after an unrecoverable error, or its watchdog ends it.
+HEALTHCHECK --interval=15s --timeout=10s --retries=3 --start-period=60s CMD ["python", "-m", "barograph_server.streams.health"]
 USER barograph
 WORKDIR /home/barograph
 ENTRYPOINT ["barograph"]

@@ -83,7 +83,7 @@ class ProcessorSettings:
         Setting(
             IntegerKind(0, 65_535),
             "their port; 0 turns them off; set it for one process, not for all of one machine",
-            default="9611 to 9617, by kind",
+            default=f"{min(DEFAULT_PORTS.values())} to {max(DEFAULT_PORTS.values())}, by kind",
         ),
     ] = None
     """None: the port of this kind of processor, or a free port if that one is taken."""

@@ -17,16 +17,17 @@ from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType
 
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
+from barograph_server.streams.health.__main__ import main as check_health
 from barograph_server.streams.health.endpoint import Endpoint
 from barograph_server.streams.health.watchdog import Health
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import DEFAULT_PORTS, ProcessorSettings
 from barograph_server.warehouse.client import Address, connect
+from tests.support.pipeline import Pipeline
 
 ROOT = Path(__file__).resolve().parents[2]
 FILE = ROOT / "docker-compose.yml"
 SERVICES: dict[str, Any] = yaml.safe_load(FILE.read_text(encoding="utf-8"))["services"]
-PROCESSORS = ("sketcher", "recorder", "monitor", "scorer")
 
 
 @pytest.fixture(scope="module")
@@ -86,27 +87,46 @@ def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: Loca
     assert version.startswith(f"{tag}.")
 
 
-def test_the_health_check_reports_by_its_exit_code() -> None:
-    commands = {kind: SERVICES[kind]["healthcheck"]["test"] for kind in PROCESSORS}
-    local = {kind: f"127.0.0.1:{DEFAULT_PORTS[kind]}" for kind in PROCESSORS}
-    kind = PROCESSORS[0]
-    for other, words in commands.items():
-        assert words == [word.replace(local[kind], local[other]) for word in commands[kind]], other
-    assert local[kind] in commands[kind][-1]
+@pytest.mark.parametrize("kind", DEFAULT_PORTS)
+def test_every_processor_has_a_service_and_the_image_checks_its_health(kind: str, tmp_path: Path) -> None:
+    assert SERVICES[kind]["command"] == ["run", kind]
+    assert 'CMD ["python", "-m", "barograph_server.streams.health"]' in (ROOT / "Dockerfile").read_text("utf-8")
     state = {"health": Health("working")}
     address = Address("127.0.0.1", 1, "none")
     settings = ProcessorSettings(instance="i", bootstrap_servers="b", warehouse=address, metrics_port=0)
     endpoint = Endpoint(settings, Report(kind, "i"), lambda: state["health"])
     endpoint.start()
-    assert commands[kind][:2] == ["CMD", "python"]
-    command = [sys.executable, *(word.replace(local[kind], endpoint.address) for word in commands[kind][2:])]
-    try:
+    first = tmp_path / "cmdline"
+    first.write_text("\0".join(["python", "barograph", *SERVICES[kind]["command"], ""]), "utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BAROGRAPH_METRICS_PORT", endpoint.address.rpartition(":")[2])
         for health, code in ((Health("working"), 0), (Health("waiting"), 0), (Health("stuck"), 1)):
             state["health"] = health
-            assert subprocess.run(command, capture_output=True, check=False).returncode == code, health
-    finally:
+            assert check_health(first) == code, health
         endpoint.stop()
-    assert subprocess.run(command, capture_output=True, check=False).returncode == 1, "no server answers"
+        assert check_health(first) == 1, "no server answers"
+        first.write_text("\0".join(["python", "barograph", "apply", ""]), "utf-8")
+        assert check_health(first) == 0, "not a processor"
+
+
+@pytest.mark.long
+def test_the_demo_fills_the_pages_of_a_model(pipeline: Pipeline, tmp_path: Path) -> None:
+    service, where = SERVICES["demo"], pipeline.address
+    script = service["command"][0].replace("$$", "$")
+    pipeline.clock = "live"
+    environ = os.environ | {
+        **{"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "BAROGRAPH_TOPIC_PREFIX": pipeline.prefix},
+        **{"BAROGRAPH_BOOTSTRAP_SERVERS": pipeline.bootstrap, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password},
+        **{
+            "BAROGRAPH_CLICKHOUSE_HOST": where.host,
+            "BAROGRAPH_CLICKHOUSE_PORT": str(where.port),
+            "BAROGRAPH_CLICKHOUSE_DATABASE": where.database,
+        },
+    }
+    subprocess.run([*service["entrypoint"], script], cwd=tmp_path, env=environ, check=True, timeout=300)
+    pipeline.start_all("sketcher", "recorder", "monitor", "scorer")
+    pipeline.wait_rows("SELECT count() > 0 FROM latest_drift WHERE level = 'major'", "a field that drifted")
+    pipeline.wait_rows("SELECT count() > 0 FROM latest_performance WHERE metric = 'auc'", "performance")
 
 
 def build(folder: Path, *words: str) -> list[str]:

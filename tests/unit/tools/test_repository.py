@@ -275,3 +275,13 @@ def test_every_jar_is_listed_with_its_hash(document: dict[str, Any]) -> None:
     for jar in jars:
         assert listed[f"pkg:maven/{jar.group}/{jar.artifact}@{jar.version}"] == {jar.sha256}
         assert SHA_256.fullmatch(jar.sha256)
+
+
+def test_every_dependency_has_its_reason() -> None:
+    reasons = (ROOT / "docs/decisions/0012-dependencies.md").read_text("utf-8").lower()
+    for file in ("pyproject.toml", "client/pyproject.toml"):
+        parsed = tomllib.loads((ROOT / file).read_text("utf-8"))
+        lists = [*parsed["project"]["optional-dependencies"].values(), *parsed.get("dependency-groups", {}).values()]
+        texts = [text for each in (parsed["project"]["dependencies"], *lists) for text in each if isinstance(text, str)]
+        names = {re.split(r"[^\w.-]", text)[0] for text in texts} - OWN
+        assert not [name for name in names if not re.search(rf"\b{re.escape(name.lower())}\b", reasons)], file
