@@ -116,6 +116,6 @@ def promote_command(
         print_decision(terminal, evaluation)
         terminal.lines(each.text for each in decision.unmet)
         if outcome is not decided:
-            text = outcome_text(evaluation.test.shadow, outcome, is_canary=evaluation.test.is_canary)
+            text = outcome_text(evaluation.test.shadow, outcome, after_promotion=evaluation.test.after_promotion)
             terminal.line(f"with the policy: {text}", "bold")
     raise typer.Exit(codes[outcome])

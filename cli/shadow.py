@@ -34,7 +34,7 @@ def status_values(evaluation: CandidateEvaluation, histograms: PairHistograms) -
 
 def print_status(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     test, whole, decided = evaluation.test, evaluation.whole, evaluation.decision
-    terminal.line(title(test.model, test.shadow, is_canary=test.is_canary), "bold")
+    terminal.line(title(test.model, test.shadow, after_promotion=test.after_promotion), "bold")
     over, mature = int(whole.ended.sum()), int((whole.ended & whole.mature).sum())
     left = decided.days_left
     terminal.pairs(
@@ -49,7 +49,7 @@ def print_status(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     )
     terminal.lines(pair_lines(whole))
     terminal.table(criteria_table(decided))
-    terminal.line(decision_line(test.shadow, decided, is_canary=test.is_canary), "bold")
+    terminal.line(decision_line(test.shadow, decided, after_promotion=test.after_promotion), "bold")
 
 
 def _cost_line(evaluation: CandidateEvaluation) -> dict[str, str]:

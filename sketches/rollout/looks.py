@@ -29,21 +29,21 @@ class LookDay:
 
 
 def look_days(
-    shadow: ShadowTest, basis: str, slices: Sequence[ShadowDays], *, is_canary: bool = False
+    shadow: ShadowTest, basis: str, slices: Sequence[ShadowDays], *, after_promotion: bool = False
 ) -> list[LookDay]:
     """Return the days with a look, in order: the days of the slice `all` that have ended.
 
     Args:
         basis: the hash of the scoring rules.
         slices: the daily sums of the slices, `all` among them.
-        is_canary: whether their candidate is the new primary.
+        after_promotion: whether their candidate is the new primary.
     """
     (whole,) = (each for each in slices if each.slice == ALL)
     content: dict[str, list[bytes]] = {day: [] for day in whole.days}
     for each in sorted(slices, key=lambda own: own.slice):
         for day, values in zip(each.days, _content(each), strict=True):
             content.setdefault(day, []).append(each.slice.encode() + b"\0" + values)
-    settings = msgspec.json.encode([DECISION_RULES, basis, is_canary, shadow])
+    settings = msgspec.json.encode([DECISION_RULES, basis, after_promotion, shadow])
     total = hashlib.blake2b(settings, digest_size=8)
     ended = dict(zip(whole.days, whole.ended.tolist(), strict=True))
     looks = []

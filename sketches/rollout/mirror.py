@@ -1,6 +1,6 @@
 """Pairs with the sides exchanged: after a promotion, the old version is the shadow of the new one.
 
-The criteria judge the candidate. A canary asks the same of the new primary, compared with the version that it replaced.
+The criteria judge the candidate. After a promotion they ask the same of the new primary, against the version before.
 """
 
 import dataclasses
@@ -18,9 +18,11 @@ _NEGATED = ("log_latency",)
 _LOST = ("missing_labelled", "missing_right")
 
 
-def judged(shadow: ShadowTest, slices: Sequence[ShadowDays], *, is_canary: bool) -> tuple[ShadowTest, list[ShadowDays]]:
+def judged(
+    shadow: ShadowTest, slices: Sequence[ShadowDays], *, after_promotion: bool
+) -> tuple[ShadowTest, list[ShadowDays]]:
     """Return the section of the contract and the daily sums whose candidate is the version to judge."""
-    if not is_canary:
+    if not after_promotion:
         return shadow, list(slices)
     return mirrored_prices(shadow), [mirrored(each) for each in slices]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from barograph.contract import Contract, ShadowTest
 
-from barograph_server.sketches.rollout.canary import is_canary
+from barograph_server.sketches.rollout.after_promotion import is_after_promotion
 from barograph_server.sketches.rollout.looks import decide_at, look_days
 from barograph_server.sketches.rollout.mirror import judged
 from barograph_server.warehouse.client import Client
@@ -78,9 +78,9 @@ class ShadowLooks:
         settings = rules.pair_settings.hash
         slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, settings, contract.timezone)
         # After a promotion, the looks are those at the new primary.
-        exchanged = is_canary(shadow, (each.yaml for each in contract_history(client, contract.model)))
-        shadow, slices = judged(shadow, slices, is_canary=exchanged)
-        looks = look_days(shadow, rules.basis, slices, is_canary=exchanged) if slices else []
+        exchanged = is_after_promotion(shadow, (each.yaml for each in contract_history(client, contract.model)))
+        shadow, slices = judged(shadow, slices, after_promotion=exchanged)
+        looks = look_days(shadow, rules.basis, slices, after_promotion=exchanged) if slices else []
         stored = stored_looks(client, rules.model, rules.shadow)
         # The newer row counts, whatever the clock says.
         judged_ms = max(now_ms, stored.newest_ms + 1)
@@ -91,7 +91,7 @@ class ShadowLooks:
             decision = decide_at(shadow, slices, due_day.day)
             rows += look_rows(
                 *(rules.model, rules.shadow, rules.basis, contract.timezone, due_day, decision, judged_ms),
-                is_canary=exchanged,
+                after_promotion=exchanged,
             )
             if len(rows) >= MAX_ROWS:
                 write_looks(client, rows)

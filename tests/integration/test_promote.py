@@ -151,7 +151,7 @@ def test_a_model_without_a_candidate_or_pairs_says_what_to_do(client: Client, pr
         pytest.param(-0.04, 0, "decision: keep", id="no-harm"),
     ],
 )
-def test_after_a_promotion_the_old_version_is_the_canary(
+def test_after_a_promotion_the_old_version_is_the_candidate(
     client: Client, promote: OutputOf, tmp_path: Path, old_better: float, expected: int, text: str
 ) -> None:
     assert CONTRACT.shadow is not None

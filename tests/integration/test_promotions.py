@@ -115,7 +115,7 @@ def test_evidence_against_which_later_days_decide_is_refused(call: OutputOf, ins
     assert in_force(installed) == 1
 
 
-def test_evidence_about_a_canary_justifies_the_roll_back(call: OutputOf, installed: Client, tmp_path: Path) -> None:
+def test_evidence_after_a_promotion_justifies_the_roll_back(call: OutputOf, installed: Client, tmp_path: Path) -> None:
     call(0, "apply", "--override", "test", "--author", "ana", contract=serving("4"))
     write_days(installed, 20, better=0.06, candidate="3", of="4")
     early, bundle = str(tmp_path / "early"), str(tmp_path / "evidence.zip")

@@ -40,10 +40,10 @@ def made_days(name: str, n_days: int, better: float) -> ShadowDays:
     )
 
 
-def made_evaluation(n_days: int, *, is_canary: bool = False) -> CandidateEvaluation:
+def made_evaluation(n_days: int, *, after_promotion: bool = False) -> CandidateEvaluation:
     slices = [made_days("all", n_days, 0.2), made_days("country=<b>DE</b>", n_days, -0.8)]
     row = ContractRow(CONTRACT.model, CONTRACT.id, "", datetime.now(UTC))
-    test = CandidateTest(CONTRACT, row, SHADOW, "basis", "", is_canary)
+    test = CandidateTest(CONTRACT, row, SHADOW, "basis", "", after_promotion)
     return CandidateEvaluation(test, slices, 0, 0, decision(SHADOW, slices))
 
 

@@ -78,7 +78,7 @@ SELECT {{ finite("sum(pair.pairs) / sum(pair.requests)") }} AS paired {{ _FROM_P
 {% set _WHY -%}
 multiIf(
             state = 'met', '',
-            state = 'worse', if(is_canary, 'worse than the version that it replaced', 'worse than the primary'),
+            state = 'worse', if(after_promotion, 'worse than the version that it replaced', 'worse than the primary'),
             days < least_days, concat('too few days: ', toString(days), ' of ', toString(least_days)),
             isInfinite(low) AND isFinite(value) AND isFinite(days_left),
             concat('days too alike: about ', toString(toUInt32(ceil(days_left))), ' more'),

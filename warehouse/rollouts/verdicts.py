@@ -20,7 +20,7 @@ DECISION = "decision"
 """The criterion of the row that describes the whole look."""
 COLUMNS = tuple(SCHEMAS["shadow_verdicts"].names)
 
-CANARY_OUTCOMES = {Outcome.promote: "keep", Outcome.hold: "roll back"}
+OUTCOMES_AFTER_PROMOTION = {Outcome.promote: "keep", Outcome.hold: "roll back"}
 """The decisions about a new primary, in words."""
 
 
@@ -71,7 +71,7 @@ def look_rows(
     decision: ShadowDecision,
     judged_ms: int,
     *,
-    is_canary: bool = False,
+    after_promotion: bool = False,
 ) -> list[dict[str, Any]]:
     """Return the rows of one look: the decision, the criteria, and the slices with pairs.
 
@@ -80,7 +80,7 @@ def look_rows(
         basis: the hash of the scoring rules.
         timezone: whose midnights divide days.
         judged_ms: the scorer's clock, in Unix milliseconds.
-        is_canary: whether the decision is about the new primary.
+        after_promotion: whether the decision is about the new primary.
     """
     outcome = decision.outcome
     own_day = date.fromisoformat(look_day.day)
@@ -91,8 +91,8 @@ def look_rows(
         "basis": basis,
         "day": own_day,
         "day_end": round(midnight.timestamp()),
-        "outcome": CANARY_OUTCOMES.get(outcome, outcome.value) if is_canary else outcome.value,
-        "is_canary": int(is_canary),
+        "outcome": OUTCOMES_AFTER_PROMOTION.get(outcome, outcome.value) if after_promotion else outcome.value,
+        "after_promotion": int(after_promotion),
         "inputs": look_day.inputs,
         "is_removed": 0,
         "judged_at": judged_ms,

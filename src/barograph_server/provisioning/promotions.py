@@ -171,7 +171,7 @@ def _evidence(
 def _problem(client: Client, promotion: Promotion, verification: Verification, contract_id: str) -> str:
     """Return why a verified bundle does not justify a promotion; empty if it does.
 
-    The evidence about a canary justifies a roll back. Evidence stays valid while more days arrive, until they decide
+    Evidence after a promotion justifies a roll back. Evidence stays valid while more days arrive, until they decide
     for the other version.
     """
     if not verification.is_equal:
@@ -184,9 +184,9 @@ def _problem(client: Client, promotion: Promotion, verification: Verification, c
     if test.row.contract_id != contract_id:
         return f"it was judged by the contract {test.row.contract_id}, but {contract_id} is in force"
     needed, opposite = Outcome.promote, Outcome.hold
-    if test.is_canary:
+    if test.after_promotion:
         needed, opposite = opposite, needed
-    texts = {each: outcome_text(test.shadow, each, is_canary=test.is_canary) for each in Outcome}
+    texts = {each: outcome_text(test.shadow, each, after_promotion=test.after_promotion) for each in Outcome}
     if decided.outcome is not needed:
         return f"its decision is {texts[decided.outcome]}, not {texts[needed]}"
     if evaluate(client, test.model).decision.outcome is opposite:

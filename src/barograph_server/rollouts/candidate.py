@@ -10,7 +10,7 @@ from barograph.contract.file import parse_contract
 from barograph_server.contracts import hint
 from barograph_server.errors import CommandError
 from barograph_server.plain_values import plain
-from barograph_server.sketches.rollout.canary import is_canary
+from barograph_server.sketches.rollout.after_promotion import is_after_promotion
 from barograph_server.sketches.rollout.criteria import decision
 from barograph_server.sketches.rollout.decision import ShadowDecision
 from barograph_server.sketches.rollout.mirror import judged, mirrored
@@ -32,7 +32,7 @@ class CandidateTest:
     """The hash of the scoring rules."""
     settings: str
     """The hash of the settings of pairs."""
-    is_canary: bool
+    after_promotion: bool
     """Whether the primary was the candidate before, and the version that it replaced is now its shadow."""
 
     @property
@@ -43,7 +43,7 @@ class CandidateTest:
     @property
     def judged_version(self) -> str:
         """The name of the version that the decision is about."""
-        return f"version {self.shadow.of}" if self.is_canary else "the candidate"
+        return f"version {self.shadow.of}" if self.after_promotion else "the candidate"
 
     @property
     def parameters(self) -> dict[str, str]:
@@ -70,7 +70,7 @@ class CandidateEvaluation:
     matured_s: int
     """Time up to which labels are mature, Unix seconds."""
     decision: ShadowDecision
-    """For a canary, the decision about the new primary."""
+    """After a promotion, the decision about the new primary."""
 
     @property
     def whole(self) -> ShadowDays:
@@ -79,8 +79,8 @@ class CandidateEvaluation:
 
     @property
     def judged(self) -> ShadowDays:
-        """The daily sums of the slice `all` that the decision rests on: for a canary, with the sides exchanged."""
-        return mirrored(self.whole) if self.test.is_canary else self.whole
+        """The daily sums of the slice `all` that the decision rests on: after a promotion, with the sides exchanged."""
+        return mirrored(self.whole) if self.test.after_promotion else self.whole
 
     def record(self) -> dict[str, Any]:
         """Return the decision and the requests that it rests on, as JSON values without texts for people."""
@@ -89,7 +89,7 @@ class CandidateEvaluation:
             "model": test.model,
             "candidate": test.shadow.candidate,
             "of": test.shadow.of,
-            "is_canary": test.is_canary,
+            "after_promotion": test.after_promotion,
             "first_day": whole.days[0],
             "last_day": whole.days[-1],
             "requests": int(whole.sums["requests"].sum()),
@@ -138,7 +138,9 @@ def make_test(row: ContractRow, earlier: Iterable[ContractRow], candidate: str |
         raise CommandError(reason)
     rules = make_rules(contract, build_registry([(contract, 1)], []))
     applied = (each.yaml for each in (*earlier, row))
-    return CandidateTest(contract, row, shadow, rules.basis, rules.pair_settings.hash, is_canary(shadow, applied))
+    return CandidateTest(
+        contract, row, shadow, rules.basis, rules.pair_settings.hash, is_after_promotion(shadow, applied)
+    )
 
 
 def evaluate(client: Client, model: str, candidate: str | None = None) -> CandidateEvaluation:
@@ -156,5 +158,5 @@ def evaluation_of(test: CandidateTest, totals: PairTotals, matured_s: int) -> Ca
             f"No request of {test.model} version {test.shadow.of} has been counted: the scorer pairs them "
             "from the candidate's first event on, once an hour of events has ended. See `barograph status`."
         )
-    decided = decision(*judged(test.shadow, slices, is_canary=test.is_canary))
+    decided = decision(*judged(test.shadow, slices, after_promotion=test.after_promotion))
     return CandidateEvaluation(test, slices, totals.newest_end_s, matured_s, decided)

@@ -28,14 +28,14 @@ REASON_TEXTS = {
 def print_decision(terminal: Terminal, evaluation: CandidateEvaluation) -> None:
     """Print the decision, its criteria and the requests without a pair."""
     test, decision = evaluation.test, evaluation.decision
-    shadow, is_canary = test.shadow, test.is_canary
-    terminal.line(title(test.model, shadow, is_canary=is_canary), "bold")
+    shadow, after_promotion = test.shadow, test.after_promotion
+    terminal.line(title(test.model, shadow, after_promotion=after_promotion), "bold")
     terminal.lines(pair_lines(evaluation.whole))
     terminal.table(criteria_table(decision))
-    other = f"version {shadow.candidate}" if is_canary else "the primary"
+    other = f"version {shadow.candidate}" if after_promotion else "the primary"
     terminal.line(f"Differences are the quality of {test.judged_version} minus that of {other}: above 0 is better.")
     print_harmed_slices(terminal, decision)
-    terminal.line(decision_line(shadow, decision, is_canary=is_canary), "bold")
+    terminal.line(decision_line(shadow, decision, after_promotion=after_promotion), "bold")
 
 
 def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
@@ -45,21 +45,21 @@ def print_harmed_slices(terminal: Terminal, decision: ShadowDecision) -> None:
         terminal.line("worse in some slice, but there is not enough evidence to name it", "yellow")
 
 
-def title(model: str, shadow: ShadowTest, *, is_canary: bool) -> str:
+def title(model: str, shadow: ShadowTest, *, after_promotion: bool) -> str:
     """Name the versions that are compared."""
-    if is_canary:
+    if after_promotion:
         return f"{model}: version {shadow.of} replaced version {shadow.candidate}, which is now its shadow"
     return f"{model}: version {shadow.candidate} beside version {shadow.of}"
 
 
-def decision_line(shadow: ShadowTest, decision: ShadowDecision, *, is_canary: bool) -> str:
+def decision_line(shadow: ShadowTest, decision: ShadowDecision, *, after_promotion: bool) -> str:
     """State the decision and, if it is open, about how many days are left."""
-    return f"decision: {outcome_text(shadow, decision.outcome, is_canary=is_canary)}{open_text(decision)}"
+    return f"decision: {outcome_text(shadow, decision.outcome, after_promotion=after_promotion)}{open_text(decision)}"
 
 
-def outcome_text(shadow: ShadowTest, outcome: Outcome, *, is_canary: bool) -> str:
-    """Name an outcome; for a canary, the decision is about the new primary."""
-    if not is_canary:
+def outcome_text(shadow: ShadowTest, outcome: Outcome, *, after_promotion: bool) -> str:
+    """Name an outcome; After a promotion, the decision is about the new primary."""
+    if not after_promotion:
         return outcome.value
     texts = {Outcome.promote: "keep", Outcome.hold: f"roll back to version {shadow.candidate}"}
     return texts.get(outcome, outcome.value)

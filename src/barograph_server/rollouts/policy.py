@@ -93,7 +93,7 @@ def unmet_requirements(
 
     Args:
         margins: the margins of the contract, by criterion.
-        whole: the daily sums of the slice `all`; for a canary, with the sides exchanged.
+        whole: the daily sums of the slice `all`; after a promotion, with the sides exchanged.
         version: the name of the version that it is about.
     """
     unmet = []

@@ -72,10 +72,10 @@ def render_fragment(evaluation: CandidateEvaluation, histograms: PairHistograms 
         evaluation=evaluation,
         title=_title(evaluation),
         level=_LEVELS[decided.outcome],
-        decision_line=decision_line(test.shadow, decided, is_canary=test.is_canary),
+        decision_line=decision_line(test.shadow, decided, after_promotion=test.after_promotion),
         tiles=tiles,
-        judged_version=versions[test.is_canary],
-        other_version=versions[not test.is_canary],
+        judged_version=versions[test.after_promotion],
+        other_version=versions[not test.after_promotion],
         burn_in_days=BURN_IN_DAYS,
         criteria=[_criterion_cells(verdict) for verdict in decided.criteria],
         criteria_charts=list(_criteria_charts(evaluation)),
@@ -109,7 +109,7 @@ def render_fragment(evaluation: CandidateEvaluation, histograms: PairHistograms 
 
 
 def _title(evaluation: CandidateEvaluation) -> str:
-    return title(evaluation.test.model, evaluation.test.shadow, is_canary=evaluation.test.is_canary)
+    return title(evaluation.test.model, evaluation.test.shadow, after_promotion=evaluation.test.after_promotion)
 
 
 def _counted(name: str, n: int, whole: int) -> tuple[str, str, str]:
@@ -159,7 +159,7 @@ def _criteria_charts(evaluation: CandidateEvaluation) -> Iterator[Figure]:
 def _looks(evaluation: CandidateEvaluation, verdict: CriterionVerdict, whole: ShadowDays) -> Iterator[ChartPoint]:
     """Yield the interval as of each day from the end of the burn-in."""
     criterion = verdict.criterion
-    shadow = mirrored_prices(evaluation.test.shadow) if evaluation.test.is_canary else evaluation.test.shadow
+    shadow = mirrored_prices(evaluation.test.shadow) if evaluation.test.after_promotion else evaluation.test.shadow
     data = criterion_days(criterion.name, shadow.margins[criterion.name], shadow, whole)
     if isinstance(data, AucDays):
         yield from _planned_looks(data, np.array(whole.days)[whole.ended & whole.mature])

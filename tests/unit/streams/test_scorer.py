@@ -300,11 +300,11 @@ def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeyp
     write = Mock(side_effect=[None, None, WarehouseBusy("down"), None])
     for name, value in {
         "shadow_days": lambda *_: [0],
-        "is_canary": lambda *_: False,
+        "is_after_promotion": lambda *_: False,
         "contract_history": lambda *_: [],
         "look_days": lambda *_, **__: days,
         "decide_at": Mock(),
-        "look_rows": lambda *each, is_canary: [each[4]] * 2,
+        "look_rows": lambda *each, after_promotion: [each[4]] * 2,
         "stored_looks": Mock(side_effect=[StoredLooks(frozenset(days[:n]), False, 0) for n in (0, 4)]),
         "write_looks": write,
         "MAX_ROWS": 4,

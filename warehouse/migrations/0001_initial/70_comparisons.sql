@@ -27,7 +27,7 @@ CREATE TABLE IF NOT EXISTS comparisons
     phi_left Float64 COMMENT 'Overdispersion of the left side, which divides its number of events; 1 for independent traffic' CODEC(ZSTD(1)),
     phi_right Float64 COMMENT 'Overdispersion of the right side, which divides its number of events' CODEC(ZSTD(1)),
     level LowCardinality(String) COMMENT 'Size of the difference, not which side is better: stable, minor, major or insufficient; empty for mean, p50 and p99, which have no threshold',
-    reason LowCardinality(String) COMMENT 'Why the level is insufficient: no events, lost events, correlated events (φ), too few events or partly recorded (see docs/statistics.md); empty for other levels',
+    reason LowCardinality(String) COMMENT 'Why the level is insufficient (docs/statistics.md lists the reasons); empty for other levels',
     threshold_minor Float64 COMMENT 'Difference above which the level is minor; NaN if there is no threshold' CODEC(ZSTD(1)),
     threshold_major Float64 COMMENT 'Difference above which the level is major; NaN if there is no threshold' CODEC(ZSTD(1)),
     top_bin String COMMENT 'For psi the cell that contributes most, as text; otherwise empty' CODEC(ZSTD(1)),

@@ -7,7 +7,7 @@ from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
 from barograph_server.rollouts.decision_text import state_text
-from barograph_server.sketches.rollout.canary import is_canary
+from barograph_server.sketches.rollout.after_promotion import is_after_promotion
 from barograph_server.sketches.rollout.criteria import disagreement_beyond_copy
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import (
@@ -445,5 +445,7 @@ def test_history_of_contracts_decides() -> None:
         ("another candidate", ["43", "53"], False),
         ("applied again", ["43", "34", "34"], True),
     ):
-        assert is_canary(made_shadow(history[-1]), map(applied, history)) is expected, name
-        assert is_canary(made_shadow(history[-1]), map(applied, [*history, "65"])) is expected, f"{name}, then another"
+        assert is_after_promotion(made_shadow(history[-1]), map(applied, history)) is expected, name
+        assert is_after_promotion(made_shadow(history[-1]), map(applied, [*history, "65"])) is expected, (
+            f"{name}, then another"
+        )

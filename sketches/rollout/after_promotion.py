@@ -6,11 +6,11 @@ from barograph.contract import ShadowTest
 from barograph.contract.file import parse_contract
 
 
-def is_canary(shadow: ShadowTest, applied: Iterable[str]) -> bool:
+def is_after_promotion(shadow: ShadowTest, applied: Iterable[str]) -> bool:
     """Return whether the primary of a contract was promoted, and its candidate is the version that it replaced.
 
     This is so if the last contract that named another pair of versions had the two exchanged, unless that pair was
-    a canary: then the promotion was rolled back, and this is a new test.
+    itself after a promotion: then that was rolled back, and this is a new test.
 
     Args:
         shadow: the section of the contract.
