@@ -291,7 +291,7 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
 
     status = json.loads(output_of(EXIT_OK, "status", "--format", "json"))
     (facts,) = status["models"]
-    assert facts["levels"] == {"stable": 2, "minor": 1, "major": 2, "insufficient": 3}
+    assert facts["levels"] == {"stable": 1, "minor": 1, "major": 2, "insufficient": 3}
     assert [row["field"] for row in facts["undecided"]] == ["age", "flag"]
     assert facts["completeness"] == 0.875
     assert {each["field"] for each in facts["major"]} == {"k", "x"}
