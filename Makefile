@@ -111,7 +111,8 @@ check-generated: sync ## Fail if a generated file differs from its source
 .PHONY: docs
 docs: ## Build the site of docs/ into dist/site, and fail if a link or an anchor of a page leads nowhere
 	@./tools/uv sync --locked --quiet --group docs
-	$(RUN) zensical build --clean --strict
+	@find .cache -maxdepth 1 -type f -delete # what zensical keeps there; its --clean would delete all of .cache
+	$(RUN) zensical build --strict
 
 .PHONY: pictures
 pictures: sync ## Capture the dashboards of a running demo for the docs (needs Chromium): URL='the address that it printed'
@@ -136,6 +137,7 @@ compose-validator: .cache/go/bin/cmd ## Build the validator of docker-compose.ym
 producers: .cache/producers/producer.js ## Build the examples of producers in Go and TypeScript that a test runs (needs Go 1.24, Node.js 20)
 
 .cache/producers/producer.js: $(wildcard examples/producers/*/*)
+	mkdir -p .cache/producers
 	cd examples/producers/go && go build -mod=readonly -o $(CURDIR)/.cache/producers/go-producer .
 	cp examples/producers/typescript/* .cache/producers
 	cd .cache/producers && npm ci --ignore-scripts --no-audit --no-fund
