@@ -21,6 +21,7 @@ from barograph_server.profiling.infer.errors import TableError
 from barograph_server.profiling.infer.traffic import infer_traffic
 from barograph_server.sample_tables import PRODUCTION
 from barograph_server.sketches.baseline.baseline import load_baseline
+from barograph_server.warehouse.rollouts.days import matured_until
 from tests.support.page_shell import DOCS, Shell, blocks, page_commands, shell
 from tests.support.pipeline import wait_for
 from tests.support.two_day_model import ask
@@ -164,6 +165,11 @@ def test_a_language_model_is_shown_without_a_baseline_until_its_calls_make_one(s
     )
 
 
+def mature_until(shell: Shell) -> int:
+    with shell.pipeline.client as client:
+        return matured_until(client, "flight-delay", "1")
+
+
 @pytest.mark.long
 def test_a_candidate_is_promoted_with_verified_evidence(shell: Shell) -> None:
     page = "tutorials/shadow.md"
@@ -184,6 +190,7 @@ def test_a_candidate_is_promoted_with_verified_evidence(shell: Shell) -> None:
                 f"SELECT sum(labelled + missing_labelled) = {labelled} FROM shadow_pairs FINAL WHERE slice = 'all'",
                 "all labelled requests in pairs",
             )
+            wait_for(lambda: mature_until(shell) > time.time() - 10 * 86_400, "days with mature labels")
         if line.startswith("barograph shadow export"):
             wait_for(lambda: not unprocessed(shell.pipeline.client), "the scorer's checkpoint", 180.0)
         shell.run(line)
