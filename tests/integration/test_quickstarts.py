@@ -1,12 +1,37 @@
-"""Each quickstart, executed as it is written; docs/start/llm.md needs a model and is in test_first_hour.py."""
+"""Each quickstart and tutorial, executed as it is written."""
 
+import re
+import time
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pyarrow.parquet as pq
 import pytest
+from barograph.contract.file import load_contract
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-from tests.support.page_shell import Shell, blocks, page_commands, shell
+from barograph_server.dashboards.macros import TimeRange
+from barograph_server.examples.demo.shadow_demo import unprocessed
+from barograph_server.operations.status.read import read_status
+from barograph_server.profiling.infer.errors import TableError
+from barograph_server.profiling.infer.traffic import infer_traffic
+from barograph_server.sample_tables import PRODUCTION
+from barograph_server.sketches.baseline.baseline import load_baseline
+from barograph_server.warehouse.rollouts.days import matured_until
+from tests.support.page_shell import DOCS, Shell, blocks, page_commands, shell
+from tests.support.pipeline import wait_for
+from tests.support.two_day_model import ask
 
 __all__ = ["shell"]
+
+MODEL, VERSION = "support-bot", "gpt-4o-2024-08-06"
+BEGIN_S = int(time.time()) // 3600 * 3600 - 8 * 3600
+N, FAILED_EVERY = 1600, 20
+CALL = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "gpt-4o", "gen_ai.provider.name": "openai"}
 
 
 def follow(shell: Shell, page: str, **output: str) -> None:
@@ -46,3 +71,133 @@ def test_questions_and_the_way_from_a_page_to_its_cause(shell: Shell) -> None:
 
 def test_own_servers(shell: Shell) -> None:
     follow(shell, "platform", plan="flight-delay", doctor="matching baselines")
+
+
+def call_the_model(seed: int, begin_s: int) -> None:
+    """Send N calls in two hours, of which one in 20 failed, and one span whose operation is unknown."""
+    rng = np.random.default_rng(seed)
+    provider = TracerProvider()
+    provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+    tracer = provider.get_tracer("bot")
+    for i in range(N):
+        answer = {
+            "gen_ai.response.model": VERSION,
+            "gen_ai.usage.input_tokens": int(rng.lognormal(6, 0.5)),
+            "gen_ai.usage.output_tokens": int(rng.lognormal(5, 0.5)),
+        }
+        failed = i % FAILED_EVERY == FAILED_EVERY - 1
+        start_ns = int((begin_s + 7200 * i / N) * 1e9)
+        attributes = CALL | ({"error.type": "RateLimitError"} if failed else answer)
+        span = tracer.start_span("chat gpt-4o", attributes=attributes, start_time=start_ns)
+        span.end(start_ns + int(rng.lognormal(20, 0.4)))
+    tracer.start_span("video", attributes={**CALL, "gen_ai.operation.name": "video"}).end()
+    provider.shutdown()
+
+
+def time_at(at_s: float) -> datetime:
+    return datetime.fromtimestamp(at_s, UTC)
+
+
+@pytest.mark.smoke
+def test_a_language_model_is_shown_without_a_baseline_until_its_calls_make_one(shell: Shell) -> None:
+    pipeline = shell.pipeline
+    write_contract, dev, receiver, *_packages, infer = page_commands("start/llm.md")
+    shell.run(write_contract)
+    shell.run(dev.replace("barograph dev", "barograph dev --clock replay"))  # The calls are of the last hours.
+    shell.run(receiver)
+    for name, value in re.findall(r"`(OTEL_\w+)=(\S+)`", (DOCS / "start/llm.md").read_text(encoding="utf-8")):
+        shell.monkeypatch.setenv(name, shell.actual(value))
+    call_the_model(1, BEGIN_S)
+    pipeline.wait_rows(f"SELECT sum(n) = {N} FROM volume FINAL WHERE slice = 'all'", "all calls in panes")
+    pipeline.wait_rows(f"SELECT count() = {N} FROM predictions FINAL", "all calls recorded")
+    pipeline.wait_rows("SELECT count() > 10 FROM latest_distances", "described windows")
+    times = TimeRange.between(time_at(BEGIN_S - 3600), time_at(BEGIN_S + 7 * 3600))
+    chosen: dict[str, Any] = {"model": MODEL, "version": VERSION, "window": "1h"}
+    with pipeline.client as client:
+        assert ask(client, "variables.language_models", time_range=times) == [(MODEL,)]
+        assert {*ask(client, "variables.windows", time_range=times, model=MODEL)} >= {("15m",), ("1h",)}
+        ((errors, _),) = ask(client, "traffic.errors_now", time_range=times, **chosen)
+        assert errors == pytest.approx(1 / FAILED_EVERY)
+        assert sum(row[2] for row in ask(client, "costs.version", time_range=times, **chosen)) > 1
+        tokens = ask(client, "generations.tokens_per_generation", time_range=times, **chosen)
+        assert all((300 < n < 700) if kind == "input" else (100 < n < 250) for _, kind, n in tokens), tokens
+        latency = ask(client, "traffic.latency", time_range=times, **chosen)
+        assert {kind for _, kind, _ in tokens} == {"input", "output"}
+        assert latency
+        assert all(200 < row[1] < 1000 < row[3] for row in latency)
+        ((*_, last_s, _),) = ask(client, "fleet.models_now", time_range=times)
+        assert last_s == pytest.approx(5 * 3600, abs=60)
+        (spans,) = pipeline.wait_rows(
+            "SELECT count() > 0 FROM processor_metrics WHERE metric LIKE '%video'", "a report"
+        )
+        assert spans
+        status = read_status(client)
+        (model,) = status.models
+        assert (model.version, model.levels["stable"], set(model.reasons)) == (VERSION, 0, {"no baseline"})
+        assert [problem.text for problem in status.problems] == ["spans, unknown operation video"]
+        last_minutes = TimeRange.between(time_at(time.time() - 3600), time_at(time.time() + 60))
+        assert [row[:2] for row in ask(client, "generations.uncounted", time_range=last_minutes)] == [
+            ("unknown operation video", 1)
+        ]
+        with pytest.raises(TableError, match=r"0 recorded predictions .* a baseline needs 769"):
+            infer_traffic(client, MODEL, since=time_at(time.time()))
+    file = Path("contracts/support-bot.yaml")
+    first = load_contract(file)
+    shell.run(infer)
+    contract = load_contract(file)
+    sources = {field.name: field.source for field in contract.fields}
+    assert sources["output_tokens"] == "metrics.output_tokens"
+    assert sources["request_model"] == "context.request_model"
+    assert set(first.fields) <= set(contract.fields)
+    assert contract.prices == first.prices
+    assert contract.slo.error_rate == 0.1  # The upper limit of 80 of 1,600 is 6.2 %.
+    path = Path(f"contracts/{MODEL}.{VERSION}.baseline.json")
+    baseline = load_baseline(path.read_bytes(), path.name)
+    assert (baseline.version, baseline.rows) == (VERSION, N - N // FAILED_EVERY)
+    assert all(field.slices["all"].cells[-1] == 0 for field in baseline.fields if field.name != "ttft_ms")
+    pipeline.wait_flushed()
+    call_the_model(2, BEGIN_S + 3 * 3600)
+    pipeline.wait_rows(f"SELECT sum(n) = {2 * N} FROM volume FINAL WHERE slice = 'all'", "each call once")
+    pipeline.wait_rows(
+        "SELECT countIf(level = 'stable') > 5 FROM latest_drift "
+        f"WHERE version = '{VERSION}' AND baseline_id = '{baseline.id}'",
+        "verdicts on the baseline of the recorded calls",
+    )
+
+
+def mature_until(shell: Shell) -> int:
+    with shell.pipeline.client as client:
+        return matured_until(client, "flight-delay", "1")
+
+
+@pytest.mark.long
+def test_a_candidate_is_promoted_with_verified_evidence(shell: Shell) -> None:
+    page = "tutorials/shadow.md"
+    (script,) = blocks(page, "python")
+    production = pq.read_table(PRODUCTION)
+    unknown = sum(carrier in ("AS", "F9", "HA", "OO", "YV") for carrier in production["carrier"].to_pylist())
+    n, labelled = len(production), len(production["late"].drop_null())
+    for line in page_commands(page):
+        if line == "python serve.py":
+            shell.execute(script)
+            served = shell.capsys.readouterr().out
+            assert f"submitted={n}" in served
+            assert f"'answered': {n - unknown}" in served
+            assert f"'error': {unknown}" in served
+            continue
+        if line.startswith("barograph shadow status"):
+            shell.pipeline.wait_rows(
+                f"SELECT sum(labelled + missing_labelled) = {labelled} FROM shadow_pairs FINAL WHERE slice = 'all'",
+                "all labelled requests in pairs",
+            )
+            wait_for(lambda: mature_until(shell) > time.time() - 10 * 86_400, "days with mature labels")
+        if line.startswith("barograph shadow export"):
+            wait_for(lambda: not unprocessed(shell.pipeline.client), "the scorer's checkpoint", 180.0)
+        shell.run(line)
+        if line.startswith("barograph promote"):
+            assert f"{n:,} requests = {n - unknown:,} pairs" in shell.output
+            assert f"+ {unknown:,} candidate errors" in shell.output
+            assert "decision: promote" in shell.output
+        if line.startswith("barograph shadow verify"):
+            assert "equal to the bit" in shell.output
+    assert {"report.html", "evidence.zip"} <= {path.name for path in Path().iterdir()}

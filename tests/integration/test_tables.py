@@ -1,17 +1,15 @@
-"""Three tables from Parquet to verdicts, and the tutorial of a candidate as it is written."""
+"""Three tables from Parquet to verdicts."""
 
 import json
 import time
 from datetime import timedelta
 from pathlib import Path
 
-import pyarrow.compute as pc
 import pytest
 from barograph.contract import LabelSpec
 
-from barograph_server.examples.demo.shadow_demo import unprocessed
-from tests.support.page_shell import Shell, blocks, page_commands, shell
-from tests.support.pipeline import Pipeline, wait_for
+from tests.support.page_shell import Shell, shell
+from tests.support.pipeline import Pipeline
 from tests.support.tables import GENERATED, MonitoredTable
 
 __all__ = ["shell"]
@@ -92,35 +90,3 @@ def test_the_drift_of_a_table_is_found(shell: Shell, name: str, metric: str) -> 
     Path("barograph.toml").write_text(f"retention_days = {table.retention_days}\n", encoding="utf-8")
     lines = [line.format(table=table, by=by) for line in LINES]
     monitor(shell, table, lines, metric)
-
-
-@pytest.mark.long
-def test_the_tutorial_of_a_candidate_ends_with_verified_evidence(shell: Shell) -> None:
-    page = "tutorials/shadow.md"
-    (script,) = blocks(page, "python")
-    table = GENERATED["shadow"]()
-    unknown = pc.sum(pc.equal(table.production["plan"], "legacy")).as_py()
-    n = table.production.num_rows
-    for line in page_commands(page):
-        if line == "python serve.py":
-            shell.execute(script)
-            served = shell.capsys.readouterr().out
-            assert f"submitted={n}" in served
-            assert f"'answered': {n - unknown}" in served
-            assert f"'error': {unknown}" in served
-            continue
-        if line.startswith("barograph shadow status"):
-            shell.pipeline.wait_rows(
-                f"SELECT sum(labelled + missing_labelled) = {n} FROM shadow_pairs FINAL WHERE slice = 'all'",
-                "all labelled requests in pairs",
-            )
-        if line.startswith("barograph shadow export"):
-            wait_for(lambda: not unprocessed(shell.pipeline.client), "the scorer's checkpoint", 180.0)
-        shell.run(line)
-        if line.startswith("barograph promote"):
-            assert f"{n:,} requests = {n - unknown:,} pairs" in shell.output
-            assert f"+ {unknown:,} candidate errors" in shell.output
-            assert "decision: promote" in shell.output
-        if line.startswith("barograph shadow verify"):
-            assert "equal to the bit" in shell.output
-    assert {"report.html", "evidence.zip"} <= {path.name for path in Path().iterdir()}

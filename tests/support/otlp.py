@@ -148,16 +148,16 @@ def export_of(*spans: dict[str, Any], scope: str = "test", service: str | None =
     return {"resourceSpans": [{"resource": {"attributes": attributes}, "scopeSpans": scope_spans}]}
 
 
-def start(pipeline: Pipeline, **otlp: Any) -> int:
+def start(pipeline: Pipeline, instance: str = "otlp-0", **otlp: Any) -> int:
     pipeline.clock = "live"
-    pipeline.start("otlp", otlp={"port": 0, "grpc_port": 0, "wait_s": 0.5, **otlp})
-    return port_of(pipeline)
+    pipeline.start("otlp", instance, otlp={"port": 0, "grpc_port": 0, "wait_s": 0.5, **otlp})
+    return port_of(pipeline, instance)
 
 
-def port_of(pipeline: Pipeline) -> int:
+def port_of(pipeline: Pipeline, instance: str = "otlp-0") -> int:
     def port() -> int:
         pipeline.alive()
-        lines = [json.loads(line) for line in pipeline.log("otlp-0").splitlines() if line.startswith("{")]
+        lines = [json.loads(line) for line in pipeline.log(instance).splitlines() if line.startswith("{")]
         addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
         return int(addresses[0].rpartition(":")[2]) if addresses else 0
 

@@ -19,7 +19,7 @@ from barograph import Publisher
 from barograph_server.cli.dev import CONTRACTS_FOLDER
 from barograph_server.operations.dev.processors import KINDS
 from barograph_server.settings import load_settings
-from tests.support import command_line, tables
+from tests.support import command_line, otlp
 from tests.support.environment import unset_settings
 from tests.support.pipeline import ROOT, Pipeline, wait_for
 
@@ -80,10 +80,10 @@ class Shell:
         match words:
             case ["cd", folder]:
                 self.monkeypatch.chdir(folder)
-            case ["python", "-m", "tests.support.tables", *arguments]:
-                tables.main(arguments)
             case ["barograph", "dev", *options]:
                 self._start_processors(options[1] if options else "live")
+            case ["barograph", "run", "otlp", "--instance", instance]:
+                self.addresses[":4318"] = f":{otlp.start(self.pipeline, instance)}"
             case ["barograph", "run", kind, "--instance", instance]:
                 self.pipeline.start(kind, instance)
             case ["uvicorn", app, "--port", port]:
@@ -95,10 +95,16 @@ class Shell:
             case ["barograph", *arguments]:
                 self._run_barograph(arguments)
             case _:
-                for written, actual in self.addresses.items():
-                    line = line.replace(written, actual)
-                done = subprocess.run(line, shell=True, check=True, timeout=60, stdout=subprocess.PIPE, text=True)
+                done = subprocess.run(
+                    self.actual(line), shell=True, check=True, timeout=60, stdout=subprocess.PIPE, text=True
+                )
                 self.output = done.stdout
+
+    def actual(self, text: str) -> str:
+        """Replace the addresses of the page in a text."""
+        for written, address in self.addresses.items():
+            text = text.replace(written, address)
+        return text
 
     def _run_barograph(self, arguments: list[str]) -> None:
         # On a machine that runs other tests, counting takes longer than a user would wait.

@@ -1,7 +1,6 @@
-"""Training and production tables with known drift. `python -m tests.support.tables NAME [FOLDER]` writes one."""
+"""Training and production tables with known drift."""
 
 import re
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -130,30 +129,6 @@ def binary() -> MonitoredTable:
     return monitored(rng, rows, start_s, 8, 6_400, drift_s=drift_s, drifted=frozenset({"balance", "plan"}), **CHURN)
 
 
-def shadow() -> MonitoredTable:
-    """Six weeks of a churn model that ignores the plan; customers of the plan legacy are unknown to its candidate."""
-    rng = np.random.default_rng(23)
-    start_s = monday_s(63)
-
-    def rows(prefix: str, first_s: int, days: int, n: int) -> pa.Table:
-        balance = rng.lognormal(7.0, 0.8, n)
-        plan = chosen(rng, ["basic", "plus", "legacy"], np.tile([0.49, 0.5, 0.01], (n, 1)))
-        odds = np.log(balance) - 7
-        churn = 1 / (1 + np.exp(-(odds + np.where(plan == "basic", 0.7, -0.7))))
-        return pa.table(
-            {
-                "request_id": [f"{prefix}{i}" for i in range(n)],
-                "scored_at": timestamps(times_ms(rng, first_s, days, n)),
-                "balance": np.round(balance, 2),
-                "plan": plan,
-                "p": 1 / (1 + np.exp(-odds)),
-                "churned": np.where(rng.random(n) < churn, "yes", "no"),
-            }
-        )
-
-    return monitored(rng, rows, start_s, 42, 6_300, drift_s=start_s, drifted=frozenset(), **CHURN)
-
-
 def regression() -> MonitoredTable:
     """A forecast of 606 days that ended two years ago; from day 399 on prices are higher."""
     rng = np.random.default_rng(21)
@@ -220,15 +195,5 @@ def classes() -> MonitoredTable:
 
 
 GENERATED: dict[str, Callable[[], MonitoredTable]] = {
-    function.__name__: function for function in (binary, regression, classes, shadow)
+    function.__name__: function for function in (binary, regression, classes)
 }
-
-
-def main(arguments: list[str]) -> None:
-    if not 1 <= len(arguments) <= 2 or arguments[0] not in GENERATED:
-        raise SystemExit(f"usage: python -m tests.support.tables {'|'.join(GENERATED)} [FOLDER]")
-    GENERATED[arguments[0]]().write(Path(*arguments[1:]))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

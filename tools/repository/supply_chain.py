@@ -72,7 +72,7 @@ def uv_is_installed_by_its_hash_and_is_new_enough(repository: Repository) -> Ite
     if minimum is None or tuple(map(int, minimum[1].split("."))) < (0, 13, 0):
         yield "tools/uv: accepts versions that do not verify the hashes of build requirements"
     for name in ("Dockerfile", "tools/uv"):
-        installs = re.findall(r"pip install .*", repository.texts[name].replace("\\\n", " "))
+        installs = re.findall(r"(?<!uv )pip install .*", repository.texts[name].replace("\\\n", " "))
         required_options = ("--require-hashes", "tools/uv.txt", "--no-deps", "--only-binary :all:")
         if len(installs) != 1 or not all(option in installs[0] for option in required_options):
             yield f"{name}: install uv once, with {' '.join(required_options)}"
