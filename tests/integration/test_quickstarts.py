@@ -105,7 +105,7 @@ def test_a_language_model_is_shown_without_a_baseline_until_its_calls_make_one(s
     shell.run(write_contract)
     shell.run(dev.replace("barograph dev", "barograph dev --clock replay"))  # The calls are of the last hours.
     shell.run(receiver)
-    for name, value in re.findall(r"`(OTEL_\w+)=(\S+)`", (DOCS / "start/llm.md").read_text(encoding="utf-8")):
+    for name, value in re.findall(r"\b(OTEL_\w+)=(\S+)", (DOCS / "start/llm.md").read_text(encoding="utf-8")):
         shell.monkeypatch.setenv(name, shell.actual(value))
     call_the_model(1, BEGIN_S)
     pipeline.wait_rows(f"SELECT sum(n) = {N} FROM volume FINAL WHERE slice = 'all'", "all calls in panes")
