@@ -159,7 +159,7 @@ sbom: ## Write the CycloneDX list of all locked packages and jars to dist/barogr
 
 .PHONY: dist
 dist: sync ## Build wheels and source distributions twice, compare them, and write the bill of materials: dist/
-	rm -rf dist
+	rm -rf dist/packages dist/again
 	for folder in packages again; do ./tools/uv build --quiet --all-packages --out-dir dist/$$folder; done
 	diff -r dist/packages dist/again
 	rm -r dist/again
