@@ -95,6 +95,9 @@ def test_records_dropped_before_the_first_commit_are_read_again(probe: Probe) ->
     _, records = probe.start("first", drops_first_fetch=True)
     wait_for(lambda: len(records()) >= 7, "all records, in spite of the dropped fetch")
     assert records() == [(i, f"m{i}") for i in range(7)]
+    failing, unread = probe.start("other", drops_first_fetch=True, seek_fails=True, group="other")
+    assert failing.wait(60) == 1
+    assert unread() == []
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from aiokafka.errors import KafkaError
 from faust.transport.drivers.aiokafka import AIOKafkaConsumerThread
 
 from barograph_server.streams.health import watchdog
@@ -69,14 +70,20 @@ class NotingWorker:
         """Ignore it: the worker never waits."""
 
 
-def drop_first_fetch() -> None:
+def drop_first_fetch(*, seek_fails: bool) -> None:
     """Make Faust drop the first records that it fetches, as if a rebalance had begun between fetch and delivery."""
+
+    async def fail(_thread: Any) -> Any:
+        raise KafkaError("the seek fails")
+
     wait_next_records = app.CommittedOnlyConsumer._wait_next_records
 
     async def wait_once(consumer: Any, *arguments: Any) -> Any:
         records, active = await wait_next_records(consumer, *arguments)
         if records:
             app.CommittedOnlyConsumer._wait_next_records = wait_next_records
+            if seek_fails:
+                app.CommittedOnlyThread.seek_to_committed = fail  # type: ignore[assignment,method-assign]
             consumer.stop_flow()
             asyncio.get_running_loop().call_later(0.5, consumer.resume_flow)
         return records, active
@@ -107,7 +114,7 @@ def main(arguments: list[str]) -> int:
     if options.get("uncommitted_too"):
         app.CommittedOnlyThread._create_worker_consumer = AIOKafkaConsumerThread._create_worker_consumer  # type: ignore[method-assign]
     if options.get("drops_first_fetch"):
-        drop_first_fetch()
+        drop_first_fetch(seek_fails=bool(options.get("seek_fails")))
     app.GROUP = options.get("group", app.GROUP)
     settings = ProcessorSettings(
         instance=options.get("instance", "probe"),
