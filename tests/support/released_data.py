@@ -132,7 +132,6 @@ def _members(row: dict[str, Any], prefix: str) -> dict[str, Any]:
 
 
 def _save(folder: Path, pipeline: Pipeline, shop: Shop) -> None:
-    folder.mkdir(parents=True)
     (folder / "contract.yaml").write_text(dump_contract(shop.contract), "utf-8")
     (folder / "baseline.json").write_bytes(dump_baseline(shop.baseline))
     topics = pipeline.topics
@@ -167,6 +166,8 @@ def _save(folder: Path, pipeline: Pipeline, shop: Shop) -> None:
 
 
 def main(version: str) -> None:
+    folder = RELEASES / version
+    folder.mkdir(parents=True)
     shop_model.PER_HOUR = 12
     with tempfile.TemporaryDirectory() as temporary:
         base = Path(temporary)
@@ -180,7 +181,7 @@ def main(version: str) -> None:
                 pipeline = Pipeline(broker.bootstrap_servers, address, "golden-", base / "logs", fresh_interpreter=True)
                 shop = make_shop(base)
                 _run(pipeline, shop)
-                _save(RELEASES / version, pipeline, shop)
+                _save(folder, pipeline, shop)
         finally:
             engine.stop()
             broker.stop()
