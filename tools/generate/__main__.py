@@ -33,7 +33,7 @@ GENERATORS: tuple[Callable[[], tuple[Mapping[Path, str], Sequence[str]]], ...] =
     site_pages.generate,
 )
 """Each returns the text of its files, and the problems in them as sentences."""
-OWNED = ((pages.FOLDER, "*.json"), (ALERTING, "*.yaml"))
+OWNED = ((pages.FOLDER, "*.json"), (ALERTING, "*.yaml"), (tables_page.FOLDER, "*.md"))
 """Folders and patterns: matching files that nothing generates are deleted."""
 
 
@@ -50,19 +50,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         generated, problems = generate()
         texts |= generated
         messages += [f"{problem}\n" for problem in problems]
+        if write:
+            write_files(generated)
     if write:
-        write_files(texts, OWNED)
+        delete_unexpected(texts, OWNED)
     else:
         messages += differences(texts, OWNED)
     sys.stderr.write("".join(messages))
     return 1 if messages else 0
 
 
-def write_files(texts: Mapping[Path, str], owned: Iterable[tuple[Path, str]]) -> None:
-    """Write generated files, and delete the owned ones that are not generated any more."""
+def write_files(texts: Mapping[Path, str]) -> None:
+    """Write generated files, which later generators read."""
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, "utf-8")
+
+
+def delete_unexpected(texts: Mapping[Path, str], owned: Iterable[tuple[Path, str]]) -> None:
+    """Delete the owned files that are not generated any more."""
     for path in _unexpected(texts, owned):
         path.unlink()
 

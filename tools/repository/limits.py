@@ -47,7 +47,7 @@ def _cli_imports(repository: Repository, paths: Iterable[str]) -> dict[str, int]
 
 
 def _importers_of_cli(repository: Repository) -> dict[str, int]:
-    others = [path for path in repository.python() if not path.startswith(("cli/", "tests/"))]
+    others = [path for path in repository.python() if not path.startswith(("cli/", "tests/", "tools/"))]
     others = [path for path in others if "cli" in repository.texts[path]]
     return _each(pair.partition(" ")[0] for pair in _cli_imports(repository, others))
 
@@ -88,7 +88,7 @@ def _has_text(tree: ast.Module, pattern: re.Pattern[str]) -> bool:
 
 
 LAYOUT: dict[str, Callable[[Repository], Mapping[str, int]]] = {
-    "files outside cli/ and tests/ that import it": _importers_of_cli,
+    "files outside cli/, tests/ and tools/ that import cli/": _importers_of_cli,
     "functions with ten or more parameters": _long_signatures,
     "imports among packages": _imports_among_packages,
     "imports among modules of cli/": lambda repository: _cli_imports(repository, repository.python("cli")),
