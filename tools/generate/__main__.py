@@ -33,7 +33,7 @@ GENERATORS: tuple[Callable[[], tuple[Mapping[Path, str], Sequence[str]]], ...] =
     site_pages.generate,
 )
 """Each returns the text of its files, and the problems in them as sentences."""
-OWNED = ((pages.FOLDER, "*.json"), (ALERTING, "*.yaml"), (tables_page.FOLDER, "*.md"))
+OWNED = ((pages.FOLDER, "*.json"), (ALERTING, "*.yaml"), *((each, "*.md") for each in tables_page.FOLDERS))
 """Folders and patterns: matching files that nothing generates are deleted."""
 
 

@@ -62,7 +62,7 @@ def generate() -> tuple[dict[Path, str], list[str]]:
     """Return both lists and the configuration of the site."""
     rows: dict[str, Callable[[Path], str]] = {
         "decisions": _title,
-        **dict.fromkeys(("runbooks", "commands", "contract", "tables"), attrgetter("stem")),
+        **dict.fromkeys(("runbooks", "commands", "contract", "views", "tables"), attrgetter("stem")),
     }
     site = SITE.read_text("utf-8")
     for folder, title in rows.items():

@@ -1,4 +1,4 @@
-"""docs/tables.md and the pages of docs/tables, from the comments of the schema.
+"""docs/tables.md and the pages of docs/views and docs/tables, from the comments of the schema.
 
 The migrations run in a scratch engine inside this process, so no server is needed.
 """
@@ -15,7 +15,7 @@ from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, select_database
 from tools.generate import DOCS, NOTE
 
-FOLDER = DOCS / "tables"
+FOLDERS = VIEWS, TABLES = DOCS / "views", DOCS / "tables"
 _SHARED_BY = 4
 """A column with the same type and meaning in at least as many tables and views is described once, in the index."""
 
@@ -46,6 +46,10 @@ class _Relation(NamedTuple):
     sorting_key: str
     columns: Sequence[_Column]
 
+    @property
+    def page(self) -> Path:
+        return (VIEWS if self.is_view else TABLES) / f"{self.name}.md"
+
 
 def _relations(client: Client) -> list[_Relation]:
     """Return the views and tables of a client's database by name."""
@@ -69,7 +73,7 @@ def _index(relations: Iterable[_Relation], shared: Iterable[_Column]) -> str:
     for are_views, title, heading in ((True, "Views", "view"), (False, "Tables", "table")):
         lines += [f"## {title}", "", f"| {heading} | content |", "|---|---|"]
         lines += [
-            f"| [{each.name}](tables/{each.name}.md) | {_cell(each.comment)} |"
+            f"| [{each.name}]({each.page.parent.name}/{each.name}.md) | {_cell(each.comment)} |"
             for each in relations
             if each.is_view is are_views
         ]
@@ -98,7 +102,10 @@ def _page(relation: _Relation, shared: frozenset[_Column], described: _Relation 
     if own:
         lines += [*_table(own), ""]
     if described and (names := [column.name for column in relation.columns if column in elsewhere]):
-        lines += [f"As in [{described.name}]({described.name}.md): {_names(names)}.", ""]
+        lines += [
+            f"As in [{described.name}](../{described.page.parent.name}/{described.name}.md): {_names(names)}.",
+            "",
+        ]
     if names := [column.name for column in relation.columns if column in shared]:
         lines += [f"[Shared](../tables.md#shared-columns): {_names(names)}.", ""]
     return "\n".join(lines)
@@ -123,7 +130,7 @@ def pages(relations: Sequence[_Relation]) -> Mapping[Path, str]:
     for relation in sorted(relations, key=lambda each: not each.is_view):
         own = frozenset(relation.columns) - shared
         closest = max(described, key=lambda each: len(own.intersection(each.columns)), default=None)
-        texts[FOLDER / f"{relation.name}.md"] = _page(relation, shared, closest)
+        texts[relation.page] = _page(relation, shared, closest)
         described.append(relation)
     return texts
 
