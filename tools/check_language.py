@@ -143,7 +143,6 @@ SKIPPED = (
     "LICENSE",
     "uv.lock",
     "tools/check_language.py",
-    "docs/decisions/0034-language-check.md",
     "docs/tables.md",
     "docs/metrics.md",
     "docs/client.md",

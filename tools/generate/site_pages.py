@@ -13,10 +13,8 @@ _DECISIONS = f"""\
 
 {NOTE}
 
-Why Barograph is built as it is. Each record has context, options, evidence, the decision, and when to revisit it.
+Why Barograph is built as it is. Each record states the decision, why, and when to revisit it.
 
-| | decision | date | status |
-|--:|---|---|---|
 """
 _RUNBOOKS = f"""\
 # Runbooks
@@ -41,8 +39,9 @@ def _title(page: Path) -> str:
 
 def _decision(page: Path) -> str:
     number, _, title = _title(page).partition(". ")
-    date, _, status = page.read_text("utf-8").splitlines()[2].partition(" · ")
-    return f"| {number} | [{title}]({page.name}) | {date} | {status} |\n"
+    status = page.read_text("utf-8").splitlines()[2].partition(" · ")[2]
+    later = "" if status == "Accepted" else f" · {status}"
+    return f"{number}. [{title}]({page.name}){later}\n"
 
 
 def _navigation(text: str, name: str, rows: Iterable[tuple[str, str]]) -> str:

@@ -50,7 +50,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("pages_fit_the_site", "docs/index.md", "", "1. Run\n\n   ```sh\n   x\n   ```"),
     ("pages_in_text_exist", CLI, "", "# see docs/decisions/" + "9999"),
     ("tests_in_pages_exist", "README.md", "", "`tests/" + "nowhere.py`"),
-    ("decisions_are_numbered_and_have_all_sections", "docs/decisions/" + "0001-missing.md", "", "## Context"),
+    ("decisions_are_numbered_and_have_all_parts", "docs/decisions/" + "0001-missing.md", "", "## Context"),
     ("shell_scripts_parse_and_fail_on_errors", "tools/uv", "", "if then"),
     ("files_for_contributors_agree_with_the_project", ".editorconfig", "max_line_length = 120", ""),
     ("the_map_lists_every_folder_of_the_product", "streams/new/module.py", "", ""),
