@@ -198,7 +198,7 @@ def scrape_configuration() -> str:
 def reason_table() -> str:
     """Write why the OTLP receiver rejects spans, or does not observe values, as Markdown."""
     lines = ["| input | outcome |", "|---|---|"]
-    lines += [f"| {reason.cause} | the span is rejected: `{reason}` |" for reason in SpanReason]
+    lines += [f"| {reason.cause} | rejected: `{reason}` |" for reason in SpanReason]
     return "\n".join([*lines, *(f"| {reason.cause} | not observed: `{reason}` |" for reason in ValueReason)])
 
 
