@@ -85,6 +85,10 @@ def _operations(acls: tuple[Acl, ...], resource: str) -> str:
     return "; ".join(f"{', '.join(ops)} {', '.join(names)}" for ops, names in names_by_operations.items()) or "–"
 
 
+SHOWN_TABLES = 20
+"""A role that needs more tables has their number: `plan --roles` prints them."""
+
+
 def role_table() -> str:
     """Write the roles of ClickHouse with their grants and limits, as Markdown: what several roles share stands once."""
     lines = ["| role | of | SELECT | INSERT | further |", "|---|---|---|---|---|"]
@@ -109,12 +113,12 @@ def _reads(role: Role) -> str:
 
 
 def _further(role: Role) -> str:
-    deletes = [f"ALTER DELETE on {len(role.deletes)} tables with rows of models"] if role.deletes else []
+    deletes = [f"ALTER DELETE on {_tables(role.deletes)}"] if role.deletes else []
     return ", ".join((*role.further, *deletes)) or "–"
 
 
 def _tables(tables: tuple[str, ...], groups: Mapping[str, tuple[str, ...]] = {}) -> str:
-    """Name tables, where possible by the groups that contain more than one of them."""
+    """Name tables, where possible by the groups that contain more than one of them; many only by their number."""
     if tables == ("*",):
         return "all"
     names, rest = [], list(tables)
@@ -122,7 +126,8 @@ def _tables(tables: tuple[str, ...], groups: Mapping[str, tuple[str, ...]] = {})
         if len(group) > 1 and set(group) <= set(rest):
             names.append(name)
             rest = [table for table in rest if table not in group]
-    return ", ".join((*names, *(f"`{table}`" for table in rest))) or "–"
+    rest = [f"`{table}`" for table in rest] if len(rest) <= SHOWN_TABLES else [f"{len(rest)} tables"]
+    return ", ".join((*names, *rest)) or "–"
 
 
 def _limit(limit: Limit) -> str:
