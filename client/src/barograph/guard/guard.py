@@ -113,7 +113,7 @@ class Guard:
         """Start to follow the state of a model. The state is `unknown` until Kafka has answered.
 
         Args:
-            bootstrap_servers: Kafka's addresses, found like those of a publisher by default.
+            bootstrap_servers: Kafka's addresses, by default those of a publisher.
             topic_prefix: Precedes the topic's name.
             stale_s: Age of the newest record at which the state becomes `unknown` (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
@@ -167,9 +167,6 @@ class Guard:
         """Stop following; the attributes keep their last values. Idempotent.
 
         Functions of `on_change` receive the changes until then.
-
-        Args:
-            timeout_s: The longest wait for all threads (s).
         """
         end_s = time.monotonic() + timeout_s
         self._reader.stop(timeout_s)

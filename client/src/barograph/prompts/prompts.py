@@ -56,7 +56,7 @@ class Prompts:
         """Start to follow the prompts. Until Kafka has answered, the cache file and the fallbacks serve.
 
         Args:
-            bootstrap_servers: Kafka's addresses, found like those of a publisher by default.
+            bootstrap_servers: Kafka's addresses, by default those of a publisher.
             topic_prefix: Precedes the topic's name.
             cache: A local file for a start while Kafka is unavailable, which processes may share; none by default.
             fallback: Name → text, a list of messages with `role` and `content`, or a `Prompt`, if nothing else is

@@ -119,15 +119,13 @@ class Publisher:
 
         Args:
             contract: A contract, or the path of its file.
-            version: The model's version, as people write it.
             bootstrap_servers: Kafka's addresses, as `host:port,…`; by default BAROGRAPH_BOOTSTRAP_SERVERS, else the
                 local stack in BAROGRAPH_HOME (`.barograph`).
             on_full: While the queue is full, `drop` the event and count it, for serving; or `wait` for space and raise
                 errors, for replays and batch jobs.
-            topic_prefix: Precedes the topics' names if several systems share a broker.
             key: The secret for hashed fields; by default BAROGRAPH_PII_KEY.
-            max_queued: The most messages in each of two queues: single predictions, and all other messages.
-            max_queued_bytes: The most bytes in each of the two queues.
+            max_queued: The most messages in each of two queues: single predictions, and all other messages;
+                `max_queued_bytes` likewise.
             state_dir: A folder with the last `seq` of each serving process, so that after a kill another process
                 reports it; by default BAROGRAPH_STATE_DIR, else none.
             kafka: Further librdkafka settings, such as `security.protocol`; they override the publisher's own.
@@ -196,24 +194,15 @@ class Publisher:
     ) -> None:
         """Publish one prediction.
 
-        Values may be Python's, NumPy's or pandas' own; None is a null. A value that no event can hold is published as
-        invalid. A score, latency or metric that is text counts in `stats.violations`, an event that cannot be published
-        in `stats.dropped`.
+        The arguments are the members of [a prediction](events.md#a-prediction). Values may be Python's, NumPy's or
+        pandas' own; None is a null. A value that no event can hold is published as invalid. A score, latency or metric
+        that is text counts in `stats.violations`, an event that cannot be published in `stats.dropped`.
 
         Args:
             id: The request's id; the label carries the same id.
-            features: The model's input, by name.
-            score: The model's number, such as a probability.
-            class_: The model's decision.
-            scores: A probability per class.
-            metrics: Further numbers: tokens, cost, time to first token.
-            latency_ms: How long the prediction took, in milliseconds.
-            arm: The arm of an A/B test.
             context: Request attributes that are not features; values become text.
-            status: How the request ended, in the serving system's words.
             error: The kind of error; if present, the prediction failed. Of an exception, the name of its class is
                 published.
-            role: `shadow` if a candidate answered the request and its answer was not used; `primary` by default.
             version: The version that answered; the publisher's by default.
             at: When the prediction was made: an aware datetime or epoch milliseconds; now by default.
 
@@ -348,7 +337,6 @@ class Publisher:
         """Publish the ground truth of one prediction.
 
         Args:
-            id: The prediction's id.
             label: The truth, in any form of the contract's type; another value is counted as dropped (`invalid`).
             at: When the truth was known: an aware datetime or epoch milliseconds; now by default. The latest of an id
                 counts.
@@ -416,10 +404,6 @@ class Publisher:
         members that the block sets on `p`.
 
         Args:
-            id: The request's id.
-            features: The model's input, by name.
-            arm: The arm of an A/B test.
-            context: Request attributes that are not features.
             at: When the prediction is made; the start of the block by default.
         """
         return Observation(
@@ -446,7 +430,6 @@ class Publisher:
         block of `observe` they make a failed prediction. Values are checked before any hashing or truncation.
 
         Args:
-            features: The model's input, by name.
             context: The request's context; without it, the fields that read it are not checked.
             at: When the prediction is made, from which the ages of timestamps are computed; now by default.
 

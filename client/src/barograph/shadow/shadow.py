@@ -141,12 +141,8 @@ class Shadow:
     def submit(self, *, id: str, features: Any, context: Mapping[str, str | None] | None = None) -> None:
         """Queue a request for the candidate and return at once. Nothing is raised.
 
-        Call it once for each request, after the primary's answer has left: the same id twice makes two predictions.
-
-        Args:
-            id: The request's id, as in the primary's prediction.
-            features: The candidate's input.
-            context: Request attributes that are not features, as in the primary's prediction.
+        Call it once for each request, after the primary's answer has left, with the id and context of its prediction:
+        the same id twice makes two predictions.
         """
         request = ShadowRequest(id, context, self._wall_clock_ns() // 1_000_000)
         try:
