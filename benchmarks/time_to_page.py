@@ -34,7 +34,7 @@ WITHOUT = {"fast_threshold": "20"}
 
 
 def main() -> None:
-    """Print the table of docs/alerts.md."""
+    """Print the table, of which docs/alerts.md has some rows."""
     print("| windows | events per hour | shift | both windows agree | or one window alone |\n|---|---|---|---|---|")
     table = pa.table({"x": np.random.default_rng(1).normal(size=100_000)})
     for windows, rates in WINDOWS:

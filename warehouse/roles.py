@@ -14,7 +14,8 @@ from barograph_server.warehouse.tables import SCHEMAS
 PREFIX = "barograph_"
 """Roles, profiles and quotas belong to a server, not to a database: the prefix distinguishes them from others."""
 
-_REGISTRY = ("baselines", "contracts", "topics")
+REGISTRY = ("baselines", "contracts", "topics")
+"""Tables that every processor reads."""
 _SCORED = (
     "arm_ratios",
     "hour_labels",
@@ -54,11 +55,12 @@ _JUDGED = (
 )
 _RECORDED = ("labels", "predictions", "shadow_predictions")
 _GUARDED = ("model_health", "suspected_causes")
-_REPORTED = ("processor_metrics", "processors")
+REPORTED = ("processor_metrics", "processors")
+"""Tables into which every processor reports its state."""
 _OF_DRILLS = tuple(
     sorted(
         table
-        for table in {"baselines", "contracts", *_RECORDED, *_JUDGED, *_SCORED, *_GUARDED, *_REPORTED}
+        for table in {"baselines", "contracts", *_RECORDED, *_JUDGED, *_SCORED, *_GUARDED, *REPORTED}
         if "model" in SCHEMAS[table].names
     )
 )
@@ -278,34 +280,34 @@ ROLES: tuple[Role, ...] = (
     Role(
         "barograph_sketcher",
         "the sketcher, and the receiver of spans",
-        (*_REGISTRY, "codebooks"),
-        _REPORTED,
+        (*REGISTRY, "codebooks"),
+        REPORTED,
     ),
     Role(
         "barograph_evaluator",
         "the evaluator, and `barograph judges`: store runs of judges on their anchors",
-        (*_REGISTRY, "anchor_runs", "codebooks"),
-        ("anchor_runs", *_REPORTED),
+        (*REGISTRY, "anchor_runs", "codebooks"),
+        ("anchor_runs", *REPORTED),
     ),
     Role(
         "barograph_recorder",
         "the recorder",
-        _REGISTRY,
-        (*_RECORDED, *_REPORTED, "topics"),
+        REGISTRY,
+        (*_RECORDED, *REPORTED, "topics"),
         _SYNC,
     ),
     Role(
         "barograph_monitor",
         "the monitor",
-        (*_REGISTRY, "offset_ledger", "losses", "panes", "progress", "rollups", "volume"),
-        (*_JUDGED, *_REPORTED),
+        (*REGISTRY, "offset_ledger", "losses", "panes", "progress", "rollups", "volume"),
+        (*_JUDGED, *REPORTED),
         _SYNC,
     ),
     Role(
         "barograph_scorer",
         "the scorer",
         (
-            *_REGISTRY,
+            *REGISTRY,
             *_SCORED,
             "evaluations",
             "labels",
@@ -316,16 +318,16 @@ ROLES: tuple[Role, ...] = (
             "reviews",
             "shadow_predictions",
         ),
-        (*_SCORED, *_REPORTED),
+        (*_SCORED, *REPORTED),
         _SYNC,
     ),
-    Role("barograph_scrape", "`barograph run scrape`", _REGISTRY, ("serving_facts", *_REPORTED)),
+    Role("barograph_scrape", "`barograph run scrape`", REGISTRY, ("serving_facts", *REPORTED)),
     Role(
         "barograph_guard",
         "the guard, which evaluates the alert rules, stores the states of models and the causes of verdicts, and "
         "rolls prompts back",
-        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *_REGISTRY, *_PROMPTS, *_READ_BY_GUARD})),
-        (*_GUARDED, *_PROMPTS, *_REPORTED),
+        tuple(sorted({*_NAMED_BY_GRAFANA, *_BELOW_VIEWS, *REGISTRY, *_PROMPTS, *_READ_BY_GUARD})),
+        (*_GUARDED, *_PROMPTS, *REPORTED),
         _SYNC,
     ),
     Role(

@@ -41,7 +41,7 @@ class SpanReason(StrEnum):
 
     BAD_ID = (
         "bad-id",
-        "a trace or span id that is missing, all zeros or of the wrong length; in JSON, not hexadecimal",
+        "a trace or span id that is missing, all zeros, of the wrong length, or in JSON not hexadecimal",
         "trace and span ids must have 16 and 8 bytes, in JSON as 32 and 16 hexadecimal digits",
     )
     TOO_MANY_ATTRIBUTES = (
@@ -71,7 +71,7 @@ class SpanReason(StrEnum):
     )
     MISSING_VERSION = (
         "missing-version",
-        "no model, neither that of the request nor that of the response, on a call that did not fail",
+        "no model of the request or the response, on a call that did not fail",
         "a model call names no model; it needs gen_ai.request.model or gen_ai.response.model",
     )
 
@@ -119,26 +119,20 @@ class ValueReason(StrEnum):
         "more than 10 million tokens, a duration of more than a day, a cost of more than a million dollars",
     )
     NOT_FINITE = "not-finite", "NaN, infinity"
-    NOT_A_NAME = "not-a-name", "a text that does not look like a name: it could be of a prompt or an error message"
+    NOT_A_NAME = "not-a-name", "a text that does not look like a name"
     AFTER_END = "after-end", "a first token before the start or after the end"
-    INCONSISTENT = (
-        "inconsistent",
-        "more tokens of a part, such as cached ones or those of reasoning, than input or output tokens: none of them "
-        "is known, and neither is the cost",
-    )
+    INCONSISTENT = "inconsistent", "more tokens of a part, such as cached ones, than of the whole; and the cost"
     NO_PRICE = (
         "no-price",
-        "the cost of tokens of audio, or of a service tier such as `batch`, if the contract has no price of them; of "
-        "tokens of audio beside cached ones, which may be the same",
+        "the cost of tokens of audio or of a service tier without a price, or of audio beside cached tokens",
     )
     NO_CACHED_TOKENS = (
         "no-cached-tokens",
-        "the cost of a call whose instrumentation does not report cached tokens, if the contract has a price of them",
+        "the cost, if cached tokens have a price and the instrumentation does not report them",
     )
     INSTRUMENTATION_ERROR = (
         "instrumentation-error",
-        "an error of the instrumentation's own code, or of a client that ended a stream, listed in the table of trust: "
-        "the call itself did not fail",
+        "an error of the instrumentation, or of a client that ended a stream: the call did not fail",
     )
     NO_END = "no-end", "no end: the latency is not observed"
 

@@ -6,7 +6,7 @@ prompt file, docs/llm.md the reasons of the OTLP receiver.
 """
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -43,7 +43,7 @@ from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, requ
 from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
 from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.streams.topics import Topics
-from barograph_server.warehouse.roles import ROLES, Role
+from barograph_server.warehouse.roles import REGISTRY, REPORTED, ROLES, Limit, Role
 from tools.generate import DOCS
 from tools.generate.command_help import command_help, command_table
 
@@ -89,13 +89,31 @@ def _operations(acls: tuple[Acl, ...], resource: str) -> str:
     return "; ".join(f"{', '.join(ops)} {', '.join(names)}" for ops, names in names_by_operations.items()) or "–"
 
 
+SHOWN_TABLES = 20
+"""A role that needs more tables has their number: `plan --roles` prints them."""
+
+
 def role_table() -> str:
-    """Write the roles of ClickHouse with their grants and limits, as Markdown."""
-    lines = ["| role | of | SELECT | INSERT | further | bounds |", "|---|---|---|---|---|---|"]
+    """Write the roles of ClickHouse with their grants and limits, as Markdown: what several roles share stands once."""
+    lines = ["| role | of | SELECT | INSERT | further |", "|---|---|---|---|---|"]
+    readers = [role for role in ROLES if role.limits]
     for role in ROLES:
-        cells = [_tables(role.reads), _tables(role.writes), _further(role), _limits(role)]
+        cells = [_reads(role), _tables(role.writes, {"*state*": REPORTED}), _further(role)]
         lines.append(f"| `{role.name}` | {role.info} | {' | '.join(cells)} |")
+    common = [limit for limit in readers[0].limits if all(limit in role.limits for role in readers)]
+    lines += [
+        f"\n*registry*: {_tables(REGISTRY)}; *state*: {_tables(REPORTED)}.\n",
+        "| role | bounds of a query: default ≤ the largest value that it may set |\n|---|---|",
+        f"| {' and '.join(f'`{role.name}`' for role in readers)} | {', '.join(map(_limit, common))} |",
+        *(f"| `{role.name}` | {_limits(role, common)} |" for role in readers),
+    ]
     return "\n".join(lines)
+
+
+def _reads(role: Role) -> str:
+    shared = {f"those of `{other.name}`": other.reads for other in ROLES if other.limits and other is not role}
+    own = tuple(table for table in role.writes if table not in REPORTED)
+    return _tables(role.reads, {**shared, "*registry*": REGISTRY, "those it inserts into (without *state*)": own})
 
 
 def _further(role: Role) -> str:
@@ -103,21 +121,31 @@ def _further(role: Role) -> str:
     return ", ".join((*role.further, *deletes)) or "–"
 
 
-def _tables(tables: tuple[str, ...]) -> str:
+def _tables(tables: tuple[str, ...], groups: Mapping[str, tuple[str, ...]] = {}) -> str:
+    """Name tables, where possible by the groups that contain more than one of them; many only by their number."""
     if tables == ("*",):
         return "all"
-    return ", ".join(f"`{table}`" for table in tables) or "–"
+    names, rest = [], list(tables)
+    for name, group in groups.items():
+        if len(group) > 1 and set(group) <= set(rest):
+            names.append(name)
+            rest = [table for table in rest if table not in group]
+    rest = [f"`{table}`" for table in rest] if len(rest) <= SHOWN_TABLES else [f"{len(rest)} tables"]
+    return ", ".join((*names, *rest)) or "–"
 
 
-def _limits(role: Role) -> str:
-    limits = [f"`readonly = {role.readonly}`"] if role.readonly is not None else []
-    limits += [f"`{limit}`" for limit in role.limits]
-    if role.quota is not None:
-        quota = role.quota
-        limits.append(
-            f"per user and hour: {quota.queries:,} queries, {quota.read_rows:,} rows read, {quota.execution_s:,} s"
-        )
-    return ", ".join(limits) or "–"
+def _limit(limit: Limit) -> str:
+    if isinstance(limit.value, str) or limit.most is None:
+        return f"`{limit.setting} = {limit.value}`"
+    most = f"≤ {limit.most:,}"
+    return f"`{limit.setting}` {most if limit.value in (None, limit.most) else f'{limit.value:,} {most}'}"
+
+
+def _limits(role: Role, common: Sequence[Limit]) -> str:
+    limits = [f"`readonly = {role.readonly}`", *(_limit(limit) for limit in role.limits if limit not in common)]
+    if (quota := role.quota) is not None:
+        limits.append(f"per user and hour {quota.queries:,} queries, {quota.read_rows:,} rows, {quota.execution_s:,} s")
+    return ", ".join(limits)
 
 
 def settings_table() -> str:
@@ -179,7 +207,7 @@ def scrape_configuration() -> str:
 def reason_table() -> str:
     """Write why the OTLP receiver rejects spans, or does not observe values, as Markdown."""
     lines = ["| input | outcome |", "|---|---|"]
-    lines += [f"| {reason.cause} | the span is rejected: `{reason}` |" for reason in SpanReason]
+    lines += [f"| {reason.cause} | rejected: `{reason}` |" for reason in SpanReason]
     return "\n".join([*lines, *(f"| {reason.cause} | not observed: `{reason}` |" for reason in ValueReason)])
 
 

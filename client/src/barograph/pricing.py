@@ -41,11 +41,10 @@ def cost(
     """Return what a call cost in US dollars; None if no price matches, or its tokens do not give it.
 
     They do not if a count that has a price is not known, or is smaller than its parts; if tokens of audio or the
-    service tier have no price; or if there are cached tokens and such of audio: they may be the same.
+    service tier have no price; or if there are cached tokens and such of audio ([cost](llm.md#cost)).
 
-    Cached input tokens, those written to a cache and those of audio are part of the input tokens, and tokens of
-    reasoning and audio of the output tokens; each is charged once. If they are not known, all input and output tokens
-    have the ordinary price.
+    Cached input tokens and those written to a cache are part of the input tokens, tokens of reasoning of the output
+    tokens, those of audio of both; each is charged once. If they are not known, all have the ordinary price.
 
     Args:
         service_tier: The tier that served the call, such as `batch`.

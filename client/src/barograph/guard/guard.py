@@ -86,8 +86,8 @@ PRIMARY, FALLBACK = "primary", "fallback"
 class Guard:
     """The state of one model.
 
-    Reading an attribute is all that serving does: no call blocks, and no error of Kafka reaches the caller. A guard may
-    be shared between threads. After a fork, the child reads with a thread of its own.
+    No call blocks, and no error of Kafka reaches the caller. A guard may be shared between threads and used after a
+    fork.
     """
 
     state: HealthState
@@ -113,7 +113,7 @@ class Guard:
         """Start to follow the state of a model. The state is `unknown` until Kafka has answered.
 
         Args:
-            bootstrap_servers: Kafka's addresses, found like those of a publisher by default.
+            bootstrap_servers: Kafka's addresses, by default those of a publisher.
             topic_prefix: Precedes the topic's name.
             stale_s: Age of the newest record at which the state becomes `unknown` (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
@@ -150,10 +150,8 @@ class Guard:
     def on_change(self, callback: Callable[[HealthChange], object]) -> None:
         """Call a function after each change of `state` or `uses_fallback`, on a thread of its own.
 
-        It receives each change once, in order, one at a time, with the state and reasons of that change; the guard
-        may be further by then. A function that blocks delays neither the guard nor other functions, and its changes
-        wait in memory. Its exceptions are logged and stop nothing. A forked child calls it for its own changes, from
-        the fork on.
+        It receives each change once, in order, with the state and reasons of that change. A function that blocks delays
+        neither the guard nor other functions; its exceptions are logged.
         """
         self._notifiers.append(ChangeNotifier(callback))
 
@@ -168,10 +166,7 @@ class Guard:
     def close(self, timeout_s: float = 1.0) -> int:
         """Stop following; the attributes keep their last values. Idempotent.
 
-        Functions of `on_change` receive the changes until then, within the same time; one that blocks is abandoned.
-
-        Args:
-            timeout_s: The longest wait for all threads (s).
+        Functions of `on_change` receive the changes until then.
         """
         end_s = time.monotonic() + timeout_s
         self._reader.stop(timeout_s)

@@ -37,9 +37,8 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     label: str = ""
     """The label that it was found by; empty if it was found by its version."""
     source: PromptSource = "file"
-    """`registry`: read from Kafka, which confirmed lately that nothing is newer. `stale`: read from Kafka, which has
-    not answered since. `cache`: read from the local cache file, because Kafka has not answered this process yet.
-    `fallback`: the fallback of the process. `file`: read from a prompt file."""
+    """`registry`: Kafka confirmed lately that nothing is newer. `stale`: Kafka has not answered since. `cache`: from
+    the local cache file, since Kafka has not answered yet. `fallback`: of the process. `file`: from a prompt file."""
 
     @property
     def name(self) -> str:
@@ -53,6 +52,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def variables(self) -> dict[str, PromptVariable]:
+        """The variables of the template, by name."""
         return dict(self.content.variables)
 
     @property
@@ -68,8 +68,7 @@ class Prompt(msgspec.Struct, frozen=True, kw_only=True):
     def render(self, /, **values: Any) -> str | list[dict[str, str]]:
         """Insert values into the template, as they are: braces inside a value are not placeholders.
 
-        A fallback ignores values that it has no variable for and writes numbers as text, so that it works for code that
-        was written for another version.
+        A fallback ignores values that it has no variable for and writes numbers as text.
 
         Args:
             values: The values by variable. None counts as missing.

@@ -37,9 +37,8 @@ _Key = tuple[str, int | str]
 class Prompts:
     """All registered prompts, read from Kafka.
 
-    `get` and `assign` look up a dictionary: they never block, and no error of Kafka reaches the caller. While Kafka is
-    unavailable, the last known versions and labels stay in force. Prompts may be shared between threads. After a fork,
-    the child reads with a thread of its own.
+    `get` and `assign` never block, and no error of Kafka reaches the caller. While Kafka is unavailable, the last known
+    versions and labels stay in force. Prompts may be shared between threads and used after a fork.
     """
 
     def __init__(
@@ -57,13 +56,12 @@ class Prompts:
         """Start to follow the prompts. Until Kafka has answered, the cache file and the fallbacks serve.
 
         Args:
-            bootstrap_servers: Kafka's addresses, found like those of a publisher by default.
+            bootstrap_servers: Kafka's addresses, by default those of a publisher.
             topic_prefix: Precedes the topic's name.
-            cache: A local file with what was read last, for a start while Kafka is unavailable. The processes of one
-                machine may share it. Default: no file.
-            fallback: Name → what serves if nothing else is known: text, a list of messages with `role` and `content`,
-                or a `Prompt` from `load_prompt`.
-            stale_s: Time since Kafka's last answer after which the source of prompts is `stale`; at least 10 (s).
+            cache: A local file for a start while Kafka is unavailable, which processes may share; none by default.
+            fallback: Name → text, a list of messages with `role` and `content`, or a `Prompt`, if nothing else is
+                known.
+            stale_s: Time since Kafka's last answer after which prompts are `stale`; at least 10 (s).
             kafka: Further librdkafka settings, such as `security.protocol`.
 
         Raises:
@@ -125,8 +123,7 @@ class Prompts:
         Args:
             name: The prompt's name; units are assigned independently for each prompt.
             unit: Who or what is assigned, such as a user's id.
-            shares: Version (as digits) or label → its share. The shares sum to 1. If one share changes and the others
-                keep their proportions, only units of the difference move.
+            shares: Version (as digits) or label → its share. The shares sum to 1.
 
         Raises:
             PromptError: The arm of the unit is not known, and the process has no fallback for the name.

@@ -64,9 +64,8 @@ _EMPTY: Mapping[str, Any] = {}
 class Publisher:
     """Publishes the predictions and labels of one model version to Kafka.
 
-    A publisher may be shared between threads. After a fork, the child becomes a producer of its own at its first event.
-    Use it as a context manager, or call `close`. A process that exits without either waits up to five seconds for
-    queued events, and one more to report how many are lost.
+    A publisher may be shared between threads; after a fork, the child becomes a producer of its own. Use it as a
+    context manager, or call `close`. A process that exits without either waits up to six seconds.
     """
 
     def __init__(
@@ -119,20 +118,16 @@ class Publisher:
         """Create a publisher for one version of a contract's model.
 
         Args:
-            contract: The path of a contract file, or a contract.
-            version: The model's version, as people write it.
-            bootstrap_servers: Kafka's addresses, as `host:port,…`; by default the environment variable
-                BAROGRAPH_BOOTSTRAP_SERVERS, else the local stack that runs in the folder BAROGRAPH_HOME (`.barograph`).
-                With `drop`, Kafka may be down; events are queued.
-            on_full: What a call does while the queue is full: `drop` the event and count it, for serving; or `wait` for
-                space and raise errors, for replays and batch jobs.
-            topic_prefix: Precedes the topics' names if several systems share a broker.
-            key: The secret for hashed fields; by default the environment variable BAROGRAPH_PII_KEY.
-            max_queued: The most messages in each of two queues: one for single predictions, one for all other messages.
-            max_queued_bytes: The most bytes in each of the two queues.
-            state_dir: A folder on this machine in which a file of about 200 bytes holds the last `seq` of each serving
-                process, so that after a kill another process reports it; by default the environment variable
-                BAROGRAPH_STATE_DIR, else none.
+            contract: A contract, or the path of its file.
+            bootstrap_servers: Kafka's addresses, as `host:port,…`; by default BAROGRAPH_BOOTSTRAP_SERVERS, else the
+                local stack in BAROGRAPH_HOME (`.barograph`).
+            on_full: While the queue is full, `drop` the event and count it, for serving; or `wait` for space and raise
+                errors, for replays and batch jobs.
+            key: The secret for hashed fields; by default BAROGRAPH_PII_KEY.
+            max_queued: The most messages in each of two queues: single predictions, and all other messages;
+                `max_queued_bytes` likewise.
+            state_dir: A folder with the last `seq` of each serving process, so that after a kill another process
+                reports it; by default BAROGRAPH_STATE_DIR, else none.
             kafka: Further librdkafka settings, such as `security.protocol`; they override the publisher's own.
 
         Raises:
@@ -199,24 +194,15 @@ class Publisher:
     ) -> None:
         """Publish one prediction.
 
-        Values may be Python's, NumPy's or pandas' own; None is a null. A value that no event can hold is published as
-        invalid. A score, latency or metric that is text counts in `stats.violations` and is logged, since processors
-        count it as invalid. An event that cannot be published counts in `stats.dropped`, and nothing is raised.
+        The arguments are the members of [a prediction](events.md#a-prediction). Values may be Python's, NumPy's or
+        pandas' own; None is a null. A value that no event can hold is published as invalid. A score, latency or metric
+        that is text counts in `stats.violations`, an event that cannot be published in `stats.dropped`.
 
         Args:
             id: The request's id; the label carries the same id.
-            features: The model's input, by name.
-            score: The model's number, such as a probability.
-            class_: The model's decision.
-            scores: A probability per class.
-            metrics: Further numbers: tokens, cost, time to first token.
-            latency_ms: How long the prediction took, in milliseconds.
-            arm: The arm of an A/B test.
             context: Request attributes that are not features; values become text.
-            status: How the request ended, in the serving system's words.
-            error: The kind of error; if present, the prediction failed. For an exception, only the name of its class is
-                published, since its text may hold data.
-            role: `shadow` if a candidate answered the request and its answer was not used; `primary` by default.
+            error: The kind of error; if present, the prediction failed. Of an exception, the name of its class is
+                published.
             version: The version that answered; the publisher's by default.
             at: When the prediction was made: an aware datetime or epoch milliseconds; now by default.
 
@@ -311,12 +297,10 @@ class Publisher:
         Columns are named after the members of a prediction: `id`, `at`, `score`, `class`, `latency_ms`, `arm`, `error`,
         `status`, `version`, `features.NAME`, `context.NAME`, `scores.NAME`, `metrics.NAME`. A bare name is a feature, a
         context member or a metric if the contract has one of that name. Other columns are ignored and logged. Times may
-        be timestamps (UTC if they have no zone), epoch milliseconds or RFC 3339 text. Without a column `at`, all rows
-        get the current time.
+        be timestamps (UTC if they have no zone), epoch milliseconds or RFC 3339 text; now by default.
 
         Args:
-            table: A pyarrow Table or RecordBatch, a pandas or polars DataFrame, or another object with Arrow's
-                PyCapsule interface.
+            table: A table of pyarrow, pandas or polars, or another object with Arrow's PyCapsule interface.
 
         Returns:
             How many rows were accepted. Rows without an id or a time are counted as dropped (`invalid`).
@@ -353,11 +337,9 @@ class Publisher:
         """Publish the ground truth of one prediction.
 
         Args:
-            id: The prediction's id.
-            label: The truth, in any form of the contract's type: for a bool also 1, 0, `yes`, `no` and the names of
-                `label.positive` and `label.negative`. Any other value is counted as dropped (`invalid`).
-            at: When the truth was known: an aware datetime or epoch milliseconds; now by default. If an id has several
-                labels, the one with the latest `at` counts.
+            label: The truth, in any form of the contract's type; another value is counted as dropped (`invalid`).
+            at: When the truth was known: an aware datetime or epoch milliseconds; now by default. The latest of an id
+                counts.
 
         Raises:
             PublishError: Only with `on_full="wait"`.
@@ -379,8 +361,7 @@ class Publisher:
     def labels(self, table: Any) -> int:
         """Publish a table of labels with the columns `id`, `label` and, optionally, `at`.
 
-        All labels of an id go to one partition. Labels are converted as by `label`. Rows without an id, a time or a
-        label that fits the contract are counted as dropped (`invalid`).
+        Rows without an id, a time or a label that fits the contract are counted as dropped (`invalid`).
 
         Args:
             table: A table, as for `predictions`.
@@ -420,14 +401,9 @@ class Publisher:
         """Publish one prediction around the code that makes it.
 
         `with publisher.observe(id=…, features=…) as p: p.score = model.predict(…)` times the block and publishes the
-        members that the block sets on `p`. If the block raises, the kind of error is published and the exception
-        propagates.
+        members that the block sets on `p`.
 
         Args:
-            id: The request's id.
-            features: The model's input, by name.
-            arm: The arm of an A/B test.
-            context: Request attributes that are not features.
             at: When the prediction is made; the start of the block by default.
         """
         return Observation(
@@ -450,12 +426,10 @@ class Publisher:
     ) -> list[Violation]:
         """Check the features of one prediction against the contract before the model is called.
 
-        Every violation is counted in `stats.violations`. Violations of fields with the policy `reject` are raised; in a
-        block of `observe` they make a failed prediction of the kind `ContractViolation`, which counts in the volume.
-        Values are checked as the model receives them: before any hashing or truncation.
+        Every violation is counted in `stats.violations`. Those of fields with the policy `reject` are raised; in a
+        block of `observe` they make a failed prediction. Values are checked before any hashing or truncation.
 
         Args:
-            features: The model's input, by name.
             context: The request's context; without it, the fields that read it are not checked.
             at: When the prediction is made, from which the ages of timestamps are computed; now by default.
 
@@ -480,12 +454,10 @@ class Publisher:
     def publish_end_marker(self, *, timeout_s: float = 60.0) -> None:
         """Publish the end marker of a replay after all earlier events, and wait until both are delivered.
 
-        The end marker goes to every partition of predictions and labels. Processors on the replay clock then seal all
-        windows; processors on the live clock reject each as a dead letter `unexpected-mark`.
+        Processors on the replay clock then seal all windows; those on the live clock reject it.
 
         Raises:
-            PublishError: Messages are still queued, or the end marker was not delivered; with `on_full="wait"`, also if
-                an earlier event was not delivered.
+            PublishError: The end marker, or with `on_full="wait"` an earlier event, was not delivered.
         """
         outbox = self._outbox
         start_ns = self._timer_ns()

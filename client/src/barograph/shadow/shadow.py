@@ -31,9 +31,8 @@ class Shadow:
     the reason why there is none. It has the candidate's version and latency, the request's id and context, the time of
     `submit`, and no features, which the primary's prediction has.
 
-    A shadow may be shared between threads. After a fork, the child starts workers of its own at its first request. Use
-    it as a context manager, or call `close` before the publisher is closed. A process that exits without either waits
-    up to five seconds for pending requests.
+    A shadow may be shared between threads and used after a fork. Use it as a context manager, or call `close` before
+    the publisher is closed; a process that exits without either waits up to five seconds.
     """
 
     def __init__(
@@ -62,26 +61,24 @@ class Shadow:
 
         Args:
             publisher: The primary's publisher, with `on_full="drop"`.
-            candidate: Called with the features of a request, such as `model.predict`, or a function that calls an HTTP
-                endpoint. It returns its score as a number, or `score`, `class_`, `scores` and `metrics` (at least one
-                of them) as the keys of a mapping or the attributes of an object. A number may be a NumPy scalar or an
-                array with one element. In threads, `workers` calls run at the same time. A coroutine function is
-                awaited on an event loop in a thread of its own: on the caller's loop, a candidate that computes
-                between two awaits would block serving. A coroutine method `aclose` of it is awaited at the end.
+            candidate: Called with the features of a request. It returns its score as a number, or `score`, `class_`,
+                `scores` and `metrics` (at least one of them) as the keys of a mapping or the attributes of an object. A
+                coroutine function is awaited on an event loop in a thread of its own, and its coroutine method `aclose`
+                at the end.
             of: The primary's version; the publisher's by default.
             sample: The share of requests that the candidate receives, in (0, 1], chosen by the CRC-32 of the id like
-                the contract's `raw: {share: …}`: of two shares, the smaller is a subset of the larger.
+                the contract's `raw: {share: …}`.
             timeout_ms: Longest time from `submit` to the answer, with the time in the queue (ms).
             workers: How many calls run at the same time.
             max_pending: The most requests that are queued or running.
             max_per_minute: The most requests per minute that the candidate receives, as a token bucket; not limited by
                 default.
-            executor: `threads` of this process; or `processes`, for a candidate that can be pickled. A process whose
-                call exceeds its time is killed and replaced. Not used for coroutine functions.
-            max_rss_mb: A process whose resident memory is larger after a call (MiB) is replaced, for candidates that
-                leak memory; not limited by default. Only with `executor="processes"`.
-            copy_input: Whether the candidate receives `copy.copy` of the features. Without it, a candidate that changes
-                its input changes the caller's object, and the reverse. The copy has one level.
+            executor: `threads`; or `processes`, for a candidate that can be pickled. A process whose call exceeds its
+                time is replaced. Not used for coroutine functions.
+            max_rss_mb: A process whose resident memory is larger after a call (MiB) is replaced; not limited by
+                default. Only with `executor="processes"`.
+            copy_input: Whether the candidate receives a shallow copy of the features. Without it, a change of the input
+                is seen by both.
             failure_share: The breaker opens if at least this share of the latest calls failed (exceptions, wrong
                 output, time-outs of calls), in (0, 1]. It also opens while calls that exceed their time occupy all
                 threads.
@@ -144,12 +141,8 @@ class Shadow:
     def submit(self, *, id: str, features: Any, context: Mapping[str, str | None] | None = None) -> None:
         """Queue a request for the candidate and return at once. Nothing is raised.
 
-        Call it once for each request, after the primary's answer has left: the same id twice makes two predictions.
-
-        Args:
-            id: The request's id, as in the primary's prediction.
-            features: The candidate's input.
-            context: Request attributes that are not features, as in the primary's prediction.
+        Call it once for each request, after the primary's answer has left, with the id and context of its prediction:
+        the same id twice makes two predictions.
         """
         request = ShadowRequest(id, context, self._wall_clock_ns() // 1_000_000)
         try:
@@ -180,11 +173,10 @@ class Shadow:
     def close(self, timeout_s: float = EXIT_FLUSH_S) -> int:
         """Wait for pending requests, and return how many had to be published as `shadow-closed`.
 
-        Later requests are published as `shadow-closed`, too. The publisher stays open.
+        Later requests are published as `shadow-closed`, too.
 
         Args:
-            timeout_s: The longest wait for pending requests (s). Each ends at its time-out, so that `timeout_ms`
-                suffices for answers and time-outs of all.
+            timeout_s: The longest wait for pending requests (s); `timeout_ms` suffices.
         """
         return self._service.close(timeout_s)
 

@@ -72,8 +72,7 @@ def validate_table(
     present. Fields that read the score, the class, the latency, context or metrics are checked if they are present.
 
     Args:
-        table: A pyarrow Table or RecordBatch, a pandas or polars DataFrame, or another object with Arrow's PyCapsule
-            interface.
+        table: A table of pyarrow, pandas or polars, or another object with Arrow's PyCapsule interface.
         at: The column of event times, from which the ages of timestamps are computed; without it, ages are not checked.
         exclude: Columns that are not features, such as an id or a label of another name.
         samples: The most rows to report per violation.
