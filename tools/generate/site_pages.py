@@ -23,7 +23,8 @@ _RUNBOOKS = f"""\
 
 {_NOTE}
 
-One page per alert rule, for the on-call engineer. [Alerts](../alerts.md) describes the rules.
+One page per alert rule. [Alerts](../alerts.md) says exactly when each fires and clears. Run queries with
+`barograph query "…"` or in Grafana's Explore.
 
 | rule | |
 |---|---|
