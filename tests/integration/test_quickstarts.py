@@ -66,6 +66,10 @@ def test_a_service(shell: Shell) -> None:
 def test_questions_and_the_way_from_a_page_to_its_cause(shell: Shell) -> None:
     follow(shell, "analyst", query="2")
     assert "8,062 sent = 8,062 counted" in shell.load_report
+    answers = (r" 9[23]\d\n", r"pressure +above.+\ntemp.+\ndewp", r"wind_speed.+ 1\.[89]\d*\nvisib", r"0\.[56].+major")
+    for query, answer in zip(page_commands("start/analyst.md")[-4:], answers, strict=True):
+        shell.run(query)
+        assert re.search(answer, shell.output), (query, shell.output)
     follow(shell, "on-call", status="performance of auc", changes="No change is recorded", simulate="page")
 
 

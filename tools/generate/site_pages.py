@@ -21,7 +21,8 @@ _RUNBOOKS = f"""\
 
 {NOTE}
 
-One page per alert rule, for the on-call engineer. [Alerts](../alerts.md) describes the rules.
+One page per alert rule. [Alerts](../alerts.md) says exactly when each fires and clears. Run queries with
+`barograph query "…"` or in Grafana's Explore.
 
 | rule | |
 |---|---|

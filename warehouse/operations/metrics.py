@@ -174,7 +174,7 @@ WAITING = MetricFamily(
     "waiting_seconds",
     "gauge",
     "seconds",
-    "Time for which the processor has been waiting for ClickHouse with its batch retained; 0 while it works.",
+    "Time for which the processor has been waiting for ClickHouse; 0 while it works.",
     ("recorder", "monitor", "scorer"),
     "waiting",
 )
@@ -182,7 +182,7 @@ REGISTRY_AGE = MetricFamily(
     "registry_age_seconds",
     "gauge",
     "seconds",
-    "Time since contracts and baselines were last read; while ClickHouse is down the last copy stays in effect.",
+    "Time since contracts and baselines were last read.",
     ALL,
     "waiting",
 )
@@ -190,8 +190,7 @@ REGISTRY_READABLE = MetricFamily(
     "registry_readable",
     "gauge",
     "",
-    "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its "
-    "last readable copy, or is not monitored.",
+    "1 if the processor can read every contract and baseline, else 0; its log names the model.",
     ALL,
     "",
 )
@@ -199,9 +198,8 @@ EVENTS = MetricFamily(
     "events_total",
     "counter",
     "events",
-    "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
-    "(scorer), published (otlp), rows stored (scrape), dead (dead-lettered). After a restart the monitor rereads "
-    "uncommitted records and counts them again.",
+    "Events by outcome, which names the processor's work; `late` is part of `merged`. After a restart the monitor "
+    "counts uncommitted records again.",
     ALL,
     "",
     (OUTCOME,),
@@ -239,8 +237,7 @@ SPANS = MetricFamily(
     "spans_total",
     "counter",
     "",
-    "Spans of OTLP exports: model calls that counted, those that did not by reason, duplicates, spans that are no "
-    "model calls, and rejected spans by reason.",
+    "Spans of OTLP exports: model calls that counted, and other spans by reason.",
     ("otlp",),
     "",
     (SPAN_OUTCOME,),
@@ -267,7 +264,7 @@ SCRAPES = MetricFamily(
     "scrapes_total",
     "counter",
     "",
-    "Scrapes of metrics endpoints of inference servers, by outcome.",
+    "Scrapes of inference servers, by outcome.",
     ("scrape",),
     "",
     (SCRAPE_OUTCOME,),
@@ -285,7 +282,7 @@ COUNTER_RESETS = MetricFamily(
     "counter_resets_total",
     "counter",
     "",
-    "Scraped counters that were smaller than before, because their server started again.",
+    "Scraped counters that became smaller, because their server restarted.",
     ("scrape",),
     "rejected",
 )
@@ -309,8 +306,7 @@ EVALUATIONS_SKIPPED = MetricFamily(
     "evaluations_skipped_total",
     "counter",
     "",
-    "Answers that an evaluator did not evaluate on purpose; except for unreadable ones they are evaluations with this "
-    "status.",
+    "Answers that an evaluator did not evaluate on purpose, by the status of their evaluation.",
     ("evaluator",),
     "rejected",
     (SKIP_REASON,),

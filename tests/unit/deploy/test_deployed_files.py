@@ -9,7 +9,9 @@ import yaml
 
 from barograph_server.alerts.example import example_contracts, example_settings
 from barograph_server.alerts.schema import faults
+from barograph_server.dashboards.style import GRAFANA_VERSION
 from barograph_server.dashboards.uids import DASHBOARDS
+from barograph_server.local.kafka_jars import KAFKA_VERSION
 from barograph_server.provisioning.grafana import build_resources
 from barograph_server.settings import GrafanaSettings, Settings, load_settings
 from barograph_server.streams.settings import DEFAULT_PORTS
@@ -36,6 +38,18 @@ USERS = {"otlp": "sketcher"}
 def test_images_are_pinned(name: str) -> None:
     tag = SERVICES[name]["image"].partition("@sha256:")[0].rpartition(":")[2]
     assert tag == "local" or re.fullmatch(r"\d+\.\d+(\.\d+)?", tag), SERVICES[name]["image"]
+
+
+def test_readme_names_the_tested_versions_which_are_those_of_the_images() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
+    engine = next(package["version"] for package in lock if package["name"] == "chdb-core").rpartition(".")[0]
+    versions = f"Kafka {KAFKA_VERSION}, ClickHouse's engine {engine}, `@grafana/data` {GRAFANA_VERSION}."
+    assert versions in (ROOT / "README.md").read_text("utf-8")
+    images = {
+        name: SERVICES[name]["image"].partition("@")[0].rpartition(":")[2]
+        for name in ("kafka", "clickhouse", "grafana")
+    }
+    assert images == {"kafka": KAFKA_VERSION, "clickhouse": engine, "grafana": GRAFANA_VERSION}
 
 
 @pytest.mark.parametrize("name", SERVICES)
