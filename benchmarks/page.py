@@ -4,7 +4,8 @@ from pathlib import Path
 
 from benchmarks import goals, rates
 from benchmarks.charts import charts, draw
-from benchmarks.figures import Figures, by_section, markdown_table, number, replace_blocks
+from benchmarks.figures import Figure, Figures, by_section, markdown_table, number, replace_blocks
+from benchmarks.peers.measure import RATES as PEER_RATES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PUBLISHED, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
@@ -18,7 +19,7 @@ def blocks(figures: Figures) -> dict[str, str]:
         "goals": goals.table(figures),
         "charts": "\n\n".join(f"![{each.title}](charts/performance-{each.file}.svg)" for each in charts(figures)),
         "floors": _floors(figures),
-        "figures": figures_table(figures),
+        "figures": _published_table(figures),
     }
 
 
@@ -26,6 +27,28 @@ def figures_table(figures: Figures) -> str:
     """Every figure with its notes."""
     rows = ((one.section, one.name, f"{number(one.value)} {one.unit}", one.note) for one in figures.entries)
     return markdown_table(("Section", "Figure", "Value", "Notes"), by_section(rows), "llrl")
+
+
+def _published_table(figures: Figures) -> str:
+    """Figures with their ranges instead of sample sizes. Ratios replace the rates of shapes and peers.
+
+    A peer that is missing or wrong keeps its row: its note is bold.
+    """
+    sections = list(dict.fromkeys(one.section for one in figures.entries))
+    shown = [
+        one
+        for one in figures.entries
+        if not one.name.endswith(": rate") and (one.section != PEER_RATES or "**" in one.note)
+    ]
+    shown.sort(key=lambda one: sections.index(one.section))
+    rows = ((one.section, one.name, f"{number(one.value)} {one.unit}", _range(one)) for one in shown)
+    return markdown_table(("Section", "Figure", "Value", "Range, or note"), by_section(rows), "llrl")
+
+
+def _range(one: Figure) -> str:
+    if one.low is None or one.high is None:
+        return one.note
+    return f"{number(one.low)} to {number(one.high)}"
 
 
 def _floors(figures: Figures) -> str:

@@ -44,8 +44,10 @@ class Load:
 
 
 LOADS = (
-    *(Load(n, models, form) for n in (1e4, 1e6, 15e6) for form in ("json", "arrow") for models in (10, 100)),
+    Load(1e4),
+    *(Load(1e6, models, form) for form in ("json", "arrow") for models in (10, 100)),
     *(Load(1e6, 10, form, RAW_SHARE) for form in ("json", "arrow")),
+    *(Load(15e6, models, form) for form in ("json", "arrow") for models in (10, 100)),
 )
 
 
