@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from benchmarks import goals, rates
+from benchmarks import goals
 from benchmarks.charts import charts, draw
 from benchmarks.figures import Figure, Figures, by_section, markdown_table, number, replace_blocks
 from benchmarks.peers.measure import RATES as PEER_RATES
@@ -18,7 +18,6 @@ def blocks(figures: Figures) -> dict[str, str]:
         "run": figures.facts(),
         "goals": goals.table(figures),
         "charts": "\n\n".join(f"![{each.title}](charts/performance-{each.file}.svg)" for each in charts(figures)),
-        "floors": _floors(figures),
         "figures": _published_table(figures),
     }
 
@@ -35,32 +34,16 @@ def _published_table(figures: Figures) -> str:
     A peer that is missing or wrong keeps its row: its note is bold.
     """
     sections = list(dict.fromkeys(one.section for one in figures.entries))
-    shown = [
-        one
-        for one in figures.entries
+    rows = [
+        (one.section, one.name, f"{number(one.value)} {one.unit}", _range(one))
+        for one in sorted(figures.entries, key=lambda one: sections.index(one.section))
         if not one.name.endswith(": rate") and (one.section != PEER_RATES or "**" in one.note)
     ]
-    shown.sort(key=lambda one: sections.index(one.section))
-    rows = ((one.section, one.name, f"{number(one.value)} {one.unit}", _range(one)) for one in shown)
     return markdown_table(("Section", "Figure", "Value", "Range, or note"), by_section(rows), "llrl")
 
 
 def _range(one: Figure) -> str:
-    if one.low is None or one.high is None:
-        return one.note
-    return f"{number(one.low)} to {number(one.high)}"
-
-
-def _floors(figures: Figures) -> str:
-    """Compare the sketcher with the maximum rates of its libraries."""
-    rows = []
-    json, arrow = (figures.value(rates.RATES, name) for name in (rates.JSON_RATE, rates.ARROW_RATE))
-    for name in (rates.CONSUME, rates.DECODE, rates.SORT):
-        floor = figures.value(rates.RATES, name)
-        # msgspec does not decode Arrow batches, and Kafka has one message per batch, not per event.
-        rows.append((name, number(floor), f"{json / floor:.0%}", f"{arrow / floor:.0%}" if name == rates.SORT else "–"))
-    head = ("Floor", "Events per CPU-second", "Sketcher, JSON", "Sketcher, Arrow")
-    return markdown_table(head, rows, "lrrr")
+    return one.note if one.low is None or one.high is None else f"{number(one.low)} to {number(one.high)}"
 
 
 def comparison(figures: Figures, other: Figures) -> str:

@@ -45,9 +45,8 @@ class Load:
 
 LOADS = (
     Load(1e4),
-    *(Load(1e6, models, form) for form in ("json", "arrow") for models in (10, 100)),
+    *(Load(n, models, form) for n in (1e6, 15e6) for form in ("json", "arrow") for models in (10, 100)),
     *(Load(1e6, 10, form, RAW_SHARE) for form in ("json", "arrow")),
-    *(Load(15e6, models, form) for form in ("json", "arrow") for models in (10, 100)),
 )
 
 

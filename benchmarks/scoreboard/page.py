@@ -92,11 +92,8 @@ def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> str
         (f"cells in which a page is predicted with 90% within {LASTS_DAYS} days", str(len(detectable))),
         ("recall in these cells", _share(paged, incidents), "≥ 95%", has_recall),
         ("recall in the other cells", _share(_paged(others), _incidents(others))),
-        (
-            "cells whose median page is within the predicted 10–90% interval",
-            *(_share(len(central), len(detectable)), "≥ 85%", is_within),
-        ),
         ("pages within the predicted 10–90% interval", _share(within, paged)),
+        ("cells whose median page is within it", _share(len(central), len(detectable)), "≥ 85%", is_within),
         ("pages for another field in an incident", str(wrong)),
         ("guard: from page to degraded", _reactions(cells)),
         (f"false pages {per_30}, mean over all kinds of traffic", _false_rate(quiet)),
@@ -165,16 +162,9 @@ def _kinds(cells: list[Cell], quiet: list[QuietStream]) -> str:
         own = [cell for cell in cells if DATA_SETS[cell.data_set].traffic == kind and cell.is_detectable]
         central = sum(map(_has_median_within, own))
         phi, names = [each.phi for each in streams], dict.fromkeys(each.data_set for each in streams)
-        rows.append(
-            (
-                *(
-                    kind,
-                    "; ".join(f"{name}: {DATA_SETS[name].description}" for name in names),
-                    f"{min(phi):.3g}–{max(phi):.3g}",
-                ),
-                *(_share(_paged(own), _incidents(own)), _share(central, len(own)), _false_rate(streams)),
-            )
-        )
+        described = "; ".join(f"{name}: {DATA_SETS[name].description}" for name in names)
+        row = kind, described, f"{min(phi):.3g}–{max(phi):.3g}", _share(_paged(own), _incidents(own))
+        rows.append((*row, _share(central, len(own)), _false_rate(streams)))
     head = ("traffic", "data sets", "φ in a day", "recall where a page is predicted", "cells with the median within")
     return markdown_table((*head, "false pages in 30 days"), rows, "llrrrr")
 

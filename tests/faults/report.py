@@ -53,7 +53,6 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
     for where, n in sorted(kills.items()):
         processor, _, moment = where.partition(" at ")
         killed.setdefault(processor, []).append(f"{moment} {n}")
-    others = [f"{n} × {name}" for name, n in sorted(done.items()) if name != "kill -9"]
     lines = [
         f"`{command}`; seeds "
         + ", ".join(f"{each.scenario} {each.seed}" for each in honest)
@@ -61,17 +60,14 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
         "",
         f"- **kill -9: {sum(kills.values())}**",
         *(_item(f"kill -9 of the {processor}", moments) for processor, moments in killed.items()),
-        _item("other faults", others),
+        _item("other faults", [f"{n} × {name}" for name, n in sorted(done.items()) if name != "kill -9"]),
         *([_item("not tested", omitted)] if omitted else []),
         _item("compared", [f"{name} {n:,}" for name, n in sorted(compared.items())]),
         f"- **lost: {lost}; counted twice: {doubled}**",
     ]
     if stops:
-        lines += [
-            "",
-            f"{len(stops)} processors exited within {stops[-1]:.1f} s after SIGTERM "
-            f"(median {stops[len(stops) // 2]:.1f} s).",
-        ]
+        median = stops[len(stops) // 2]
+        lines += ["", f"{len(stops)} processors exited within {stops[-1]:.1f} s after SIGTERM (median {median:.1f} s)."]
     sabotaged = [each for each in results if each.must_fail]
     if sabotaged:
         lines += ["", "| without this safeguard | lost | counted twice |", "|---|---|---|"]
