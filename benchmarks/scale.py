@@ -161,6 +161,7 @@ def blocks(figures: Figures) -> dict[str, str]:
             "ClickHouse node": costs.engine_rate(load) * ENGINE_CORES * UTILIZATION,
         }
         limits += [(NAMES[form], kind, number(rates[kind])) for kind in sorted(rates, key=lambda kind: rates[kind])]
+    shown = [one for one in figures.of(UNITS) if any(kind in one.name for kind in ("json", "arrow", "pane"))]
     most = UTILIZATION * FLUSH_S / costs.progress_s(0, 0)
     return {
         "run": figures.facts(),
@@ -169,7 +170,7 @@ def blocks(figures: Figures) -> dict[str, str]:
         + f"\n\nThe progress records of {number(most)} sketchers fill the monitor of a partition of `partials`.",
         "units": markdown_table(
             ("Name", "Value", "Unit", "Notes"),
-            [(f"`{each.name}`", number(each.value), each.unit, each.note) for each in figures.of(UNITS)],
+            [(f"`{one.name}`", number(one.value), one.unit, one.note) for one in shown],
             "lrll",
         ),
     }
