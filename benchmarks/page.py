@@ -6,6 +6,7 @@ from benchmarks import goals
 from benchmarks.charts import charts, draw
 from benchmarks.figures import Figure, Figures, by_section, markdown_table, number, replace_blocks
 from benchmarks.peers.measure import RATES as PEER_RATES
+from benchmarks.stages import JSON_STAGES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PUBLISHED, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
@@ -29,14 +30,15 @@ def figures_table(figures: Figures) -> str:
 
 
 def _published_table(figures: Figures) -> str:
-    """Figures with their ranges instead of sample sizes. Ratios replace the rates of shapes and peers.
+    """Figures with their ranges instead of sample sizes. Ratios replace rates of shapes and peers, charts the stages.
 
     A peer that is missing or wrong keeps its row: its note is bold.
     """
-    sections = list(dict.fromkeys(one.section for one in figures.entries))
+    entries = [one for one in figures.entries if not one.section.startswith(JSON_STAGES)]
+    sections = list(dict.fromkeys(one.section for one in entries))
     rows = [
         (one.section, one.name, f"{number(one.value)} {one.unit}", _range(one))
-        for one in sorted(figures.entries, key=lambda one: sections.index(one.section))
+        for one in sorted(entries, key=lambda one: sections.index(one.section))
         if not one.name.endswith(": rate") and (one.section != PEER_RATES or "**" in one.note)
     ]
     return markdown_table(("Section", "Figure", "Value", "Range, or note"), by_section(rows), "llrl")
