@@ -2,9 +2,11 @@
 
 from pathlib import Path
 
-from benchmarks import goals, rates
+from benchmarks import goals
 from benchmarks.charts import charts, draw
-from benchmarks.figures import Figures, by_section, markdown_table, number, replace_blocks
+from benchmarks.figures import Figure, Figures, by_section, markdown_table, number, replace_blocks
+from benchmarks.peers.measure import RATES as PEER_RATES
+from benchmarks.stages import JSON_STAGES
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PUBLISHED, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
@@ -17,8 +19,7 @@ def blocks(figures: Figures) -> dict[str, str]:
         "run": figures.facts(),
         "goals": goals.table(figures),
         "charts": "\n\n".join(f"![{each.title}](charts/performance-{each.file}.svg)" for each in charts(figures)),
-        "floors": _floors(figures),
-        "figures": figures_table(figures),
+        "figures": _published_table(figures),
     }
 
 
@@ -28,16 +29,23 @@ def figures_table(figures: Figures) -> str:
     return markdown_table(("Section", "Figure", "Value", "Notes"), by_section(rows), "llrl")
 
 
-def _floors(figures: Figures) -> str:
-    """Compare the sketcher with the maximum rates of its libraries."""
-    rows = []
-    json, arrow = (figures.value(rates.RATES, name) for name in (rates.JSON_RATE, rates.ARROW_RATE))
-    for name in (rates.CONSUME, rates.DECODE, rates.SORT):
-        floor = figures.value(rates.RATES, name)
-        # msgspec does not decode Arrow batches, and Kafka has one message per batch, not per event.
-        rows.append((name, number(floor), f"{json / floor:.0%}", f"{arrow / floor:.0%}" if name == rates.SORT else "–"))
-    head = ("Floor", "Events per CPU-second", "Sketcher, JSON", "Sketcher, Arrow")
-    return markdown_table(head, rows, "lrrr")
+def _published_table(figures: Figures) -> str:
+    """Figures with their ranges instead of sample sizes. Ratios replace rates of shapes and peers, charts the stages.
+
+    A peer that is missing or wrong keeps its row: its note is bold.
+    """
+    entries = [one for one in figures.entries if not one.section.startswith(JSON_STAGES)]
+    sections = list(dict.fromkeys(one.section for one in entries))
+    rows = [
+        (one.section, one.name, f"{number(one.value)} {one.unit}", _range(one))
+        for one in sorted(entries, key=lambda one: sections.index(one.section))
+        if not one.name.endswith(": rate") and (one.section != PEER_RATES or "**" in one.note)
+    ]
+    return markdown_table(("Section", "Figure", "Value", "Range, or note"), by_section(rows), "llrl")
+
+
+def _range(one: Figure) -> str:
+    return one.note if one.low is None or one.high is None else f"{number(one.low)} to {number(one.high)}"
 
 
 def comparison(figures: Figures, other: Figures) -> str:

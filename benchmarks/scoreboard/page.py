@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.figures import markdown_table, replace_blocks
 from benchmarks.page import DOCS
 from benchmarks.scoreboard.data_sets import BURSTS, DATA_SETS, INDEPENDENT
-from benchmarks.scoreboard.incidents import FAULT_CLASSES, LASTS_DAYS
+from benchmarks.scoreboard.incidents import LASTS_DAYS
 from benchmarks.scoreboard.results import Cell, PeerCell, PeerQuiet, PeerRun, QuietStream
 from benchmarks.scoreboard.source_rows import SourceEvidence
 
@@ -63,7 +63,7 @@ def blocks(record: Record) -> dict[str, str]:
     return {
         "summary": _summary(record, cells, quiet),
         "kinds": _kinds(cells, quiet),
-        "cells": "\n\n".join(_cells(name, cells) for name in DATA_SETS if any(each.data_set == name for each in cells)),
+        "cells": _cells(cells),
         "misses": _misses(cells),
         "off_time": _off_time(cells),
         "quiet_pages": _quiet_pages(quiet),
@@ -92,11 +92,8 @@ def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> str
         (f"cells in which a page is predicted with 90% within {LASTS_DAYS} days", str(len(detectable))),
         ("recall in these cells", _share(paged, incidents), "≥ 95%", has_recall),
         ("recall in the other cells", _share(_paged(others), _incidents(others))),
-        (
-            "cells whose median page is within the predicted 10–90% interval",
-            *(_share(len(central), len(detectable)), "≥ 85%", is_within),
-        ),
         ("pages within the predicted 10–90% interval", _share(within, paged)),
+        ("cells whose median page is within it", _share(len(central), len(detectable)), "≥ 85%", is_within),
         ("pages for another field in an incident", str(wrong)),
         ("guard: from page to degraded", _reactions(cells)),
         (f"false pages {per_30}, mean over all kinds of traffic", _false_rate(quiet)),
@@ -164,13 +161,10 @@ def _kinds(cells: list[Cell], quiet: list[QuietStream]) -> str:
     for kind, streams in _by_kind(quiet):
         own = [cell for cell in cells if DATA_SETS[cell.data_set].traffic == kind and cell.is_detectable]
         central = sum(map(_has_median_within, own))
-        phi = [each.phi for each in streams]
-        rows.append(
-            (
-                *(kind, ", ".join(dict.fromkeys(each.data_set for each in streams)), f"{min(phi):.3g}–{max(phi):.3g}"),
-                *(_share(_paged(own), _incidents(own)), _share(central, len(own)), _false_rate(streams)),
-            )
-        )
+        phi, names = [each.phi for each in streams], dict.fromkeys(each.data_set for each in streams)
+        described = "; ".join(f"{name}: {DATA_SETS[name].description}" for name in names)
+        row = kind, described, f"{min(phi):.3g}–{max(phi):.3g}", _share(_paged(own), _incidents(own))
+        rows.append((*row, _share(central, len(own)), _false_rate(streams)))
     head = ("traffic", "data sets", "φ in a day", "recall where a page is predicted", "cells with the median within")
     return markdown_table((*head, "false pages in 30 days"), rows, "llrrrr")
 
@@ -198,25 +192,19 @@ def _false_rate(streams: list[QuietStream]) -> str:
 # ------------------------------------------------------------------------------------------------------ cells
 
 
-def _cells(name: str, cells: list[Cell]) -> str:
-    """Return the table of one data set: recall, median and p90 of the hours, and the predicted interval."""
-    own = [cell for cell in cells if cell.data_set == name]
-    rates = sorted({cell.per_hour for cell in own})
-    rows = []
-    for fault in FAULT_CLASSES:
-        for magnitude in FAULT_CLASSES[fault]:
-            of_rate = {cell.per_hour: cell for cell in own if (cell.fault, cell.magnitude) == (fault, magnitude)}
-            if of_rate:
-                texts = [_cell(of_rate[rate]) if rate in of_rate else "" for rate in rates]
-                rows.append((fault, next(iter(of_rate.values())).field, f"{magnitude:g}", *texts))
-    head = ("fault", "field", "magnitude", *(f"{rate:,.0f} an hour" for rate in rates))
-    return f"**{name}**: {DATA_SETS[name].description}.\n\n{markdown_table(head, rows, 'llr' + 'l' * len(rates))}"
-
-
-def _cell(cell: Cell) -> str:
-    paged = [each for each in cell.hours if each is not None]
-    times = " ".join(f"{np.quantile(paged, u, method='higher'):.1f}" for u in (0.5, 0.9)) if paged else "– –"
-    return f"{len(paged)}/{cell.incidents} · {times} · {_interval(cell)}"
+def _cells(cells: list[Cell]) -> str:
+    """Return recall and the median hours by fault, traffic and kind of events, over the data sets."""
+    groups: dict[tuple[float, str], list[Cell]] = {}
+    for cell in cells:
+        kind = "independent" if DATA_SETS[cell.data_set].traffic == INDEPENDENT else "correlated"
+        groups.setdefault((cell.per_hour, kind), []).append(cell)
+    own = [groups[key] for key in sorted(groups)]
+    rows = [
+        (fault, f"{magnitude:g}", *(_detections(each, fault, magnitude) for each in own))
+        for fault, magnitude in dict.fromkeys((cell.fault, cell.magnitude) for cell in cells)
+    ]
+    names = [f"{rate:,.0f} an hour, {kind}" for rate, kind in sorted(groups)]
+    return markdown_table(("fault", "magnitude", *names), rows, "lr" + "r" * len(names))
 
 
 def _interval(cell: Cell) -> str:
@@ -238,8 +226,8 @@ def _misses(cells: list[Cell]) -> str:
         for each in missing
         if each.is_detectable
     ]
-    others = Counter((each.data_set, miss_reason(each)) for each in missing if not each.is_detectable)
-    rows += [(name, "", "", "", f"{n} cells", "", reason) for (name, reason), n in others.items()]
+    others = Counter(miss_reason(each) for each in missing if not each.is_detectable)
+    rows += [("others", "", "", "", f"{n} cells", "", reason) for reason, n in others.items()]
     head = ("data set", "events an hour", "fault", "magnitude", "paged", "predicted", "reason")
     return markdown_table(head, rows, "lrlrrll")
 

@@ -1,5 +1,6 @@
-"""Results of runs, and their table in docs/reliability.md."""
+"""Results of runs, and their figures in docs/reliability.md."""
 
+import textwrap
 from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -48,30 +49,25 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
     doubled = sum(sum(each.verdict.doubled.values()) for each in honest)
     messages = sum(each.messages for each in honest)
     stops = sorted(second for each in honest for second in each.stops_s)
+    killed: dict[str, list[str]] = {}
+    for where, n in sorted(kills.items()):
+        processor, _, moment = where.partition(" at ")
+        killed.setdefault(processor, []).append(f"{moment} {n}")
     lines = [
         f"`{command}`; seeds "
         + ", ".join(f"{each.scenario} {each.seed}" for each in honest)
         + f"; {messages:,} messages in {sum(each.seconds for each in honest) / 60:.0f} minutes.",
         "",
-        "| fault | times |",
-        "|---|---|",
-        f"| kill -9 | {sum(kills.values())} |",
-        *(f"| … {where} | {n} |" for where, n in sorted(kills.items())),
-        *(f"| {name} | {n} |" for name, n in sorted(done.items()) if name != "kill -9"),
-        *(f"| {name} | not tested |" for name in omitted),
-        "",
-        "| compared | n |",
-        "|---|---|",
-        *(f"| {name} | {n:,} |" for name, n in sorted(compared.items())),
-        f"| **lost** | **{lost}** |",
-        f"| **counted twice** | **{doubled}** |",
+        f"- **kill -9: {sum(kills.values())}**",
+        *(_item(f"kill -9 of the {processor}", moments) for processor, moments in killed.items()),
+        _item("other faults", [f"{n} × {name}" for name, n in sorted(done.items()) if name != "kill -9"]),
+        *([_item("not tested", omitted)] if omitted else []),
+        _item("compared", [f"{name} {n:,}" for name, n in sorted(compared.items())]),
+        f"- **lost: {lost}; counted twice: {doubled}**",
     ]
     if stops:
-        lines += [
-            "",
-            f"{len(stops)} processors exited within {stops[-1]:.1f} s after SIGTERM "
-            f"(median {stops[len(stops) // 2]:.1f} s).",
-        ]
+        median = stops[len(stops) // 2]
+        lines += ["", f"{len(stops)} processors exited within {stops[-1]:.1f} s after SIGTERM (median {median:.1f} s)."]
     sabotaged = [each for each in results if each.must_fail]
     if sabotaged:
         lines += ["", "| without this safeguard | lost | counted twice |", "|---|---|---|"]
@@ -82,6 +78,10 @@ def table(results: list[Result], command: str, omitted: list[str]) -> str:
                 f"| {sum(verdict.lost.values())} | {sum(verdict.doubled.values())} |"
             )
     return "\n".join(lines)
+
+
+def _item(name: str, counts: list[str]) -> str:
+    return textwrap.fill(f"- **{name}**: {', '.join(counts)}", 125, subsequent_indent="  ", break_on_hyphens=False)
 
 
 def write_page(text: str, page: Path = PAGE) -> None:
