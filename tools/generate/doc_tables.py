@@ -1,8 +1,8 @@
 """The generated tables of docs/.
 
-docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/commands the help of
-each command, docs/contract.md, docs/contract and docs/prompts.md the keys of the contract file and of the prompt file,
-docs/llm.md the reasons of the OTLP receiver.
+docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/commands the
+help of each command, docs/contract.md, docs/contract and docs/prompts.md the keys of the contract file and of the
+prompt file, docs/llm.md the reasons of the OTLP receiver.
 """
 
 import re
