@@ -152,8 +152,6 @@ def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
 
 
 class CompareSettings(Options, frozen=True):
-    """How two tables are compared."""
-
     by: Annotated[
         Literal["month", "week", "day", "hour", "all"] | None,
         Opt("Calendar periods of PROD, in UTC, or all rows together. By default chosen by their span."),

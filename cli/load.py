@@ -161,8 +161,6 @@ class _RowsColumn(ProgressColumn):
 
 
 class _RateColumn(ProgressColumn):
-    """The rows per second."""
-
     def render(self, task: Task) -> SafeText:
         speed = task.finished_speed or task.speed
         return SafeText("" if speed is None else f"{speed:,.0f}/s")
