@@ -311,7 +311,7 @@ def accept_command(
     do not change.
 
     Examples:
-        barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z --reason tariff
+        barograph baseline accept --model shop --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z --reason sale
     """
     request = AcceptRequest(
         model=model,
