@@ -66,18 +66,22 @@ class Sender:
     settings: AlertSettings
     environ: Mapping[str, str] = field(repr=False)
     report: Callable[[str], None]
-    """Receives a sentence for each message that was not delivered."""
+    """Receives a sentence for each message that was not delivered, and one for each setting that prevents messages."""
     pause_s: float = 1.0
     """Nominal delay before the second attempt; doubled before the third."""
     _pool: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(4, "send"))
     _queue_slots: BoundedSemaphore = field(default_factory=lambda: BoundedSemaphore(MAX_QUEUED))
+    _reported: set[str] = field(default_factory=set)
+    """Settings that prevent messages and were reported: the environment of a process does not change."""
 
     def send(self, notification: Notification, alerts: Sequence[AlertMessage]) -> None:
         """Send a notification to every integration of its contact point."""
         for integration in self.settings.contact_points.get(notification.point, ()):
             request = self.request(integration, notification, alerts)
             if isinstance(request, str):
-                self.report(f"{notification.point}: {request}")
+                if request not in self._reported:
+                    self._reported.add(request)
+                    self.report(f"{notification.point}: {request}")
             elif self._queue_slots.acquire(blocking=False):
                 self._pool.submit(self._deliver, notification.point, integration, request)
             else:

@@ -307,13 +307,11 @@ def accept_command(
 ) -> None:
     """Accept production data as the new normal: create a baseline from sealed panes.
 
-    Counts are exact, on the bins and slices of the baseline that the panes were counted on. A numeric field with over a
-    fifth of the rows in one bin gets new bins, from sketches. φ comes from the windows in the range: use a range that
-    is known to be good and contains 20 windows of each length. Past verdicts do not change.
+    Use a range that is known to be good and contains 20 windows of each length, from which φ is learned. Past verdicts
+    do not change.
 
     Examples:
-        barograph baseline accept --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
-            --reason "after the new tariff" --dry-run
+        barograph baseline accept --model shop --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z --reason sale
     """
     request = AcceptRequest(
         model=model,

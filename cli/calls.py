@@ -65,7 +65,7 @@ def calls_command(
     costly: Annotated[bool, Opt("The most expensive calls.")] = False,
     faulty: Annotated[bool, Opt("Calls whose answer an evaluator found faulty, the newest first.")] = False,
     since: Annotated[str, Opt("Start of the range: a time, or how long ago.", "TIME")] = "1h",
-    limit: Annotated[int, Opt("Most calls.", "N", min=1, max=MAX_CALLS)] = 20,
+    limit: Annotated[int, Opt("Show at most N calls.", "N", min=1, max=MAX_CALLS)] = 20,
 ) -> None:
     """List single calls of a model: the newest, slowest, failed, most expensive or faulty ones.
 

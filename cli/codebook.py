@@ -63,7 +63,7 @@ def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], 
 codebook_app = CommandGroup()
 
 _Out = Annotated[Path, Opt("The codebook to write.", "FILE")]
-_Codebook = Annotated[Path, Arg("A codebook.", "CODEBOOK")]
+_Codebook = Annotated[Path, Arg("Its file, such as support-bot.codebook.npz.", "CODEBOOK")]
 
 
 class Texts(Options, frozen=True):

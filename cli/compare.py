@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 import typer
 
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import SEVERITY, Comparison
+from barograph_server.batch.compare.report import ATTENTION, Comparison
 from barograph_server.batch.compare.wording import (
     MAX_RATES,
     MAX_SLICES,
@@ -20,6 +20,7 @@ from barograph_server.batch.compare.wording import (
     moved_bin,
     multivariate_line,
     number,
+    psi_note,
     rate_numbers,
     verdict,
 )
@@ -45,6 +46,9 @@ def show_report(terminal: Terminal, report: Comparison) -> None:
         terminal.table(_slices_table(slices[:MAX_SLICES]))
         if len(slices) > MAX_SLICES:
             terminal.line(f"… and {plural(len(slices) - MAX_SLICES, 'verdict')} on slices more.")
+    if note := psi_note(report):
+        terminal.line()
+        terminal.line(note)
     metrics = headline_metrics(report)
     if metrics:
         terminal.line()
@@ -80,7 +84,7 @@ def _drift_table(report: Comparison) -> AlignedTable:
     columns = ("field", "level", *(("worst period",) if several else ()), *numbers, "largest change")
     table = AlignedTable(*columns, numbers=numbers)
     for line in sorted(
-        report.fields, key=lambda line: -SEVERITY[line.worst["level"] if line.worst else "insufficient"]
+        report.fields, key=lambda line: ATTENTION.index(line.worst["level"] if line.worst else "insufficient")
     ):
         row = line.worst
         name = shorten_name(line.name) + (" (critical)" if line.critical else "")
@@ -148,8 +152,6 @@ def _performance_table(metrics: Sequence[PeriodMetric]) -> AlignedTable:
 
 
 class CompareSettings(Options, frozen=True):
-    """How two tables are compared."""
-
     by: Annotated[
         Literal["month", "week", "day", "hour", "all"] | None,
         Opt("Calendar periods of PROD, in UTC, or all rows together. By default chosen by their span."),

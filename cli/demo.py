@@ -28,17 +28,14 @@ def demo_command(
 ) -> None:
     """Replay five months of real flights on this machine and report what changed.
 
-    Starts a local stack in .barograph (or BAROGRAPH_HOME), trains a classifier of late flights, infers its contract and
-    baseline, and sends August to December 2013 through publisher, Kafka, processors and ClickHouse. Then reports
-    volume, inputs, outputs and ground truth, each with its SQL. The demo uses its own database and topics, which the
-    next run replaces. Exits with 1 if an expectation about these flights fails.
+    Starts a local stack in .barograph (or BAROGRAPH_HOME), trains a classifier of late flights, and sends August to
+    December 2013 through publisher, Kafka, processors and ClickHouse. Then reports volume, inputs, outputs and ground
+    truth, each with its SQL. The next run replaces its database and topics. Exits with 1 if an expectation about these
+    flights fails.
 
-    With --shadow, a candidate without weather features answers the same flights, and the demo ends with the decision
-    about it.
-
-    With --llm, a support bot answers questions with a small language model on this machine, which `make demo-llm`
-    installs: a worse prompt is found, and a change of topics. With --llm --quality, a bot answers from documents: a
-    check finds planted faults of its citations, and labels correct the rate of a poor judge.
+    --shadow ends with the decision about a candidate without weather features. --llm runs a support bot on a small
+    language model, which `make demo-llm` installs, and finds a worse prompt and a change of topics. --llm --quality
+    runs a bot that answers from documents: a check finds planted faults, and labels correct the rate of a poor judge.
 
     Examples:
         barograph demo

@@ -9,6 +9,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from barograph_server.alerts.text import duration
 from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.cli.run import ClockName
 from barograph_server.errors import CommandError
@@ -164,7 +165,19 @@ def _print_overview(
             "Dashboards": page_url,
         }
     )
+    for change in plan.contracts:
+        terminal.line(first_verdict(change.contract))
     terminal.line("`barograph status` and `barograph query` in this folder use this stack. Ctrl-C stops everything.")
+
+
+def first_verdict(contract: Contract) -> str:
+    """Say when a model gets its first verdict, and what decides it. Windows that begin before its events get none."""
+    shortest_s = min(window.length_s for window in contract.windows)
+    sealed_s = contract.out_of_order_s + contract.lateness_s
+    return (
+        f"First verdict of {contract.model}: about {duration(shortest_s + sealed_s)} after its first event. Its "
+        f"shortest window is {duration(shortest_s)} long, and panes are sealed {duration(sealed_s)} after their end."
+    )
 
 
 def _supervise(terminal: Terminal, stack: LocalStack, processors: Sequence[Processor], stop: threading.Event) -> None:

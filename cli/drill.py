@@ -24,8 +24,6 @@ _Suite = Annotated[Path, Arg("Suite in YAML.", "FILE")]
 
 
 class Running(Options, frozen=True):
-    """How drills run."""
-
     files: Annotated[
         tuple[Path, ...],
         Opt(

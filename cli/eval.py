@@ -129,7 +129,7 @@ _Application = Annotated[str, Opt("The application.", "NAME")]
 @eval_app.add("import")
 def import_command(
     connection: Connection,
-    paths: Annotated[tuple[Path, ...], Arg("Logs.", "FILE...")],
+    paths: Annotated[tuple[Path, ...], Arg("Logs of inspect-ai, lm-eval or promptfoo.", "FILE")],
     model: Annotated[str | None, Opt("The application. Default: as the log says.", "NAME")] = None,
     prompt: Annotated[str | None, Opt("Default: as the log says.", "NAME@VERSION")] = None,
     scorer: Annotated[str | None, Opt("Score to read. Default: the log's first.", "NAME")] = None,

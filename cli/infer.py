@@ -143,8 +143,6 @@ BAD_INPUT = 2
 
 
 class Inference(Options, frozen=True):
-    """What is inferred by default."""
-
     critical: Annotated[
         tuple[str, ...],
         Opt("A field whose drift pages; repeatable. By default those that explain most of the output.", "COLUMN"),
@@ -174,15 +172,11 @@ class Assignment(Options, frozen=True):
 
 
 class OutputFolder(Options, frozen=True):
-    """Where both files are written."""
-
     out: Annotated[Path, Opt("Output folder of both files.", "DIR")] = Path()
     force: Annotated[bool, Opt("Overwrite files with different content.")] = False
 
 
 class RecordedTraffic(Connection, frozen=True):
-    """Inference from recorded predictions."""
-
     from_traffic: Annotated[
         str | None, Opt("Infer from what is recorded of this model, instead of TRAIN.", "MODEL")
     ] = None
@@ -198,7 +192,6 @@ class RecordedTraffic(Connection, frozen=True):
             raise OptionError("--since, --until, --apply and --config need --from-traffic")
 
     def infer(self, version: str | None, windows: Sequence[str], on_step: Callable[[str], None]) -> InferResult:
-        """Read the predictions and infer."""
         assert self.from_traffic is not None
         with self.warehouse() as client:
             return infer_traffic(

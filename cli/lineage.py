@@ -43,9 +43,9 @@ def lineage_command(
 ) -> None:
     """Show which sources feed the fields of a model, and who consumes what it produces.
 
-    The graph is what the contract in effect declares in `sources` and `consumers`. `svg` is a picture, `openlineage`
-    one JSON event per line: one of the model, and one of each consumer. `--send` needs the extra `lineage`, as
-    `openlineage` does; the environment variable OPENLINEAGE_API_KEY holds the token of the catalogue, if it has one.
+    The graph is what the contract in force declares in `sources` and `consumers`. `openlineage` prints one JSON event
+    per line, of the model and of each consumer; it and `--send` need the extra `lineage`. OPENLINEAGE_API_KEY holds the
+    token of the catalogue, if it has one.
 
     Examples:
         barograph lineage --model flight-delay

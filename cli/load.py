@@ -59,9 +59,9 @@ def load_command(
 
     Waits while Kafka is slow and drops nothing. Loading a file twice counts its events twice.
 
-    Ends with an account of what became of the events, and exits with 1 if rows were left out, if one of its shares
-    exceeds --max-rejected, or if not everything is known after --timeout. Sends nothing and exits with 2 if processors
-    would reject the times: --shift-to-now moves old history to now. --no-wait needs no ClickHouse.
+    Ends with an account of the events. Exits with 1 if rows were left out, a share exceeds --max-rejected, or not
+    everything is known after --timeout; with 2, and sends nothing, if processors would reject the times (see
+    --shift-to-now). --no-wait needs no ClickHouse.
 
     Examples:
         barograph load predictions.parquet labels.parquet --contract flight-delay.yaml --version 3 --end
@@ -161,8 +161,6 @@ class _RowsColumn(ProgressColumn):
 
 
 class _RateColumn(ProgressColumn):
-    """The rows per second."""
-
     def render(self, task: Task) -> SafeText:
         speed = task.finished_speed or task.speed
         return SafeText("" if speed is None else f"{speed:,.0f}/s")

@@ -240,7 +240,6 @@ class Connection(Options, frozen=True):
 
     @contextmanager
     def warehouse(self) -> Iterator[Client]:
-        """Connect to ClickHouse."""
         from barograph_server.warehouse.client import connect
 
         with connect(self.settings("clickhouse").warehouse) as client:
@@ -275,8 +274,6 @@ class Output(Options, frozen=True):
 
 
 class ListOutput(Options, frozen=True):
-    """The format of a list."""
-
     format: Annotated[Literal["table", "json", "csv", "markdown"], Opt("Output format.")] = "table"
 
     def show(

@@ -85,9 +85,9 @@ def promote_command(
 ) -> None:
     """Decide whether a candidate may replace the primary, from all pairs so far.
 
-    The contract's section `shadow` names the candidate, the primary, and how much worse the candidate may be by each
-    criterion. After a promotion the decision is about the new primary: keep it or roll back. With --arm, an arm of an
-    A/B test is compared with the control, by the margins of the section `arms`. You may look every day.
+    The contract's section `shadow` names both, and how much worse the candidate may be by each criterion. After a
+    promotion the decision is about the new primary. With --arm, an arm of an A/B test is compared with the control. You
+    may look every day.
 
     Exits with 0 (promote, keep), 1 (hold, roll back), 2 (insufficient: too few days, or not yet decided) or 3 (error).
 

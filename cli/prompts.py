@@ -131,7 +131,6 @@ def content_lines(content: PromptContent) -> list[str]:
 
 
 def warning_lines(outcome: RegistryOutcome) -> list[str]:
-    """Describe what a command ignored."""
     return [f"! {warning}" for warning in outcome.warnings]
 
 
@@ -191,7 +190,7 @@ _Name = Annotated[str, Arg("Name of the prompt.", "NAME")]
 @prompts_app.add("register")
 def register_command(
     connection: Connection,
-    paths: Annotated[tuple[Path, ...], Arg("Prompt files, or folders with prompt files.", "PATH...")],
+    paths: Annotated[tuple[Path, ...], Arg("Prompt files, or folders with prompt files.", "PATH")],
     from_: Annotated[
         Literal["mlflow", "langfuse"] | None, Opt("Read exports of this registry instead of prompt files.")
     ] = None,
@@ -336,7 +335,7 @@ def label_command(
 def rollback_command(
     connection: Connection,
     name: _Name,
-    label: Annotated[str, Opt("The label.")] = "production",
+    label: Annotated[str, Opt("The label that moves.")] = "production",
     to: Annotated[
         str | None,
         Opt("The version, or a label that points to it. Default: the one that had the label before.", "VERSION"),

@@ -50,7 +50,6 @@ def print_moves(terminal: Terminal, moves: Sequence[OffsetReset], *, dry_run: bo
 
 
 def rebuilt_lines(result: RebuildResult) -> list[str]:
-    """Describe what was rebuilt."""
     panes = f"panes from {utc_second(result.from_s)} to {utc_second(result.to_s)}"
     lines = [
         {

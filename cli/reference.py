@@ -77,9 +77,8 @@ def set_command(
     pass and judges all windows of the version again.
 
     Examples:
-        barograph reference set --model churn --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z
-            --reason "the launch week is not typical"
-        barograph reference set --model churn --version 4 --automatic --reason "labels are corrected"
+        barograph reference set --model shop --version 4 --from 2026-03-02T00:00Z --to 2026-03-30T00:00Z --reason launch
+        barograph reference set --model shop --version 4 --automatic --reason "labels are corrected"
     """
     why = require_reason(reason, "the reference")
     if automatic == (from_ is not None or to is not None) or (from_ is None) != (to is None):

@@ -82,8 +82,6 @@ review_app = CommandGroup()
 
 
 class Evaluated(Options, frozen=True):
-    """Whose answers are labelled."""
-
     model: Model
     evaluator: Annotated[str, Opt("Its evaluator, as the contract names it.", "NAME")]
 

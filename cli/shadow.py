@@ -68,7 +68,6 @@ def _cost_line(evaluation: CandidateEvaluation) -> dict[str, str]:
 
 
 def print_export(terminal: Terminal, path: Path, bundle: EvidenceBundle) -> None:
-    """Print what was exported."""
     size = sum(map(len, bundle.parts.values()))
     terminal.line(f"Exported {plural(len(bundle.parts), 'part')}, {size:,} bytes, to {path}.")
     terminal.line(f"digest {bundle.digest}")

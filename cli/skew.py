@@ -110,8 +110,6 @@ def _summary(report: SkewReport) -> str:
 
 
 class SkewSettings(Options, frozen=True):
-    """How both sides are compared."""
-
     contract: Annotated[Path | None, Opt("The model's contract: types and personal data.", "FILE")] = None
     on: Annotated[
         str | None, Opt("Column of prediction ids; by default that of the contract's `columns`, or `id`.", "COLUMN")

@@ -96,9 +96,10 @@ def translate(error: exceptions.ClickHouseError, action: str, where: str) -> War
             f"{tls_advice}."
         )
     if code is None and _is_transport(error):
+        reason = (_system_reason(error) or text).rstrip(".")
         return WarehouseBusy(
-            f"ClickHouse at {where} could not be reached to {action}: {text}. "
-            "Retry it unchanged; check that the server runs and that host and port are right."
+            f"ClickHouse at {where} could not be reached to {action}: {reason}. "
+            "Check that the server runs and that host and port are right, then retry."
         )
     advice = ADVICE.get(code, "") if code is not None else ""
     message = f"ClickHouse at {where} refused to {action}: {text.rstrip('.')}"
@@ -111,6 +112,19 @@ def _is_transport(error: exceptions.ClickHouseError) -> bool:
     if isinstance(error, exceptions.OperationalError):
         return True
     return isinstance(error, exceptions.DatabaseError) and "HTTP status 5" in str(error)
+
+
+def _system_reason(error: BaseException) -> str:
+    """Return the operating system's reason for a failed connection, from the innermost error; empty if there is none.
+
+    The driver's text quotes the whole chain of its HTTP library.
+    """
+    reason, current = "", error.__cause__ or error.__context__
+    while current is not None:
+        if isinstance(current, OSError):
+            reason = current.strerror or str(current)
+        current = current.__cause__ or current.__context__
+    return " ".join(reason.split())
 
 
 def _server_words(text: str) -> str:

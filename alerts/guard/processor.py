@@ -164,7 +164,10 @@ class GuardProcessor:
             return
         for record in due:
             before = self._sent.get(record.model)
-            if before is None or before.state != record.state:
+            if before is None and record.state == "healthy":
+                # There may be no verdict yet.
+                self._on_change(f"{record.model}: no rule of its fallback fires, so serving uses the model.")
+            elif before is None or before.state != record.state:
                 reasons = ", ".join(f"{each.rule} {each.field}".strip() for each in record.reasons)
                 self._on_change(f"{record.model} is {record.state}{f': {reasons}' if reasons else ''}.")
             self._sent[record.model] = record

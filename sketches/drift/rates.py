@@ -34,6 +34,8 @@ class RateKind:
 
     name: str
     """Value of the column `kind` of the table `rates`."""
+    noun: str
+    """What is counted, in texts: `NOUN of FIELD`."""
     column: FieldColumn
     """The count that it reads."""
     field_kind: Literal["numeric", "category"] | None = None
@@ -63,14 +65,15 @@ class RateKind:
 
 
 RATE_KINDS = (
-    RateKind("null", FieldColumn.NULL, rule="null-rate"),
-    RateKind("invalid", FieldColumn.INVALID, rule="invalid-rate"),
-    RateKind("below", FieldColumn.BELOW, "numeric", limit="low", rule="range-rate"),
-    RateKind("above", FieldColumn.ABOVE, "numeric", limit="high", rule="range-rate"),
-    RateKind("unseen", FieldColumn.UNSEEN, "category", rule="unseen-rate"),
+    RateKind("null", "nulls", FieldColumn.NULL, rule="null-rate"),
+    RateKind("invalid", "invalid values", FieldColumn.INVALID, rule="invalid-rate"),
+    RateKind("below", "values below the range", FieldColumn.BELOW, "numeric", limit="low", rule="range-rate"),
+    RateKind("above", "values above the range", FieldColumn.ABOVE, "numeric", limit="high", rule="range-rate"),
+    RateKind("unseen", "unseen categories", FieldColumn.UNSEEN, "category", rule="unseen-rate"),
 )
 """All kinds. The rate of failed predictions (`error`) is one of events, not of fields, and is judged apart."""
 RATE_KIND_NAMES = tuple(kind.name for kind in RATE_KINDS)
+RATE_NOUNS = {kind.name: kind.noun for kind in RATE_KINDS}
 
 
 @dataclass(frozen=True, slots=True)

@@ -246,6 +246,15 @@ def test_an_error_of_the_http_library_does_not_reveal_a_secret(
     assert "xyzzy" not in str(capfd.readouterr())
 
 
+def test_a_variable_that_is_not_set_is_reported_once(hook: WebhookServer) -> None:
+    reports: list[str] = []
+    sends = sender(hook.hook_url, reports, HOOK="")
+    for firing in (True, True, False):
+        sends.send(*message("hook", firing=firing))
+    sends.close()
+    assert reports == ["hook: HOOK is not set, so no webhook notification is sent; export it."]
+
+
 def test_a_contact_point_that_hangs_drops_messages_beyond_the_queue(hook: WebhookServer) -> None:
     hook.answers = [0.3] * 4
     reports: list[str] = []

@@ -105,6 +105,7 @@ def dev(broker: LocalKafka, tmp_path: Path) -> Iterator[Dev]:
 def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev) -> None:
     dev.start()
     assert "Applied: toy." in dev.output
+    assert "First verdict of toy: about " in dev.output
     assert str(dev.folder / ".barograph" / "logs") in dev.output
 
     def reporting() -> bool:

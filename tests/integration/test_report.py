@@ -65,6 +65,8 @@ def planted(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
         applied = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": at}
         add_row(client, "contracts", model=MODEL, **applied)
         where = engine.address(client.database)
+        change = {"field": "amount", "kind": "below", "level": "major", "window": "1d", "window_end": END_S - 3600}
+        add_row(client, "rates", model=MODEL, version="1", slice="country=FR", **change)
         config = write_settings(folder / "barograph.toml", where)
         patch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
         page, values = folder / "week.html", folder / "values.json"
@@ -102,6 +104,11 @@ def test_figures_equal_sql(planted: PlantedWeek) -> None:
     hour = IN_WEEK.replace("$", "hour")
     labels = rows(f"SELECT kind, sum(n) FROM label_counts WHERE model = '{MODEL}' AND hour >= {hour} GROUP BY kind")
     assert facts["labelled"] == [dict(labels)["predictions"], dict(labels)["labelled"]]
+
+
+def test_rates_of_slices_are_named_as_text(planted: PlantedWeek) -> None:
+    measures = {each["slice"]: each["measures"] for each in planted.values["facts"]["major_slices"]}
+    assert "values below the range of amount" in measures["country=FR"]
 
 
 def test_printed_queries_repeat_the_figures(planted: PlantedWeek) -> None:

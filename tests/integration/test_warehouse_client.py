@@ -35,7 +35,8 @@ def test_a_refused_connection_is_busy() -> None:
     with socket.socket() as stored:
         stored.bind(("127.0.0.1", 0))  # bound, not listening: connections are refused
         address = Address("127.0.0.1", stored.getsockname()[1])
-        with pytest.raises(WarehouseBusy, match=rf"ClickHouse at {address} could not be reached"):
+        reached = rf"ClickHouse at {address} could not be reached to open a connection: Connection refused\. Check "
+        with pytest.raises(WarehouseBusy, match=reached):
             connect(address)
 
 

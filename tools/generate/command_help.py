@@ -29,9 +29,8 @@ def command_help(name: str) -> str:
 
 def _described(name: str, command: Any) -> Iterator[str]:
     prose, _, examples = (command.help or "").partition("\b\nExamples:\n")
-    parameters = [
-        each for each in command.params if each.name not in _EVERYWHERE and not getattr(each, "hidden", False)
-    ]
+    shown = [each for each in command.params if not getattr(each, "hidden", False)]
+    parameters = [each for each in shown if each.name not in _EVERYWHERE]
     yield from (prose.strip().replace("<", r"\<"), "", "```")
     yield from [line.strip() for line in examples.splitlines()] or [_usage(name, parameters)]
     yield from ("```", "")

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from string import Template
 
+from barograph_server.warehouse.panels.fragments import rate_measure
 from barograph_server.warehouse.signals.literals import literal, literals
 
 LOOK_BACK_DAYS = 35
@@ -93,7 +94,7 @@ FROM
 (
     SELECT slice, window_end, field AS measure FROM latest_drift WHERE {_MAJOR_IN_SLICES}
     UNION ALL
-    SELECT slice, window_end, concat(kind, ' of ', field) FROM latest_rates WHERE {_MAJOR_IN_SLICES}
+    SELECT slice, window_end, {rate_measure()} FROM latest_rates WHERE {_MAJOR_IN_SLICES}
     UNION ALL
     SELECT slice, window_end, metric FROM latest_performance
     WHERE {_MAJOR_IN_SLICES} AND window IN {{windows:Array(String)}}

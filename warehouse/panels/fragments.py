@@ -1,5 +1,6 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
+from barograph_server.sketches.drift.rates import RATE_NOUNS
 from barograph_server.warehouse.signals.verdicts import (
     FEW_READINGS,
     FEW_ROWS,
@@ -41,6 +42,12 @@ def level_number(level: str = "level") -> str:
 def level_name(number: str) -> str:
     """Return the expression for the level of a number; `no verdict` for 0."""
     return f"transform({number}, {list(LEVEL_NUMBERS.values())}, {_LEVEL_NAMES}, 'no verdict')"
+
+
+def rate_measure(kind: str = "kind", field: str = "field") -> str:
+    """Return the expression for a rate of a field in texts, such as `nulls of age`."""
+    nouns = RATE_NOUNS | {"error": "errors"}
+    return f"concat(transform(toString({kind}), {list(nouns)}, {list(nouns.values())}, ''), ' of ', {field})"
 
 
 def selected(variable: str) -> str:

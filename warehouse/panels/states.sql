@@ -67,9 +67,8 @@ SELECT
             concat('events lost, ', window, ': ', {{ percent("(1 - completeness)") }})),
         ({{ level_number("level") }}, ifNotFinite(delta / threshold_major, 0),
             concat(
-                multiIf(kind = 'null', 'nulls', kind = 'invalid', 'invalid values', kind = 'unseen', 'unseen categories',
-                    concat('values ', kind, ' the range')),
-                ' of ', field, ', ', window, ': ', {{ percent("rate") }}, ', training ', {{ percent("baseline_rate") }}
+                {{ rate_measure() }}, ', ', window, ': ', {{ percent("rate") }}, ', training ',
+                {{ percent("baseline_rate") }}
             ))
     ), (record_seq, n)) AS judged
 FROM rates

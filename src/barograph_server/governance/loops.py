@@ -24,8 +24,6 @@ _WEEK_S = 604_800
 
 @dataclass(frozen=True, slots=True)
 class LoopOptions:
-    """What the command line requests."""
-
     entity: str
     lag_s: int
     start: datetime
@@ -61,7 +59,6 @@ class LoopReport:
 
 
 def read_report(client: Client, contract: Contract, options: LoopOptions) -> LoopReport:
-    """Read the predictions and measure."""
     entity = _entity_column(contract, options.entity)
     predictions = EntityPredictions(client, contract.model, entity, options.start, options.end)
     population = predictions.population()

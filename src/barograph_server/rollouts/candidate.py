@@ -37,7 +37,6 @@ class CandidateTest:
 
     @property
     def model(self) -> str:
-        """The model's name."""
         return self.contract.model
 
     @property

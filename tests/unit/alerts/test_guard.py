@@ -299,6 +299,18 @@ def test_a_guard_that_reaches_no_warehouse_reports_that_it_is_blind() -> None:
     ]
 
 
+def test_a_model_without_a_record_is_not_called_healthy_and_one_that_recovers_is() -> None:
+    new = Guard(Log())
+    new.processor.step()
+    about_model = [text for text in new.changes if text.startswith("m")]
+    assert about_model[-1] == "m: no rule of its fallback fires, so serving uses the model."
+    assert "m is healthy." not in new.changes
+    recovered = Guard(Log(msgspec.structs.replace(LAST, state="unknown")))
+    recovered.processor._sent = dict(recovered.log.records)
+    recovered.processor.step()
+    assert "m is healthy." in recovered.changes
+
+
 START_MS = 1_790_000_000_000
 RECORD = ModelHealth(
     model="m", state="healthy", since_ms=START_MS, at_ms=START_MS, evaluated_at_ms=START_MS, sequence=1, guard="g"

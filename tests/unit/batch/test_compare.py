@@ -20,14 +20,17 @@ from barograph.contract.file import load_contract
 from scipy.special import softmax
 
 from barograph_server import CompareError, CompareReport, InferError, compare, infer
+from barograph_server.batch.compare import summaries
 from barograph_server.batch.compare.outcomes import OutcomeCounts
 from barograph_server.batch.compare.performance import compare_performance
 from barograph_server.batch.compare.periods import make_periods
 from barograph_server.batch.compare.wording import moved_bin
+from barograph_server.cli.compare import show_report
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_UNREADABLE, EXIT_VIOLATIONS
 from barograph_server.sketches.baseline.baseline import load_baseline
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
+from barograph_server.terminal import Terminal
 from tests.support import command_line, odd_tables
 
 ROWS = 4_000
@@ -102,6 +105,39 @@ def test_a_shift_in_one_week_is_reported_in_that_week() -> None:
     assert "insufficient (too few events), PSI" in partly.to_html()
     assert sum(line.shares.production) == pytest.approx(1)
     assert result.fails_at("major")
+
+
+def test_fields_are_ordered_by_the_attention_that_they_need(capsys: pytest.CaptureFixture[str]) -> None:
+    same = report(table(2))
+    levels = dict(zip(("age", "city", "score", "speed"), ("stable", "insufficient", "major", "minor"), strict=True))
+    changed = [replace(line, worst=(line.worst or {}) | {"level": levels[line.name]}) for line in same.fields]
+    ordered = replace(same, fields=tuple(sorted(changed, key=summaries._order)))
+    assert [line.name for line in ordered.fields] == ["score", "speed", "city", "age"]
+    show_report(Terminal(), ordered)
+    out = capsys.readouterr().out
+    assert [line.split()[0] for line in out.splitlines()[2:6]] == ["score", "speed", "city", "age"]
+    assert "4 fields: 1 major, 1 minor, 1 insufficient, 1 stable." in out
+
+
+def test_a_psi_above_its_interval_is_explained_only_where_it_occurs(capsys: pytest.CaptureFixture[str]) -> None:
+    same = report(table(2))
+    line = same.fields[0]
+    assert line.worst is not None
+    above = replace(same, fields=(replace(line, worst=line.worst | {"psi": 0.3, "psi_high": 0.2}), *same.fields[1:]))
+    note = "A PSI above its interval contains the noise of too few rows; judge the change by the interval."
+    for shown, is_noted in ((same, False), (above, True)):
+        show_report(Terminal(), shown)
+        assert (note in " ".join(capsys.readouterr().out.split())) is is_noted
+        assert (note in shown.to_html()) is is_noted
+
+
+def test_a_rate_as_the_cause_is_named_as_text() -> None:
+    same = report(table(2))
+    line = next(each for each in same.fields if each.name == "speed")
+    rate = {"kind": "below", "level": "major", "period": "2025-01-06", "baseline_rate": 0.0, "rate": 0.2}
+    result = replace(same, fields=(replace(line, worst_rate=rate),))
+    assert result.cause == "values below the range of speed in 2025-01-06"
+    assert "values below the range 0% → 20.0%" in result.to_html()
 
 
 def test_other_units_types_spelling_and_missing_columns_are_named() -> None:
@@ -303,7 +339,7 @@ def test_the_command_prints_verdicts_and_writes_files(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("prod.csv (4,000 rows, 2024-12-30 00:00 to 2025-01-26 23:49 UTC), all rows together")
     assert lines[2].split()[:2] == ["age", "major"]
-    assert any(line.startswith("4 fields: 1 major, 0 minor, 3 stable") for line in lines)
+    assert any(line.startswith("4 fields: 1 major, 0 minor, 0 insufficient, 3 stable") for line in lines)
     content = json.loads(verdicts.read_text())
     assert content["level"] == "major"
     assert {row["slice"] for row in content["drift"]} >= {"all", "city=Oslo"}

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 from barograph.contract import Contract
-from barograph.contract.file import dump_contract
+from barograph.contract.file import dump_contract, parse_contract
 
+from barograph_server.cli.dev import first_verdict
 from barograph_server.local import stack
 from barograph_server.operations.dev.processors import write_settings
 from barograph_server.operations.dev.supervisor import HEALTHY_S, LONGEST_PAUSE_S, Supervisor, last_reason
@@ -137,3 +138,14 @@ def test_a_typo_and_a_taken_port_are_reported_before_a_start(folder: Path, capsy
     assert "windowz" in dev_error(capsys, "m.yaml", "--reset")
     (folder / "barograph.toml").write_text("clok = 'replay'")
     assert "clok" in dev_error(capsys, "m.yaml", "--reset")
+
+
+def test_the_first_verdict_waits_for_the_shortest_window_and_its_last_pane() -> None:
+    contract = parse_contract(
+        "contract: 1\nmodel: m\nlateness: 2m\nout_of_order: 1m\n"
+        "windows: [{length: 1d, hop: 1h}, {length: 15m, hop: 1m}]\n"
+    )
+    assert first_verdict(contract) == (
+        "First verdict of m: about 18m after its first event. Its shortest window is 15m long, and panes are sealed 3m "
+        "after their end."
+    )

@@ -264,6 +264,28 @@ def test_temporary_codes_and_transport_failures_are_busy() -> None:
         assert "could not be reached to answer a query" in str(error)
 
 
+def test_an_unreachable_server_is_one_sentence_without_the_chain_of_the_driver() -> None:
+    def chained(system: OSError) -> exceptions.OperationalError:
+        try:
+            try:
+                raise system
+            except OSError as cause:
+                raise ValueError("HTTPConnectionPool(host='db', port=8123): Max retries exceeded") from cause
+        except ValueError as pool:
+            error = exceptions.OperationalError(f"Error {pool} executing HTTP request attempt 1")
+            error.__cause__ = pool
+            return error
+
+    for system, reason in (
+        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
+        (TimeoutError("timed out"), "timed out"),
+    ):
+        assert str(translate(chained(system), "open a connection", "db:8123")) == (
+            f"ClickHouse at db:8123 could not be reached to open a connection: {reason}. "
+            "Check that the server runs and that host and port are right, then retry."
+        )
+
+
 def test_other_codes_are_errors_with_advice() -> None:
     apply = "barograph apply"
     for code, advice in ((60, apply), (81, apply), (16, apply), (516, "password"), (62, "")):

@@ -8,7 +8,7 @@ from typing import Any
 from markupsafe import Markup
 
 from barograph_server.batch.compare.performance import PeriodMetric
-from barograph_server.batch.compare.report import SEVERITY, Comparison, FieldVerdicts, PeriodShares, worst_level
+from barograph_server.batch.compare.report import ATTENTION, Comparison, FieldVerdicts, PeriodShares, worst_level
 from barograph_server.batch.compare.wording import (
     changed_rates,
     changed_slices,
@@ -17,10 +17,12 @@ from barograph_server.batch.compare.wording import (
     interval,
     moved_bin,
     number,
+    psi_note,
     rate_numbers,
 )
 from barograph_server.html.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
 from barograph_server.html.page import html_page, level_badge, render
+from barograph_server.sketches.drift.rates import RATE_NOUNS
 from barograph_server.terminal import percentage
 
 MAX_BINS = 14
@@ -31,8 +33,6 @@ MAX_FIELD_RATES = 12
 """Rates that are listed with a field."""
 MAX_ROWS = 40
 """Rows of the tables of rates and slices."""
-LEVELS = tuple(reversed(SEVERITY))
-"""The worst first."""
 
 
 class CompareReport(Comparison):
@@ -53,7 +53,7 @@ class CompareReport(Comparison):
             "compare.html",
             report=self,
             headline=headline(self),
-            levels=LEVELS,
+            levels=ATTENTION,
             latest=_latest_metrics(self)[:2],
             period_range=f"{labels[0]} – {labels[-1]}" if len(labels) > 1 else labels[0],
             fields=[_shown_field(self, line) for line in self.fields],
@@ -68,6 +68,8 @@ class CompareReport(Comparison):
             isfinite=math.isfinite,
             moved_bin=moved_bin,
             number=number,
+            psi_note=psi_note(self),
+            rate_nouns=RATE_NOUNS,
         )
 
 
@@ -96,7 +98,7 @@ class _ShownField:
 def _shown_field(report: Comparison, line: FieldVerdicts) -> _ShownField:
     levels = list(_levels(report, line))
     names = [level for _, level, _ in levels]
-    counts = ", ".join(f"{names.count(level)} {level}" for level in LEVELS if names.count(level))
+    counts = ", ".join(f"{names.count(level)} {level}" for level in ATTENTION if names.count(level))
     chart = None
     if len(report.periods) > 1 and line.drift:
         thresholds = report.contract.thresholds
@@ -134,7 +136,7 @@ def _levels(report: Comparison, line: FieldVerdicts) -> Iterator[tuple[str, str,
         if row is None and not rates:
             yield label, "", f"{label}: no rows"
             continue
-        texts = [f"{each['kind']} {percentage(each['rate'])}" for each in rates]
+        texts = [f"{RATE_NOUNS[each['kind']]} {percentage(each['rate'])}" for each in rates]
         if row is not None:
             psi = f"PSI {number(row['psi'])} [{interval(row['psi_low'], row['psi_high'])}]"
             why = f" ({row['reason']})" if row["reason"] else ""

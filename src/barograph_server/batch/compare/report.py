@@ -22,6 +22,7 @@ from barograph_server.profiling.infer.files import WrittenFiles
 from barograph_server.profiling.infer.infer import InferResult
 from barograph_server.sketches.baseline.baseline import ALL, Baseline
 from barograph_server.sketches.baseline.bins import NULL_BIN, OTHER_BIN
+from barograph_server.sketches.drift.rates import RATE_NOUNS
 from barograph_server.terminal import shorten_name
 
 FailLevel = Literal["minor", "major"]
@@ -32,6 +33,8 @@ HEADLINE_METRICS = ("accuracy", "auc", "auc_macro", "f1", "f1_macro", "log_loss"
 SEVERITY = {"insufficient": 0, "stable": 1, "minor": 2, "major": 3}
 """Order of levels, for the worst of several. Without a sufficient window the worst is `insufficient`."""
 
+ATTENTION = ("major", "minor", "insufficient", "stable")
+"""Order in which levels are shown: a field without a verdict may have changed, a stable one has not."""
 
 _FLAG_BINS = {"≤ 0": "false", "< 0.5": "false", "≥ 1": "true", "≥ 0.5": "true"}
 
@@ -114,7 +117,7 @@ class Comparison:
     """Limits of the comparison."""
     multivariate: MultivariateDrift | None
     fields: tuple[FieldVerdicts, ...]
-    """Worst first."""
+    """In the order of `ATTENTION`."""
     inferred: InferResult | None = field(default=None, repr=False)
     """Contract and baseline as inferred from training; None if the contract was passed."""
 
@@ -156,7 +159,7 @@ class Comparison:
             before = f" instead of {worst.training:.3f}" if math.isfinite(worst.training) else ""
             causes.append(f"{name} {worst.value:.3f}{before} in {worst.period}")
         rows = [
-            f"{name or row['kind']} of {line.name} in {row['period']}"
+            f"{name or RATE_NOUNS[row['kind']]} of {line.name} in {row['period']}"
             for line in self.fields
             for row, name in ((line.worst, "PSI"), (line.worst_rate, ""))
             if row is not None and row["level"] == self.level

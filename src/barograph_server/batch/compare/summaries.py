@@ -11,6 +11,7 @@ from barograph_server.batch.compare.hints import ALL_PERIODS, ONE_PERIOD, Hint, 
 from barograph_server.batch.compare.panes import JudgedPeriods
 from barograph_server.batch.compare.periods import Period
 from barograph_server.batch.compare.report import (
+    ATTENTION,
     SEVERITY,
     FieldVerdicts,
     PeriodShares,
@@ -115,9 +116,9 @@ def summarise_fields(
 
 
 def _order(line: FieldVerdicts) -> tuple[Any, ...]:
-    """Order fields: the worst level first, critical ones before others, then by PSI."""
+    """Order fields by the attention that they need, critical ones before others, then by PSI."""
     psi = 0.0 if line.worst is None else line.worst["psi"]
-    return -SEVERITY[line.level], not line.critical, -psi, line.name
+    return ATTENTION.index(line.level), not line.critical, -psi, line.name
 
 
 def _shares(judged: JudgedPeriods, field_index: int, row: dict[str, Any], *, is_masked: bool) -> PeriodShares | None:

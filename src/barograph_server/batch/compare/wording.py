@@ -6,6 +6,7 @@ from typing import Any
 
 from barograph_server.batch.compare.performance import PeriodMetric
 from barograph_server.batch.compare.report import (
+    ATTENTION,
     HEADLINE_METRICS,
     SEVERITY,
     Comparison,
@@ -44,7 +45,7 @@ def headline(report: Comparison) -> str:
 
 def verdict(report: Comparison) -> str:
     """Count the fields by their worst level."""
-    counts = [f"{report.count(level)} {level}" for level in ("major", "minor", "stable", "insufficient")]
+    counts = [f"{report.count(level)} {level}" for level in ATTENTION]
     return f"{plural(len(report.fields), 'field')}: {', '.join(counts)}."
 
 
@@ -116,6 +117,14 @@ def interval(low: float, high: float, digits: int = 3) -> str:
     if math.isnan(low) and math.isnan(high):
         return ""
     return f"{number(low, digits)}–{'∞' if high == math.inf else number(high, digits)}"
+
+
+def psi_note(report: Comparison) -> str:
+    """Explain a PSI above its interval, if a field or slice that is listed has one; else empty."""
+    rows = [*(line.worst for line in report.fields if line.worst is not None), *changed_slices(report)]
+    if not any(round(row["psi"], 3) > round(row["psi_high"], 3) for row in rows):
+        return ""
+    return "A PSI above its interval contains the noise of too few rows; judge the change by the interval."
 
 
 def rate_numbers(row: Mapping[str, Any]) -> tuple[str, ...]:

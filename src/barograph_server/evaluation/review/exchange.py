@@ -82,7 +82,6 @@ def import_entries(
 
 
 def print_import(terminal: Terminal, path: Path, plan: ImportPlan, gold: GoldLabels) -> None:
-    """Print what an import did."""
     terminal.line(
         f"{path}: {plural(len(plan.reviews), 'label')} stored, {plural(gold.sent, 'gold label')} sent to Kafka."
     )

@@ -40,8 +40,6 @@ class LabelledAnswer:
 
 @dataclass(slots=True)
 class ImportPlan:
-    """What an import does."""
-
     reviews: list[Review] = field(default_factory=list)
     """Labels that are new or newer than the stored ones."""
     unchanged: int = 0

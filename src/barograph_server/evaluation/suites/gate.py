@@ -113,8 +113,6 @@ class SuiteComparison:
 
 @dataclass(frozen=True, slots=True)
 class GateDecision:
-    """The decision about a candidate."""
-
     model: str
     candidate: str
     suites: tuple[SuiteComparison, ...]

@@ -64,7 +64,6 @@ class Resource(ABC):
 
     @property
     def label(self) -> str:
-        """Kind and name, for messages."""
         return f"{self.kind} {self.name}"
 
     @property

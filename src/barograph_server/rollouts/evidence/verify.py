@@ -51,8 +51,6 @@ class _Offsets(msgspec.Struct):
 
 
 class _Baseline(msgspec.Struct):
-    """A baseline in `provenance.json`."""
-
     version: str
     baseline_id: str
     effective_from: str
