@@ -40,11 +40,7 @@ def print_codebook(terminal: Terminal, codebook: Codebook) -> None:
 
 
 def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], vectors: Vectors, n: int) -> None:
-    """Print the share of each topic among texts, and its nearest texts.
-
-    Args:
-        n: how many texts of each topic.
-    """
+    """Print the share of each topic among texts, and its nearest texts."""
     topics = codebook.assign(vectors)
     names = np.array(topics.names)
     table = AlignedTable("topic", "texts", "share", "distance", "text", numbers=("texts", "share", "distance"))

@@ -104,13 +104,7 @@ def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalSt
 def _read_checked_inputs(
     config: Path | None, contracts: Sequence[Path], page_port: int | None
 ) -> tuple[list[tuple[Contract, str]], list[Baseline], list[Codebook]]:
-    """Read the settings, contracts, baselines and codebooks, and check that the page's port is free.
-
-    Raises:
-        ContractError: a contract is invalid.
-        BaselineError: a baseline is invalid.
-        TextError: a codebook is invalid.
-    """
+    """Read the settings, contracts, baselines and codebooks, and check that the page's port is free."""
     load_settings(config, needs=(), find=lambda: None)
     if page_port and not port_is_free(page_port):
         raise CommandError(

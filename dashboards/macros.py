@@ -67,11 +67,6 @@ _STEPS = (
 def interval_ms(range_ms: int, max_data_points: int, least_ms: int) -> int:
     """Return the step that Grafana chooses: range divided by points, rounded, at least the panel's minimum.
 
-    Args:
-        range_ms: the length of the dashboard's range.
-        max_data_points: points that the panel can show; by default its width in pixels.
-        least_ms: the panel's minimum interval.
-
     Source: grafana/grafana, `packages/grafana-data/src/datetime/rangeutil.ts`, `roundInterval`.
     """
     raw = range_ms / max_data_points

@@ -110,7 +110,6 @@ class Client:
         """Run a query and return its rows; times are aware datetimes in UTC.
 
         Args:
-            sql: the query, with parameters as `{name:Type}`.
             parameters: values, which the server binds; never format them into the SQL.
         """
         with self._translated("answer a query"):
@@ -161,7 +160,6 @@ class Client:
 
         Args:
             columns: the columns that the query returns, in order.
-            select: the query, with parameters as `{name:Type}`.
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"

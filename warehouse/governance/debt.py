@@ -189,7 +189,6 @@ def count_rows(
 
     Args:
         time: its column of event time.
-        start: start of the range of time.
     """
     time, column = identifier(time), identifier(column)
     [(rows, recent)] = client.rows(

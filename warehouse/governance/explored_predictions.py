@@ -52,8 +52,6 @@ class EntityPredictions:
 
         Args:
             entity: the column (`context`, `strings` or `numbers`) and the member that name the entity.
-            start: start of the event time.
-            end: its end, exclusive.
         """
         self._client = client
         value = f"{identifier(entity[0])}[{{entity:String}}]"
@@ -80,7 +78,6 @@ class EntityPredictions:
         Args:
             output: `score`, `score>=` or `class=`.
             operand: the threshold or the class.
-            numbers: the numeric features to read.
 
         Returns:
             Columns `entity` (a hash), `at_ms`, `output` and `propensity` (null if there is none), and `f0`, `f1`, …,

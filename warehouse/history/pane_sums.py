@@ -133,7 +133,6 @@ def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: 
     Args:
         table: `panes` or `rollups`.
         start_s: the start of the range of pane starts, Unix seconds.
-        end_s: its end, exclusive.
 
     Returns:
         The field, start (Unix seconds) and bytes of each sketch, by field and start.

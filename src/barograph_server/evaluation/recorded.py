@@ -103,7 +103,6 @@ def evaluate_recorded(
 
     Args:
         retry: whether to evaluate answers again whose evaluations have no result.
-        progress: gets a line about the progress.
 
     Raises:
         CommandError: no text is stored, an evaluator cannot be used, or the evaluator has other files.

@@ -124,7 +124,6 @@ def plan_all(
         ApplyError: contracts and baselines do not fit each other or the current state, or Grafana cannot be deployed
             to.
         ProcessorError: Kafka does not answer or rejects a request.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     admin = TopicAdmin(settings)
     with _open_client(settings) as client:
@@ -351,9 +350,6 @@ def with_evaluators(
     contracts: Sequence[tuple[Contract, str]], stored: Iterable[Contract] = ()
 ) -> list[tuple[Contract, str]]:
     """Add the contracts of the evaluators, each with its text.
-
-    Args:
-        stored: the contracts in force.
 
     Raises:
         ApplyError: the model of an evaluator has a contract of its own.
