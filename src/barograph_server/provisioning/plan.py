@@ -219,7 +219,7 @@ def _plan_pipeline(
     """Plan everything except Grafana; also return the contracts in force after the apply, by model."""
     migrations = migrate.load() if client is None else tuple(migrate.pending(client))
     stored, recorded, stored_codebooks = Catalogue(), dict[str, TopicRow](), set[str]()
-    if client is not None and _has_catalogue(client):
+    if client is not None and {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client)):
         stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
         stored_codebooks = queries.codebook_ids(client)
@@ -259,10 +259,6 @@ def _plan_pipeline(
         notes=tuple(notes),
     )
     return plan, in_force
-
-
-def _has_catalogue(client: Client) -> bool:
-    return {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client))
 
 
 def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
