@@ -1,15 +1,13 @@
 """The command lines of `barograph codebook`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from barograph.text.codebook import NEW, Codebook, load_codebook
-from barograph.text.embedding import Vectors
+from barograph.text.embedding import EmbeddingName, Vectors
 
 from barograph_server.cli.options import Arg, CommandGroup, Opt, Options, Output
 from barograph_server.errors import CommandError
@@ -18,9 +16,6 @@ from barograph_server.plain_values import plain
 from barograph_server.profiling.codebook_table import read_names, read_texts, read_vectors
 from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
 from barograph_server.terminal import AlignedTable, Terminal, one_line
-
-if TYPE_CHECKING:
-    from barograph.text.embedding import EmbeddingName
 
 SHOWN_CHARS = 100
 

@@ -1,35 +1,29 @@
 """The command line of `barograph dev`."""
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+from barograph.contract import Contract
+from barograph.text.codebook import Codebook
 
 from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.cli.run import ClockName
 from barograph_server.errors import CommandError
 from barograph_server.local.child_process import port_is_free
+from barograph_server.local.stack import LocalStack
 from barograph_server.operations.dev.page import PAGE_PORT, open_page
 from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
 from barograph_server.operations.dev.supervisor import Supervisor
+from barograph_server.provisioning import Plan
 from barograph_server.provisioning.files import read_inputs
-from barograph_server.settings import load_settings
+from barograph_server.settings import Settings, load_settings
 from barograph_server.signal_wait import set_on_signal
+from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.terminal import Terminal
-
-if TYPE_CHECKING:
-    from barograph.contract import Contract
-    from barograph.text.codebook import Codebook
-
-    from barograph_server.local.stack import LocalStack
-    from barograph_server.operations.dev.processors import Processor
-    from barograph_server.provisioning import Plan
-    from barograph_server.settings import Settings
-    from barograph_server.sketches.baseline.baseline import Baseline
 
 CONTRACTS_FOLDER = Path("contracts")
 POLL_S = 0.25

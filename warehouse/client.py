@@ -4,16 +4,14 @@ Every insert is safe to repeat, so nothing here retries. The caller keeps its ba
 stops on `WarehouseError`.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import clickhouse_connect
 import pyarrow as pa
@@ -24,9 +22,6 @@ from clickhouse_connect.driver.httpclient import HttpClient
 
 from barograph_server.warehouse.configuration import Setting
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError, translate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Address", "Client", "QueryResult", "WarehouseBusy", "WarehouseError", "connect"]
 

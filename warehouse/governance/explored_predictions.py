@@ -1,16 +1,13 @@
 """Predictions of entities that have explored predictions, and exposures by week, for `barograph loops`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from barograph_server.warehouse.client import Client, identifier
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MAX_ROWS = 1_000_000
 """Predictions that one analysis reads; with more, a random part of the entities is read."""

@@ -1,7 +1,5 @@
 """Evaluation of recorded answers: queues those without an evaluation, and waits for their results."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter
