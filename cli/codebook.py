@@ -7,7 +7,7 @@ from typing import Annotated
 
 import numpy as np
 from barograph.text.codebook import NEW, Codebook, load_codebook
-from barograph.text.embedding import EmbeddingName, Vectors
+from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder, Vectors
 
 from barograph_server.cli.options import Arg, CommandGroup, Opt, Options, Output
 from barograph_server.errors import CommandError
@@ -77,7 +77,6 @@ class Texts(Options, frozen=True):
 
     def embed(self, embedding: str | None) -> tuple[list[str], Vectors, EmbeddingName]:
         """Return texts, their vectors, and the embedding that made them; no texts if there are only vectors."""
-        from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
 
         if self.vectors is None:
             self.need_texts()

@@ -18,7 +18,7 @@ from barograph_server.local.stack import LocalStack
 from barograph_server.operations.dev.page import PAGE_PORT, open_page
 from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
 from barograph_server.operations.dev.supervisor import Supervisor
-from barograph_server.provisioning import Plan
+from barograph_server.provisioning import Plan, apply_all
 from barograph_server.provisioning.files import read_inputs
 from barograph_server.settings import Settings, load_settings
 from barograph_server.signal_wait import set_on_signal
@@ -50,8 +50,6 @@ def dev_command(
         barograph dev
         barograph dev contracts/flight-delay.yaml --clock replay --reset
     """
-    from barograph_server.local.stack import LocalStack
-    from barograph_server.provisioning import apply_all
 
     # Whatever can be wrong is found before data is deleted and servers are started.
     inputs = _read_checked_inputs(connection.config, contracts, page_port)
