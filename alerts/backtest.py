@@ -80,7 +80,6 @@ def backtest(
         since: start of the history, Unix seconds.
         until: end of the history, Unix seconds.
         known: the times at which facts became known.
-        incidents: incidents that the rule should detect.
 
     Raises:
         AlertsError: the rule is unknown, or no contract has it.

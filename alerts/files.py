@@ -22,12 +22,6 @@ def write_files(folder: Path, files: Mapping[str, Json]) -> Iterator[str]:
 
     Other generated files in the folder are removed. Rules that only they, or earlier versions of the files, contain are
     deleted by a file of their own. Files without our header stay.
-
-    Args:
-        files: result of `to_files`.
-
-    Raises:
-        OSError: a file cannot be read or written.
     """
     folder.mkdir(parents=True, exist_ok=True)
     present = {path.name: text for path in sorted(folder.glob("*.yaml")) if _is_ours(text := path.read_text("utf-8"))}

@@ -27,12 +27,7 @@ _SOME_HOUR = TimeRange(1_767_222_000_000, 1_767_225_600_000)
 
 
 def lint(files: Mapping[str, Json], runbooks: Collection[str]) -> list[str]:
-    """List problems, each as a sentence that starts with its location.
-
-    Args:
-        files: result of `to_files`, by name.
-        runbooks: file names of the existing runbooks.
-    """
+    """List problems, each as a sentence that starts with its location."""
     problems = [f"{name}: {fault}" for name, content in files.items() for fault in faults(content, FILE)]
     if problems:
         return problems

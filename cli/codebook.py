@@ -1,15 +1,13 @@
 """The command lines of `barograph codebook`."""
 
-from __future__ import annotations
-
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import numpy as np
 from barograph.text.codebook import NEW, Codebook, load_codebook
-from barograph.text.embedding import Vectors
+from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder, Vectors
 
 from barograph_server.cli.options import Arg, CommandGroup, Opt, Options, Output
 from barograph_server.errors import CommandError
@@ -18,9 +16,6 @@ from barograph_server.plain_values import plain
 from barograph_server.profiling.codebook_table import read_names, read_texts, read_vectors
 from barograph_server.settings import EMBEDDINGS_KEY_VARIABLE
 from barograph_server.terminal import AlignedTable, Terminal, one_line
-
-if TYPE_CHECKING:
-    from barograph.text.embedding import EmbeddingName
 
 SHOWN_CHARS = 100
 
@@ -40,11 +35,7 @@ def print_codebook(terminal: Terminal, codebook: Codebook) -> None:
 
 
 def print_nearest(terminal: Terminal, codebook: Codebook, texts: Sequence[str], vectors: Vectors, n: int) -> None:
-    """Print the share of each topic among texts, and its nearest texts.
-
-    Args:
-        n: how many texts of each topic.
-    """
+    """Print the share of each topic among texts, and its nearest texts."""
     topics = codebook.assign(vectors)
     names = np.array(topics.names)
     table = AlignedTable("topic", "texts", "share", "distance", "text", numbers=("texts", "share", "distance"))
@@ -86,7 +77,6 @@ class Texts(Options, frozen=True):
 
     def embed(self, embedding: str | None) -> tuple[list[str], Vectors, EmbeddingName]:
         """Return texts, their vectors, and the embedding that made them; no texts if there are only vectors."""
-        from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder
 
         if self.vectors is None:
             self.need_texts()

@@ -8,7 +8,7 @@ import typer
 from barograph_server.cli.options import Connection, Opt, Output
 from barograph_server.contracts import read_contracts
 from barograph_server.errors import EXIT_FAILED
-from barograph_server.governance.readers.read import ConsumerReport, Reader, store_readers
+from barograph_server.governance.readers.read import ConsumerReport, Reader, read_consumers, store_readers
 from barograph_server.terminal import TableColumn, Terminal, listed, utc_minute
 from barograph_server.times import parse_since
 from barograph_server.warehouse.client import connect
@@ -69,7 +69,6 @@ def consumers_command(
         barograph consumers
         barograph consumers --since 7d --format json | jq '.undeclared[].name'
     """
-    from barograph_server.governance.readers.read import read_consumers
 
     start = parse_since("--since", since, datetime.now(UTC))
     settings = connection.settings()

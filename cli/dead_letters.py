@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from barograph.contract import Contract
 
 from barograph_server.cli.options import Arg, CommandGroup, Connection, ListOutput, OnlyModel, Opt, Options, Output
 from barograph_server.contracts import read_contracts
@@ -21,13 +23,7 @@ from barograph_server.warehouse.client import connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from barograph.contract import Contract
-
     from barograph_server.settings import Settings
-    from barograph_server.streams.dead_letters.dead_letter import DeadLetterPosition
-    from barograph_server.streams.dead_letters.reader import DeadLetterFilter
 
 State = Literal["waiting", "replayed", "dropped", "all"]
 

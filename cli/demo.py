@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from barograph_server.cli.options import Opt
-from barograph_server.errors import EXIT_FAILED
+from barograph_server.errors import EXIT_FAILED, CommandError
 from barograph_server.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -45,7 +45,6 @@ def demo_command(
         barograph demo --llm --quality --exit
     """
     # Imported here, so that `--help` stays fast.
-    from barograph_server.errors import CommandError
 
     if find_spec("barograph_server.examples") is None:
         raise CommandError("The demo is not in the installed package: run `make demo` in a clone of the repository.")

@@ -1,36 +1,30 @@
 """The command line of `barograph dev`."""
 
-from __future__ import annotations
-
 import dataclasses
 import threading
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
+
+from barograph.contract import Contract
+from barograph.text.codebook import Codebook
 
 from barograph_server.alerts.text import duration
 from barograph_server.cli.options import Arg, Connection, Opt
 from barograph_server.cli.run import ClockName
 from barograph_server.errors import CommandError
 from barograph_server.local.child_process import port_is_free
+from barograph_server.local.stack import LocalStack
 from barograph_server.operations.dev.page import PAGE_PORT, open_page
 from barograph_server.operations.dev.processors import KINDS, Processor, write_settings
 from barograph_server.operations.dev.supervisor import Supervisor
+from barograph_server.provisioning import Plan, apply_all
 from barograph_server.provisioning.files import read_inputs
-from barograph_server.settings import load_settings
+from barograph_server.settings import Settings, load_settings
 from barograph_server.signal_wait import set_on_signal
+from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.terminal import Terminal
-
-if TYPE_CHECKING:
-    from barograph.contract import Contract
-    from barograph.text.codebook import Codebook
-
-    from barograph_server.local.stack import LocalStack
-    from barograph_server.operations.dev.processors import Processor
-    from barograph_server.provisioning import Plan
-    from barograph_server.settings import Settings
-    from barograph_server.sketches.baseline.baseline import Baseline
 
 CONTRACTS_FOLDER = Path("contracts")
 POLL_S = 0.25
@@ -57,8 +51,6 @@ def dev_command(
         barograph dev
         barograph dev contracts/flight-delay.yaml --clock replay --reset
     """
-    from barograph_server.local.stack import LocalStack
-    from barograph_server.provisioning import apply_all
 
     # Whatever can be wrong is found before data is deleted and servers are started.
     inputs = _read_checked_inputs(connection.config, contracts, page_port)
@@ -105,13 +97,7 @@ def _local_settings(config: Path | None, clock: ClockName | None, stack: LocalSt
 def _read_checked_inputs(
     config: Path | None, contracts: Sequence[Path], page_port: int | None
 ) -> tuple[list[tuple[Contract, str]], list[Baseline], list[Codebook]]:
-    """Read the settings, contracts, baselines and codebooks, and check that the page's port is free.
-
-    Raises:
-        ContractError: a contract is invalid.
-        BaselineError: a baseline is invalid.
-        TextError: a codebook is invalid.
-    """
+    """Read the settings, contracts, baselines and codebooks, and check that the page's port is free."""
     load_settings(config, needs=(), find=lambda: None)
     if page_port and not port_is_free(page_port):
         raise CommandError(

@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Iterator
 from itertools import pairwise
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from barograph_server.cli.options import Connection, Model, Opt, Output
 from barograph_server.errors import CommandError
@@ -30,9 +30,6 @@ from barograph_server.terminal import (
     significant,
 )
 from barograph_server.times import parse_range
-
-if TYPE_CHECKING:
-    from barograph_server.profiling.distribution.compute import DistributionQuery
 
 MAX_SHARES = 40
 """Bins or categories that the page lists."""

@@ -1,13 +1,11 @@
 """The command lines of `barograph eval`."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from operator import attrgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from barograph.prompts.prompt import parse_prompt_id
@@ -22,12 +20,9 @@ from barograph_server.evaluation.suites.suite import read_suite_file
 from barograph_server.plain_values import plain
 from barograph_server.sketches.comparison.paired_items import PairedDifference, SuiteOutcome
 from barograph_server.terminal import TableColumn, Terminal, listed, plural, utc_minute
-from barograph_server.warehouse.client import connect
+from barograph_server.warehouse.client import Address, connect
 from barograph_server.warehouse.evaluation.eval_runs import EvalRun, StoredRun, accepted_runs, read_runs, store_run
 from barograph_server.warehouse.rollouts.prompts import read_prompt
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Address
 
 STYLES = {SuiteOutcome.ACCEPT: "green", SuiteOutcome.HOLD: "red", SuiteOutcome.INSUFFICIENT: "yellow"}
 

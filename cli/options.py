@@ -178,9 +178,7 @@ def example_of(command: str, files: Sequence[Path], own: str, options: str = "")
     """Return the flag that runs a command on sample tables, and prints its command line and that for other tables.
 
     Args:
-        files: the sample tables.
         own: what stands in place of the tables.
-        options: further options.
     """
 
     def run(ctx: typer.Context) -> None:

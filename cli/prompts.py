@@ -1,12 +1,10 @@
 """The command lines of `barograph prompts`."""
 
-from __future__ import annotations
-
 import difflib
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from barograph.prompts.catalogue import PromptCatalogue
 from barograph.prompts.content import PRODUCTION, PromptContent
@@ -15,7 +13,9 @@ from barograph.prompts.records import PromptLabel, PromptVersion
 
 from barograph_server.cli.options import Arg, Author, CommandGroup, Connection, ListOutput, Opt, Output, require_reason
 from barograph_server.plain_values import plain
+from barograph_server.streams.prompts.changes import Author as ChangeAuthor
 from barograph_server.streams.prompts.changes import (
+    Draft,
     find_version,
     move_label,
     register_versions,
@@ -26,12 +26,6 @@ from barograph_server.streams.prompts.changes import (
 )
 from barograph_server.streams.prompts.registry_change import RegistryOutcome
 from barograph_server.terminal import TableColumn, Terminal, picked, plural, utc_second
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from barograph_server.streams.prompts.changes import Author as ChangeAuthor
-    from barograph_server.streams.prompts.changes import Draft
 
 DIFF_STYLES = {"+": "green", "-": "red", "@": "cyan"}
 """Styles of the lines of a unified diff, by their first character."""

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Mapping
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 from barograph_server.cli.options import Arg, Connection, Opt
@@ -13,8 +14,6 @@ from barograph_server.errors import CommandError
 from barograph_server.terminal import AlignedTable, Terminal, significant
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from barograph_server.warehouse.client import Address
 
 OutputFormat = Literal["table", "json", "csv", "arrow"]

@@ -10,7 +10,7 @@ from barograph_server.cli.options import Arg, Candidate, CommandGroup, Connectio
 from barograph_server.errors import EXIT_DIFFERS, EXIT_OK, EXIT_UNVERIFIABLE, CommandError
 from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.decision_text import criteria_table, decision_line, pair_lines, title
-from barograph_server.rollouts.evidence.bundle import EvidenceBundle
+from barograph_server.rollouts.evidence.bundle import EvidenceBundle, write_bundle
 from barograph_server.rollouts.projected_cost import projected_cost
 from barograph_server.sketches.rollout.criteria import noise_floor
 from barograph_server.terminal import Terminal, iso_utc, picked, plural, utc_minute
@@ -134,7 +134,6 @@ def export_command(
     Examples:
         barograph shadow export --model flight-delay --out evidence.zip
     """
-    from barograph_server.rollouts.evidence.bundle import write_bundle
     from barograph_server.rollouts.evidence.parts import collect_evidence
 
     with connection.warehouse() as client:

@@ -123,7 +123,6 @@ def stat_panel(
         outcome: the same for a decision about a candidate.
         bad_from: numbers from here on are red.
         bad_under: numbers below this are red.
-        decimals: digits after the decimal point.
     """
     numbers = sum(column.kind == "number" for column in query.columns)
     panel = (

@@ -42,7 +42,6 @@ def prediction_arrivals(faulty: pa.Table, recorded: pa.Table) -> NDArray[np.int6
 
     Args:
         faulty: predictions with a fault, in order of arrival.
-        recorded: the predictions without it.
     """
     index = pc.index_in(faulty["id"].combine_chunks(), value_set=recorded["id"].combine_chunks())
     arrivals: NDArray[np.int64] = np.maximum.accumulate(epoch_ms(recorded)[index.to_numpy()])

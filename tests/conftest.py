@@ -129,7 +129,6 @@ def database(engine: LocalClickHouse) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
-    """A client of a database with all tables and views, one for all tests of a module."""
     with migrated(engine) as client:
         yield client
 

@@ -4,16 +4,14 @@ Every insert is safe to repeat, so nothing here retries. The caller keeps its ba
 stops on `WarehouseError`.
 """
 
-from __future__ import annotations
-
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Self
+from typing import Annotated, Any, Self
 
 import clickhouse_connect
 import pyarrow as pa
@@ -24,9 +22,6 @@ from clickhouse_connect.driver.httpclient import HttpClient
 
 from barograph_server.warehouse.configuration import Setting
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError, translate
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 __all__ = ["Address", "Client", "QueryResult", "WarehouseBusy", "WarehouseError", "connect"]
 
@@ -110,7 +105,6 @@ class Client:
         """Run a query and return its rows; times are aware datetimes in UTC.
 
         Args:
-            sql: the query, with parameters as `{name:Type}`.
             parameters: values, which the server binds; never format them into the SQL.
         """
         with self._translated("answer a query"):
@@ -161,7 +155,6 @@ class Client:
 
         Args:
             columns: the columns that the query returns, in order.
-            select: the query, with parameters as `{name:Type}`.
         """
         names = ", ".join(map(identifier, columns))
         sql = f"INSERT INTO {identifier(table)} ({names}) {select}"

@@ -92,7 +92,6 @@ def read_value(kind: ValueKind, node: Node, path: Path, file: str) -> Any:
     Args:
         kind: what the value must be.
         path: its keys from the top of the file, for messages.
-        file: the file's name, for messages.
 
     Raises:
         ContractError: the value or a part of it does not fit; the text has a line per problem.

@@ -9,23 +9,18 @@ Views hold no data, so each is defined once, in `views/` (`warehouse.schema` say
 creates all of them again if a definition, or a column that they show, has changed.
 """
 
-from __future__ import annotations
-
 import hashlib
 import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from importlib.resources import files
-from typing import TYPE_CHECKING
+from importlib.resources.abc import Traversable
 
 import pyarrow as pa
 
 from barograph_server.warehouse.client import Client, WarehouseError
 from barograph_server.warehouse.schema import Relations, declare
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
-    from importlib.resources.abc import Traversable
 
 VIEWS = 0
 """The number under which the views are recorded; they run last."""

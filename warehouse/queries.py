@@ -3,22 +3,16 @@
 The server binds all values (`{name:Type}`); only names from this file are formatted into SQL.
 """
 
-from __future__ import annotations
-
 import base64
 import dataclasses
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from datetime import datetime
+from typing import Any, Literal, TypeVar
 
 import pyarrow as pa
 
-from barograph_server.warehouse.client import identifier
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.client import Client, identifier
 
 RowT = TypeVar("RowT")
 END_OF_TIME_S = 4_102_444_800

@@ -4,19 +4,12 @@ The migrations declare the TTL for the default of the setting `retention_days`. 
 for a larger value `apply` extends each TTL by the same number of days.
 """
 
-from __future__ import annotations
-
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from barograph_server.warehouse import migrate
-from barograph_server.warehouse.client import identifier
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.client import Client, identifier
 
 DEFAULT_RETENTION_DAYS = 400
 MAX_RETENTION_DAYS = 10_000

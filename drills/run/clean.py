@@ -22,9 +22,6 @@ def clean(settings: Settings, *, running: bool = False) -> Iterator[str]:
 
     Args:
         running: whether those of running drills are removed too; these drills end.
-
-    Raises:
-        WarehouseBusy, WarehouseError: ClickHouse cannot drop a database or delete rows.
     """
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     databases, topics = database_prefix(settings), topics_prefix(settings)

@@ -40,11 +40,7 @@ def register(client: Client, models: Sequence[DrillModel]) -> None:
 
 
 def remove(settings: Settings, client: Client, models: Iterable[str]) -> None:
-    """Withdraw the contracts of models of drills, and delete their rows and states.
-
-    Raises:
-        WarehouseBusy, WarehouseError: ClickHouse cannot delete.
-    """
+    """Withdraw the contracts of models of drills, and delete their rows and states."""
     names = sorted(models)
     assert all(name.startswith(PREFIX) for name in names)
     is_known = bool(drill_rows.registered(client) & set(names))

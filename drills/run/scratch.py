@@ -133,11 +133,7 @@ def connection_variables(settings: Settings) -> dict[str, str]:
 
 
 def remove_namespace(settings: Settings) -> None:
-    """Drop the database, the topics and the consumer groups of a scratch namespace.
-
-    Raises:
-        WarehouseBusy, WarehouseError: ClickHouse cannot drop the database.
-    """
+    """Drop the database, the topics and the consumer groups of a scratch namespace."""
     prefix = settings.topic_prefix
     assert MARK in prefix
     assert f"_{MARK}_" in settings.warehouse.database

@@ -60,11 +60,7 @@ def fresh_settings(
 
 
 def wipe(addresses: StackAddresses, demo: str = "demo") -> None:
-    """Delete the database and topics of earlier runs of one demo.
-
-    Raises:
-        WarehouseBusy, WarehouseError: ClickHouse cannot drop the database.
-    """
+    """Delete the database and topics of earlier runs of one demo."""
     with connect(addresses.clickhouse("default")) as client:
         client.command(f"DROP DATABASE IF EXISTS {database_of(demo)} SYNC")
     admin = AdminClient({"bootstrap.servers": addresses.bootstrap_servers, "log_level": 2})
@@ -253,11 +249,7 @@ class Demo(ABC):
         is_done: Callable[[Progress], bool],
         shown: Callable[[Progress], str] = str,
     ) -> Progress:
-        """Measure progress until it is done, and print it every few seconds.
-
-        Raises:
-            DemoError: there is no progress.
-        """
+        """Measure progress until it is done, and print it every few seconds."""
         progress, moved_s = measure(), time.monotonic()
         while not is_done(progress):
             self.supervisor.poll()

@@ -57,8 +57,6 @@ class FlightsReplay(Demo):
         Args:
             predictions: rows in order of `at`, like the others.
             labels: they arrive up to 33 hours after their predictions.
-            totals: number of events per stage.
-            actions: in order of time.
 
         Returns:
             Numbers of predictions of the primary and of labels that the publisher accepted.
@@ -100,11 +98,7 @@ class _Stages:
         self._done: dict[str, Any] = dict.fromkeys((*totals, "sealed_until_s"), 0)
 
     def wait(self, least: Mapping[str, float]) -> None:
-        """Wait until as many events have passed each stage.
-
-        Raises:
-            DemoError: there is no progress.
-        """
+        """Wait until as many events have passed each stage."""
 
         def measure() -> dict[str, Any]:
             return self._findings.row("progress") | {"published": self._publisher.stats.published}

@@ -79,9 +79,6 @@ def read_flights(folder: Path | None = None) -> pa.Table:
         - `landed_at`: null if the flight was canceled or diverted, or if its arrival is unknown.
 
         Weather and plane are null if the source has no row.
-
-    Raises:
-        DemoDataMissingError: see `data_folder`.
     """
     folder = folder or data_folder()
     with ZipFile(folder / "flights.csv.zip") as archive:

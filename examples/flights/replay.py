@@ -109,11 +109,7 @@ def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
 
 
 def build(rows: pa.Table, now: datetime) -> FlightsTables:
-    """Build the tables of the demo from the rows of `features.flight_rows`.
-
-    Raises:
-        ValueError: `now` has no time zone.
-    """
+    """Build the tables of the demo from the rows of `features.flight_rows`."""
     check_time_zone(now)
     training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
     shift_weeks = whole_weeks_before(now, replayed)
@@ -147,11 +143,7 @@ def build(rows: pa.Table, now: datetime) -> FlightsTables:
 
 
 def check_time_zone(now: datetime) -> None:
-    """Check that a time has a time zone.
-
-    Raises:
-        ValueError: it has none.
-    """
+    """Check that a time has a time zone."""
     if now.tzinfo is None:
         raise ValueError(f"now={now.isoformat()} has no time zone; pass one, such as datetime.now(UTC).")
 

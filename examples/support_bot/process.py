@@ -50,11 +50,7 @@ class BotProcess:
         self._process.stdin.flush()
 
     def check(self) -> None:
-        """Check that the process runs.
-
-        Raises:
-            CommandError: it ended.
-        """
+        """Check that the process runs."""
         if self._process.poll() is not None:
             lines = self._log.read_text(encoding="utf-8", errors="replace").splitlines()
             last = lines[-1].strip() if lines else f"exit code {self._process.returncode}"

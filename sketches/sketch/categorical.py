@@ -77,7 +77,7 @@ class UnseenCategories:
             raise ValueError("a count is negative")
         for value, count in zip(values, counts, strict=True):
             if count:
-                self._sketch.update(_clean(value), int(count))
+                self._sketch.update(value[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8"), int(count))
 
     def update_array(self, values: pa.Array | pa.ChunkedArray) -> None:
         """Add the strings of an Arrow array (string or dictionary of strings); nulls are ignored.
@@ -141,7 +141,3 @@ class UnseenCategories:
                 )
             sketch._sketch = ds.frequent_strings_sketch.deserialize(payload)
         return sketch
-
-
-def _clean(value: str) -> str:
-    return value[:MAX_CHARS].encode("utf-8", "replace").decode("utf-8")

@@ -79,7 +79,6 @@ class PartitionState:
         """Load the state of a partition.
 
         Args:
-            partition: of `partials`.
             live: whether an idle source partition counts as read to the wall clock.
             write_s: time between two writes of unsealed panes.
             revise_s: shortest time between two revisions of one window.

@@ -4,8 +4,6 @@ It has no authentication: bind it to the loopback address, or put the OpenTeleme
 use it: requests of browsers (with `Origin`) and requests under unknown host names are rejected.
 """
 
-from __future__ import annotations
-
 import asyncio
 import ctypes
 import json

@@ -109,7 +109,6 @@ def build_registry(
 
     Args:
         contracts: each model's newest contract and when its first was applied (Unix ms).
-        baselines: all that were ever accepted.
         previous: the snapshot before; its layouts are reused.
         unreadable: model → why its newest contract or one of its baselines cannot be read.
         retention_ms: age at receipt from which events are rejected.

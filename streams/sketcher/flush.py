@@ -141,7 +141,6 @@ class Flush:
         """Describe what the flush covers of one source partition.
 
         Args:
-            offsets: the range of the source partition.
             partials_topic_partition: the partition of `partials` that the record goes to.
         """
         return PartitionProgress(

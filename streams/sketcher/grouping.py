@@ -40,7 +40,6 @@ class PaneGroups:
 
         Args:
             pane: shape (n,), each in [0, n_panes).
-            n_slices: number of slices, including `all`.
             dimensions: their values are the slices from 1 on.
         """
         self.n_panes, self.n_slices = n_panes, n_slices

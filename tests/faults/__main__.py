@@ -39,8 +39,6 @@ SCENARIOS = ("storm", "live", "shadow", "guard", "retention", "disk", "trials")
 
 
 class Harness:
-    """Runs scenarios in sequence on one broker and one engine."""
-
     def __init__(self, folder: Path, seed: int, storms: range, *, short: bool) -> None:
         self.folder, self.seed, self.storms, self.short = folder, seed, storms, short
         self.results: list[Result] = []
@@ -101,7 +99,6 @@ class Harness:
     def run(
         self, scenario: str, act: Callable[[World], Verdict], servers: Servers | None = None, **settings: Any
     ) -> None:
-        """Run one scenario in its own world and add its result to `results`."""
         began = time.monotonic()
         seed: int = settings.pop("seed", self.seed)
         say(f"\n=== {scenario}, seed {seed}")

@@ -31,8 +31,6 @@ UP_S = 2.5
 
 
 class Fault(Protocol):
-    """A fault that is injected and then reverted."""
-
     @property
     def name(self) -> str:
         """The name under which the report counts the fault."""

@@ -13,8 +13,6 @@ SLOW_S = 1.5
 
 
 class WarehouseProxy:
-    """Forwards requests to the engine, with the fault of the current mode."""
-
     def __init__(self, host: str, port: int) -> None:
         self.upstream = host, port
         self.mode: Mode = "open"

@@ -75,7 +75,6 @@ def value(column: Column, at_s: float, name: int, number: int) -> Any:
 
 
 def frame(query: PanelQuery, rows: Sequence[Sequence[Any]]) -> dict[str, Any]:
-    """Rows of a query as the preview's server sends them."""
     columns = [[row[index] for row in rows] for index in range(len(query.columns))]
     return frame_of(QueryResult(tuple(query.names), tuple(TYPES[column.kind] for column in query.columns), columns))
 

@@ -75,7 +75,6 @@ TOOLS = [{"type": "function", "function": provider.TOOL}]
 
 @contextmanager
 def call(name: str) -> Iterator[None]:
-    """Name what the server answers; a failure is part of the recording."""
     SERVER.call = name
     try:
         yield
@@ -96,7 +95,6 @@ def tracer_provider() -> Any:
 
 
 def instrument(*names: str) -> Any:
-    """Instrument with classes `module:Class`, and return the provider."""
     built = tracer_provider()
     for name in names:
         module, _, instrumentor = name.partition(":")
@@ -521,7 +519,6 @@ RUNS: dict[str, Callable[[], None]] = {
 
 
 def record(name: str) -> None:
-    """Run a set-up in this environment, and write its files."""
     os.environ |= {
         "OTEL_SERVICE_NAME": "support-bot",
         "OTEL_EXPORTER_OTLP_ENDPOINT": SERVER.url,

@@ -63,7 +63,6 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Shop:
 def shop_pipeline(
     broker: LocalKafka, engine: LocalClickHouse, shop: Shop, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Pipeline]:
-    """The path with all of the shop's traffic counted, judged, recorded and scored."""
     with migrated(engine) as client:
         address, prefix = engine.address(client.database), f"shop{uuid.uuid4().hex[:10]}-"
         result = Pipeline(broker.bootstrap_servers, address, prefix, tmp_path_factory.mktemp("shop"))

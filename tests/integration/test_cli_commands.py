@@ -75,7 +75,6 @@ def pipeline_settings(shared: Settings, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def events(messages: list[Any]) -> tuple[list[dict[str, Any]], int]:
-    """Return the rows of Arrow messages, and the number of end markers."""
     rows: list[dict[str, Any]] = []
     markers = 0
     for message in messages:

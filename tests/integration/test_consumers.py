@@ -79,7 +79,6 @@ def read_topic(settings: Settings, group: str, *, commits: bool) -> Consumer:
 
 
 def record_queries(client: Client) -> None:
-    """Write rows with the columns of `system.query_log`."""
     client.command(
         f"CREATE TABLE {LOG} (type String, query_kind String, event_date Date, event_time DateTime, user String, "
         "query String, tables Array(String), columns Array(String), http_user_agent String, client_name String, "

@@ -406,7 +406,6 @@ def test_the_data_source_has_clickhouse_as_seen_from_grafana() -> None:
 
 
 def smoke(stub: StubGrafana, capsys: pytest.CaptureFixture[str], code: int) -> str:
-    """Run the script, which must return this code; return what it prints."""
     environ = {"BAROGRAPH_GRAFANA_URL": stub.url, "BAROGRAPH_GRAFANA_TOKEN": TOKEN}
     assert load_script("grafana/smoke.py").main(environ, patience_s=0.0, pause_s=0.01) == code
     return capsys.readouterr().out

@@ -62,7 +62,6 @@ def health(state: HealthState, sequence: int) -> ModelHealth:
 
 @pytest.fixture
 def log(pipeline: Pipeline) -> Iterator[HealthLog]:
-    """The topic, written by a test."""
     pipeline.create(1)
     result = HealthLog(settings_of(pipeline, "writer"))
     result.lead()

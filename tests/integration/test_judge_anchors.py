@@ -150,7 +150,6 @@ def anchors(client: Client, config: str, judge: AnchorJudge, tmp_path: Path, out
 
 
 def advance(schedule: AnchorSchedule) -> list[str]:
-    """Continue all runs; return the events and actions of the log."""
     with capture_logs() as lines:
         schedule.advance()
     return [f"{line['event']} {line.get('action', '')}".strip() for line in lines]

@@ -153,8 +153,6 @@ def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -
 
 
 class Driven:
-    """A sketcher that is driven step by step instead of by its loop."""
-
     def __init__(self, pipeline: Pipeline, instance: str) -> None:
         self.topic = pipeline.topics.predictions
         registry = toy_registry()

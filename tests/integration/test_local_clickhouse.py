@@ -200,7 +200,6 @@ def test_a_folder_has_one_owner_and_a_port_in_use_is_reported(tmp_path: Path) ->
 
 
 def exchange(engine: LocalClickHouse, sent: bytes) -> bytes:
-    """Send bytes, and return all that the gateway sends before it closes the connection."""
     with socket.create_connection((engine.host, engine.port), timeout=30) as raw:
         raw.sendall(sent)
         received = b""
@@ -372,7 +371,6 @@ class World:
         assert status == 200, answer
 
     def ask(self, user: Address, method: str, sql: str, **arguments: str) -> tuple[int, str, str]:
-        """Send a statement; return status, ClickHouse's error code and answer."""
         sql = sql.format(t=f"{self.database}.t", file=self.secret, out=self.out, port=self.visits.port)
         body = sql.encode() if method == "POST" else None
         query = arguments if method == "POST" else {**arguments, "query": sql}

@@ -155,7 +155,6 @@ def test_the_watchdog_ends_a_process_whose_loop_hangs(broker: LocalKafka, topic_
 
 @contextmanager
 def producing(pipeline: Pipeline) -> Iterator[threading.Event]:
-    """Produce events until the event is set."""
     ends = threading.Event()
 
     def run() -> None:

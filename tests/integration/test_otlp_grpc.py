@@ -16,8 +16,6 @@ from tests.support.pipeline import Pipeline
 
 
 class Recorder:
-    """Exports nothing and keeps the results."""
-
     def __init__(self, exporter: OTLPSpanExporter) -> None:
         self.exporter, self.results, self.last = exporter, list[SpanExportResult](), list[ReadableSpan]()
 

@@ -109,7 +109,6 @@ def send_batches(pipeline: Pipeline) -> None:
 
 
 def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
-    """Counted events, dead letters, and flushes that covered offsets."""
     records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.partials)]
     first = [each for each in records if isinstance(each, Partial) and not each.slice_from and not each.field_from]
     counted = sum(int(partial.counts[0, 0]) for partial in first)

@@ -278,7 +278,6 @@ def restores(database: str, name: str) -> list[str]:
 
 
 def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int]]:
-    """Return the row count of every table and the sum of its row hashes."""
     with connect(engine.address(database)) as client:
         tables = client.rows(
             "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE 'Replacing%'"

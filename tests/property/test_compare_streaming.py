@@ -105,8 +105,6 @@ def messages(contract: Contract, rows: pa.Table) -> Iterator[bytes]:
 
 
 class VerdictStore(WarehouseStore):
-    """Writes only verdicts: panes stay in the monitor's memory."""
-
     def write(self, commit: CommitRows) -> None:
         for table in ("drift", "rates"):
             for columns in commit.columns(table):

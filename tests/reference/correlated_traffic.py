@@ -142,7 +142,6 @@ def learned(windows: dict[str, IntArray]) -> PsiBins:
 
 
 def on_layout(layout: Layout, counts: IntArray) -> IntArray:
-    """Return counts of (streams, W, cells without null) in the shape of a layout, (W, 1, width)."""
     result = np.zeros((counts.shape[1], 1, layout.width), np.int64)
     for i in range(len(counts)):
         first = layout.starts[i]
@@ -254,7 +253,6 @@ def false_pages(name: str, length: int, streams: int) -> IntArray:
 
 
 def percent(each: NDArray[np.bool_]) -> str:
-    """Format the share of windows, of shape (W, streams)."""
     by_stream = each.mean(axis=0)
     return f"{100 * by_stream.mean():.1f} ± {100 * by_stream.std() / np.sqrt(len(by_stream)):.1f}"
 

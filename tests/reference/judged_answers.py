@@ -100,7 +100,6 @@ def _normalized(text: str) -> str:
 
 
 def verdicts() -> dict[str, NDArray[np.bool_]]:
-    """Return the verdicts and the truth of the answers by evaluator: two columns, each true for `faulty`."""
     rows = [json.loads(line) for line in FILE.read_text(encoding="utf-8").splitlines()]
     pairs = {
         judge: [(row["judged"][judge] == "faulty", row["faulty"]) for row in rows if row["judged"][judge] is not None]

@@ -75,7 +75,6 @@ class Interval(NamedTuple):
 
 
 def behaviour(ends: ArrayLike, truth: float) -> Interval:
-    """Summarize the ends of intervals, (2, runs); NaN where a run has none."""
     lows, highs = np.asarray(ends, np.float64)
     is_known = np.isfinite(lows) & np.isfinite(highs)
     covers = (lows <= truth) & (truth <= highs)

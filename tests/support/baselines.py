@@ -16,7 +16,6 @@ def category(name: str, *categories: str, counts: SliceCounts | None = None) -> 
 
 
 def baseline(*fields: FieldBaseline, **members: Any) -> Baseline:
-    """Return a baseline with the rows of its first field."""
     counts = fields[0].slices[ALL] if fields else SliceCounts(cells=(0,))
     rows = sum(counts.cells) + counts.invalid
     return Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=fields, **members)

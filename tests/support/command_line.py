@@ -19,7 +19,6 @@ def run(*words: object) -> int:
 
 
 def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
-    """Run `barograph WORDS`; return its exit code, its output, and its errors on one line."""
     code = run(*words)
     printed = capsys.readouterr()
     return code, printed.out, " ".join(printed.err.split())

@@ -25,8 +25,6 @@ Row = dict[str, Any]
 
 
 class MergedEvents:
-    """Series of one model, made from events by the decoder, the sketcher's summaries and the monitor's merge."""
-
     def __init__(self, contract: Contract, baselines: list[Baseline], events: list[Row]) -> None:
         entries = [RegisteredBaseline(baseline, baseline.id, 0, i) for i, baseline in enumerate(baselines)]
         self.registry: Registry = build_registry([(contract, 0)], entries)

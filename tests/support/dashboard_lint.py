@@ -148,7 +148,6 @@ def link_faults(dashboard: Json, together: Sequence[Json], known: Mapping[str, P
 
 
 def _links(panel: Json) -> Iterator[tuple[Json, str | None]]:
-    """Yield the links of a panel, each with the column that has it; None for all columns and for the title."""
     for link in panel.get("links", []):
         yield link, None
     config = panel.get("fieldConfig", {})

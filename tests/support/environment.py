@@ -55,7 +55,6 @@ def kafka_lines(bootstrap: str, prefix: str) -> str:
 
 @contextmanager
 def installation(broker: LocalKafka, engine: LocalClickHouse, prefix: str, **settings: Any) -> Iterator[Settings]:
-    """Yield the settings of an installation that does not exist yet; delete its database afterwards."""
     address = engine.address(prefix.rstrip("-"))
     yield Settings(bootstrap_servers=broker.bootstrap_servers, warehouse=address, topic_prefix=prefix, **settings)
     with connect(dataclasses.replace(address, database="default")) as client:

@@ -27,8 +27,6 @@ class Pairs:
 
 @dataclass(frozen=True, eq=False)
 class Table:
-    """A table: by slot an integer with its format, or an object."""
-
     slots: dict[int, tuple[str, int] | Text | Offsets | Pairs | Table]
 
 

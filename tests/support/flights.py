@@ -36,8 +36,6 @@ Array = NDArray[Any]
 
 @dataclass(frozen=True)
 class Flights:
-    """The tables, and the contract and baseline that `infer` derives from the training table."""
-
     train: pa.Table
     predictions: pa.Table
     contract: Contract

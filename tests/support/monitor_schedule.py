@@ -385,8 +385,6 @@ class Connection:
 
 
 class Process:
-    """One monitor process: it starts after the records that were acknowledged when it got the partition."""
-
     def __init__(self, run: Run) -> None:
         self.connection = Connection(run)
         self.next = run.acknowledged

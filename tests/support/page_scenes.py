@@ -128,7 +128,6 @@ class ServedModels:
 
 @contextmanager
 def served_models(engine: LocalClickHouse) -> Iterator[dict[str, ServedModels]]:
-    """Plant one model and twelve models, and serve the preview of both, by the keys of `MODELS`."""
     with ExitStack() as stack:
         result = {}
         for name, models in MODELS.items():
@@ -152,7 +151,6 @@ class FiringAlert:
 
 
 def firing_alert(client: Client, incident: PlantedIncident) -> FiringAlert:
-    """Evaluate the rule of an incident as Grafana does, and render its link; the rule must be firing."""
     settings = AlertSettings()
     (rule,) = (
         rule

@@ -58,8 +58,6 @@ def _is_complete(text: str) -> bool:
 
 @dataclass
 class Shell:
-    """Executes command lines on the shared servers, in the current folder."""
-
     pipeline: Pipeline
     capsys: pytest.CaptureFixture[str]
     monkeypatch: pytest.MonkeyPatch
@@ -101,7 +99,6 @@ class Shell:
                 self.output = done.stdout
 
     def actual(self, text: str) -> str:
-        """Replace the addresses of the page in a text."""
         for written, address in self.addresses.items():
             text = text.replace(written, address)
         return text
@@ -119,7 +116,6 @@ class Shell:
             assert len(output.splitlines()) > 1, "`load` waits until performance is judged"
 
     def execute(self, script: str) -> dict[str, Any]:
-        """Execute a script of a page with the topics of the shared servers; return its names."""
         from_contract = partial(Publisher.from_contract, topic_prefix=self.pipeline.prefix)
         names: dict[str, Any] = {"__name__": "__main__"}
         with self.monkeypatch.context() as patch:

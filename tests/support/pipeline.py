@@ -43,7 +43,6 @@ PATIENCE_S = 280.0
 
 
 def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIENCE_S) -> Any:
-    """Wait until a condition is true and return its value; fail with an explanation after `patience_s`."""
     began = time.monotonic()
     while True:
         result = condition()
@@ -58,8 +57,6 @@ def wait_for(condition: Callable[[], Any], what: str, patience_s: float = PATIEN
 
 @dataclass
 class Pipeline:
-    """Topics under a prefix, a migrated database, and processors started by name."""
-
     bootstrap: str
     address: Address
     prefix: str
@@ -183,8 +180,6 @@ class Pipeline:
         return self._asked[who].rows(sql, parameters)
 
     def wait_rows(self, sql: str, what: str, patience_s: float = PATIENCE_S) -> list[tuple[Any, ...]]:
-        """Wait until a query returns a row whose first column is true, while all processors live."""
-
         def check() -> list[tuple[Any, ...]]:
             self.alive()
             result = self.rows(sql)

@@ -30,7 +30,6 @@ NAMES = tuple(TOPICS)
 
 
 def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = USUAL) -> list[str]:
-    """Draw questions by the shares of topics; other topics have equal parts of the rest."""
     rest = (1 - sum(shares.values())) / (len(NAMES) - len(shares))
     topics = rng.choice(len(NAMES), n, p=[shares.get(name, rest) for name in NAMES])
     drawn = []

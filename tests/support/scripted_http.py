@@ -103,8 +103,6 @@ def cut(exchange: Exchange) -> None:
 
 
 class ScriptedServer(ThreadingHTTPServer):
-    """Serves from its construction until `stop`; `answer` may be replaced at any time."""
-
     daemon_threads = True
 
     def __init__(self, answer: Answer, *, certificate: tuple[Path, Path] | None = None) -> None:

@@ -86,7 +86,6 @@ def watched(kind: str, name: str) -> Watched:
 
 
 def psi_at(model: Watched, field: str, end_s: int) -> float:
-    """PSI of a field in the windows of `all` that end then."""
     if field != model.fields[0].name:
         return 0.02
     return 0.35 if end_s > MOVED_S else 0.05
@@ -363,6 +362,5 @@ QUERIES = named_queries()
 def ask(
     client: Client, name: str, *, time_range: TimeRange = RANGE, interval_s: int = HOUR_S, **chosen: Value
 ) -> list[tuple[Any, ...]]:
-    """Execute a panel's query as Grafana does."""
     variables: dict[str, Value] = {"version": "1", "slice": "all", "window": "1d", **chosen}
     return client.rows(expand(QUERIES[name].sql, time_range, variables, interval_ms=interval_s * 1000))

@@ -110,7 +110,6 @@ def add_rows(client: Client, table: str, rows: Iterable[Mapping[str, Any]], **co
 
 
 def insert(client: Client, **rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert rows by the names of their tables."""
     for table, own in rows.items():
         insert_rows(client, table, own)
 

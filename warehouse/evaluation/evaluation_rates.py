@@ -75,8 +75,6 @@ def read_evaluation_rates(
     Labels must be of a random part of the evaluated answers (`sketches.judges.strata`).
 
     Args:
-        since: the start of the range, inclusive.
-        until: its end, exclusive.
         by: what divides answers into groups, besides the evaluator and its version; `prompt and all` adds a group of
             all answers, `ALL_PROMPTS`.
     """
@@ -173,10 +171,6 @@ def read_evaluator_trust(
 
     Labels must be of a random part of the evaluated answers. Answers without a score do not count for evaluators that
     have scores.
-
-    Args:
-        since: the start of the range, inclusive.
-        until: its end, exclusive.
     """
     rows = client.rows(
         "SELECT evaluator, evaluator_version, countIf(NOT isNaN(score)) > 0, groupArrayIf(score, label != ''), "

@@ -105,7 +105,6 @@ def read_evaluations(
     Args:
         versions: model of an evaluator → the version whose evaluations count.
         from_ms: time of the first answer, Unix milliseconds.
-        to_ms: time of the last one.
     """
     newest = "(received_at, partition, offset)"
     rows = client.rows(

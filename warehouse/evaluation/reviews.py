@@ -55,12 +55,7 @@ def store_reviews(client: Client, reviews: Sequence[Review]) -> None:
 def read_reviews(
     client: Client, evaluator_model: str, *, reviewer: str | None = None, since: datetime = EPOCH
 ) -> list[Review]:
-    """Read the latest label of each reviewer and answer, without those that were taken back, in order of their time.
-
-    Args:
-        reviewer: only the labels of this reviewer.
-        since: only labels from this time on.
-    """
+    """Read the latest label of each reviewer and answer, without those that were taken back, in order of their time."""
     rows = client.rows(
         "SELECT evaluator_model, id, version, reviewer, at, label, reason, probability, note FROM reviews FINAL "
         "WHERE evaluator_model = {model:String} AND label != '' AND ({any_reviewer:Bool} OR reviewer = {name:String}) "
@@ -76,9 +71,6 @@ def read_label_errors(
     """Read how often people are wrong, by evaluator model, from the first two labels of gold answers.
 
     A third label, which people may give only where two differ, does not count.
-
-    Args:
-        since: only labels from this time on.
     """
     rows = client.rows(
         "WITH twice AS (SELECT evaluator_model, id, version, arraySlice(arraySort(groupArray((at, label))), 1, 2) AS "

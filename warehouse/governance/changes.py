@@ -131,7 +131,6 @@ def read_changes(client: Client, model: str | None, start: datetime, end: dateti
 
     Args:
         model: changes of this model, and those that may concern every model; None: all but those of drills.
-        end: its end, exclusive.
     """
     of_model = NO_DRILLS if model is None else "model IN ('', {model:String})"
     return rows_of(

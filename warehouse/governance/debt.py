@@ -1,16 +1,11 @@
 """What the checks of `barograph debt` read about one model: arms, values, sampled events, traffic and stored rows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
-from barograph_server.warehouse.client import identifier
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.client import Client, identifier
 
 
 class ArmDifferences(NamedTuple):
@@ -189,7 +184,6 @@ def count_rows(
 
     Args:
         time: its column of event time.
-        start: start of the range of time.
     """
     time, column = identifier(time), identifier(column)
     [(rows, recent)] = client.rows(

@@ -1,16 +1,13 @@
 """Predictions of entities that have explored predictions, and exposures by week, for `barograph loops`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pyarrow as pa
 
 from barograph_server.warehouse.client import Client, identifier
-
-if TYPE_CHECKING:
-    import pyarrow as pa
 
 MAX_ROWS = 1_000_000
 """Predictions that one analysis reads; with more, a random part of the entities is read."""
@@ -52,8 +49,6 @@ class EntityPredictions:
 
         Args:
             entity: the column (`context`, `strings` or `numbers`) and the member that name the entity.
-            start: start of the event time.
-            end: its end, exclusive.
         """
         self._client = client
         value = f"{identifier(entity[0])}[{{entity:String}}]"
@@ -80,7 +75,6 @@ class EntityPredictions:
         Args:
             output: `score`, `score>=` or `class=`.
             operand: the threshold or the class.
-            numbers: the numeric features to read.
 
         Returns:
             Columns `entity` (a hash), `at_ms`, `output` and `propensity` (null if there is none), and `f0`, `f1`, …,

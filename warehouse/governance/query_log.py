@@ -1,19 +1,12 @@
 """Users of ClickHouse that read the tables of Barograph, from `system.query_log`."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseError
 from barograph_server.warehouse.roles import PREFIX
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
 
 UNKNOWN_TABLE, NO_ACCESS = 60, 497
 QUERY_LOG = "system.query_log"

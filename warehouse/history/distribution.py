@@ -1,17 +1,12 @@
 """The distribution of one field over any past range, from panes and rollups."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from barograph_server.sketches.baseline.columns import COLUMN_KEYS
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of, with_binary_sketches
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from barograph_server.warehouse.client import Client
 
 SECONDS_PER_HOUR = 3600
 SECONDS_PER_DAY = 86_400

@@ -3,19 +3,13 @@
 `load` compares these counts before and after it publishes, and finds its own labels by their offsets in Kafka.
 """
 
-from __future__ import annotations
-
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import NO_DRILLS, rows_of
 from barograph_server.warehouse.signals.pipeline import uncounted_spans_sql
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
-
-    from barograph_server.warehouse.client import Client
 
 LABEL_PROBLEMS = {
     "wrong_type": "labels of the wrong type",

@@ -1,21 +1,15 @@
 """Sums over panes of production: over a range, and over each of its windows."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from datetime import datetime
+from typing import Any
 
 import pyarrow as pa
 
 from barograph_server.sketches.baseline.columns import TAIL_KEYS
-from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.client import Client, identifier
 from barograph_server.warehouse.queries import rows_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from barograph_server.warehouse.client import Client
 
 _RANGE = (
     "model = {model:String} AND version = {version:String} AND baseline_id = {baseline_id:String} "
@@ -133,7 +127,6 @@ def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: 
     Args:
         table: `panes` or `rollups`.
         start_s: the start of the range of pane starts, Unix seconds.
-        end_s: its end, exclusive.
 
     Returns:
         The field, start (Unix seconds) and bytes of each sketch, by field and start.

@@ -1,13 +1,8 @@
 """Reads raw rows by their offsets in Kafka."""
 
-from __future__ import annotations
+from typing import NamedTuple
 
-from typing import TYPE_CHECKING, NamedTuple
-
-from barograph_server.warehouse.client import identifier
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.client import Client, identifier
 
 
 class RawPrediction(NamedTuple):

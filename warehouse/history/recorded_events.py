@@ -74,7 +74,6 @@ def recorded_predictions(
 
     Args:
         members: members of events (`features.x`, `context.y`, …) with the types of their fields; None: no field's.
-        since: first event time of the range.
         until: its end, which is not part of it.
 
     Returns:

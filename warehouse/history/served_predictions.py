@@ -1,22 +1,14 @@
 """Served feature values from raw predictions, for comparison with training pipelines."""
 
-from __future__ import annotations
-
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import Any, Literal
 
-from barograph_server.warehouse.client import identifier
+import pyarrow as pa
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from typing import Literal
+from barograph_server.warehouse.client import Client, identifier
 
-    import pyarrow as pa
-
-    from barograph_server.warehouse.client import Client
-
-    FeatureSource = Literal["numbers", "strings", "context", "score", "class"]
-
+FeatureSource = Literal["numbers", "strings", "context", "score", "class"]
 STEP = timedelta(hours=1)
 """Event time per query, which limits memory."""
 

@@ -1,17 +1,11 @@
 """The models of live drills that have a contract or rows, and the removal of their rows."""
 
-from __future__ import annotations
-
 from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
-from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.client import Client, identifier
 from barograph_server.warehouse.queries import PREFIX
 from barograph_server.warehouse.signals.literals import literals
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
 
 IN_USE_S = 150
 """Age of the newest state or contract from which a drill no longer runs: it writes a state every minute."""

@@ -1,17 +1,11 @@
 """Facts about the server: version, clock, disks, replicas, databases and tables, and what this user may do."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from barograph_server.warehouse.client import identifier
+from barograph_server.warehouse.client import Client, identifier
 from barograph_server.warehouse.errors import WarehouseError
 from barograph_server.warehouse.queries import rows_of
 from barograph_server.warehouse.tables import SCHEMAS
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
 
 _UNKNOWN_TABLE = 60
 

@@ -1,17 +1,11 @@
 """Queries of the `status` command and the demo: freshness, completeness, and the latest verdicts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from datetime import datetime
 
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.panels.fragments import drift_level, drift_reason
 from barograph_server.warehouse.queries import rows_of
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from barograph_server.warehouse.client import Client
 
 RECENT_DAYS = 8
 """Range before a model's sealed time in which its latest verdicts are read: a week and a hop of a day."""

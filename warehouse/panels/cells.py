@@ -23,10 +23,6 @@ def cells_of(field: str, slice_name: str) -> str:
     """Select the cells of one field: `baseline_id`, `names` and `expected`, both with one entry per cell.
 
     `expected` has shares that sum to 1: of the slice in training, or of all training data if the slice is not in it.
-
-    Args:
-        field: SQL expression of the field's name.
-        slice_name: SQL expression of the slice's name.
     """
     return f"""
     SELECT

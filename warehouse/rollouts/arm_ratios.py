@@ -13,23 +13,17 @@ Raw predictions are kept for 90 days from receipt, so only the last 90 days of a
 evidence is retained, because p is the minimum over all checks.
 """
 
-from __future__ import annotations
-
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
+from barograph.contract import Arms, Contract
 from barograph.contract.file import ContractError, parse_contract
 
 from barograph_server.sketches.baseline.levels import REASON_NAMES, InsufficientReason, Level
 from barograph_server.sketches.comparison.sample_ratio import sample_ratio as judge_ratio
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
-
-if TYPE_CHECKING:
-    from barograph.contract import Arms, Contract
-
-    from barograph_server.warehouse.client import Client
 
 PREDICTION = "prediction"
 """The unit if each prediction is assigned independently."""

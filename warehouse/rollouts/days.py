@@ -38,7 +38,6 @@ def shadow_days(
 
     Args:
         of: the version whose answers are used.
-        basis: the hash of the scoring rules.
         settings: the hash of the settings of pairs.
     """
     parameters = {"model": model, "candidate": candidate, "of": of, "basis": basis, "settings": settings}

@@ -77,7 +77,6 @@ def look_rows(
 
     Args:
         versions: the candidate and the version that answers the same requests.
-        basis: the hash of the scoring rules.
         timezone: whose midnights divide days.
         judged_ms: the scorer's clock, in Unix milliseconds.
         after_promotion: whether the decision is about the new primary.

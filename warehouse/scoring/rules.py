@@ -112,7 +112,6 @@ class Rules:
         """Return the value of each label or class, as `label_join.value_of` does in SQL; empty for a text without one.
 
         Args:
-            texts: Labels or classes.
             is_open: Whether a text without a form is a value of its own.
         """
         forms = dict(self.forms)

@@ -32,7 +32,6 @@ def budget_numbers_sql(model: str, start_s: str, end_s: str, now_s: str = "0xFFF
     """Return the query for what is spent and forecast at the end of each hour of a range.
 
     Args:
-        model: the condition that selects the model.
         start_s: the time after which hours end, an SQL expression in Unix seconds.
         end_s: the time until which they end.
         now_s: the time until which calls are known, an SQL expression: the rest of its hour is forecast.
@@ -95,9 +94,6 @@ def budget_use(model: str, budgets: dict[Period, float], threshold: float = 1.0)
     It exceeds the threshold if what is spent does, or if the lower end of the forecast's 95 % interval does. The rest
     of a day is forecast from the same hours of the previous week, the rest of a month from the mean of the previous
     four weeks. With fewer than three days, or seven for a month, there is no forecast, and what is spent counts.
-
-    Args:
-        threshold: the share.
     """
     budget = f"transform(key, {list(budgets)!r}, {[float(value) for value in budgets.values()]!r}, nan)"
     keys = ", ".join(map(literal, budgets))

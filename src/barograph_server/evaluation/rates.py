@@ -41,7 +41,6 @@ def rates(model: str, *, by: By = "prompt", since: str = "30d", settings: Settin
 
     Raises:
         ContractError: the contract cannot be read.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     now = datetime.now(UTC)
     start = parse_since("--since", since, now)

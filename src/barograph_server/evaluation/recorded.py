@@ -1,7 +1,5 @@
 """Evaluation of recorded answers: queues those without an evaluation, and waits for their results."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections import Counter
@@ -103,7 +101,6 @@ def evaluate_recorded(
 
     Args:
         retry: whether to evaluate answers again whose evaluations have no result.
-        progress: gets a line about the progress.
 
     Raises:
         CommandError: no text is stored, an evaluator cannot be used, or the evaluator has other files.

@@ -66,7 +66,6 @@ def accept(
 
     Raises:
         CommandError: the request cannot be fulfilled; the text says why, and what to do instead.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     with connect(address) as client:
         stored = catalogue.read_catalogue(client)

@@ -64,7 +64,6 @@ def apply(
         baselines: baseline files; by default those next to the contracts.
         codebooks: files of codebooks; by default those next to the contracts.
         effective: event time from which a replacement baseline applies, such as `2026-03-01T00:00:00Z`.
-        reason: why the baselines change; stored.
         evidence: bundles for new serving versions.
         override: why a new serving version is applied without evidence; stored.
         by: who overrides; stored.

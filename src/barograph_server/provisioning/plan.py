@@ -124,7 +124,6 @@ def plan_all(
         ApplyError: contracts and baselines do not fit each other or the current state, or Grafana cannot be deployed
             to.
         ProcessorError: Kafka does not answer or rejects a request.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     admin = TopicAdmin(settings)
     with _open_client(settings) as client:
@@ -220,7 +219,7 @@ def _plan_pipeline(
     """Plan everything except Grafana; also return the contracts in force after the apply, by model."""
     migrations = migrate.load() if client is None else tuple(migrate.pending(client))
     stored, recorded, stored_codebooks = Catalogue(), dict[str, TopicRow](), set[str]()
-    if client is not None and _has_catalogue(client):
+    if client is not None and {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client)):
         stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
         stored_codebooks = queries.codebook_ids(client)
@@ -260,10 +259,6 @@ def _plan_pipeline(
         notes=tuple(notes),
     )
     return plan, in_force
-
-
-def _has_catalogue(client: Client) -> bool:
-    return {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client))
 
 
 def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
@@ -351,9 +346,6 @@ def with_evaluators(
     contracts: Sequence[tuple[Contract, str]], stored: Iterable[Contract] = ()
 ) -> list[tuple[Contract, str]]:
     """Add the contracts of the evaluators, each with its text.
-
-    Args:
-        stored: the contracts in force.
 
     Raises:
         ApplyError: the model of an evaluator has a contract of its own.

@@ -114,7 +114,6 @@ def list_periods(address: Address, model: str, version: str | None = None) -> li
 
     Raises:
         CommandError: the model is not measured, or the version has no predictions.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     with connect(address) as client:
         scored = _scored(client, model)
@@ -148,7 +147,6 @@ def set_period(
 
     Raises:
         CommandError: the period cannot be a reference; the text says why, and what to do instead.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     with connect(address) as client:
         scored = _scored(client, request.model)

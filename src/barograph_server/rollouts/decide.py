@@ -76,13 +76,11 @@ def decide(
 
     Args:
         candidate: the version that the caller expects; another one is an error.
-        arm: decide about this arm instead.
         policy: what a promotion needs beyond the decision, or the path of its file.
         with_histograms: whether to read the histograms of the report: errors, hours and ranks of latency.
 
     Raises:
         ContractError: the contract or the policy cannot be read.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     if arm is not None:
         if candidate is not None or policy is not None:

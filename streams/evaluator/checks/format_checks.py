@@ -38,7 +38,6 @@ def check_json(answer: str, schema: AnswerSchema | None = None, *, allow_fence: 
     """Check that an answer is one value of JSON, and that it satisfies a schema.
 
     Args:
-        schema: The schema; None for any JSON.
         allow_fence: Whether the JSON may be inside one Markdown code block, with nothing before or after it.
     """
     if len(answer) > MAX_FORMATTED_CHARS:

@@ -57,7 +57,6 @@ def measure_grounding(answer: str, context: GroundingContext, ngram_tokens: int 
     A low value means other words, not wrong ones: a good paraphrase has one too.
 
     Args:
-        context: The texts that the model received.
         ngram_tokens: Tokens of an n-gram, from 1. A shorter sentence is one n-gram of its length.
 
     Raises:

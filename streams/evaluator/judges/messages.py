@@ -82,7 +82,7 @@ def pair_request(rubric: Rubric, texts: JudgedTexts, other: str) -> ChatRequest:
     token = _token_for(*(text for _, text in blocks))
     system = PromptMessage("system", _pair_system_text(rubric))
     messages = (system, PromptMessage("user", data_message(blocks, token, _COMPARE_NOW)))
-    return ChatRequest(messages, rubric.parameters, pair_schema(rubric))
+    return ChatRequest(messages, rubric.parameters, _object(rubric, "better", ["first", "second", "tie"], "string"))
 
 
 def verdict_schema(rubric: Rubric) -> dict[str, Any]:
@@ -90,11 +90,6 @@ def verdict_schema(rubric: Rubric) -> dict[str, Any]:
     if rubric.scores:
         return _object(rubric, "score", list(range(rubric.scores.low, rubric.scores.high + 1)), "integer")
     return _object(rubric, "class", ["faulty", "sound"], "string")
-
-
-def pair_schema(rubric: Rubric) -> dict[str, Any]:
-    """Return the JSON Schema of a comparison."""
-    return _object(rubric, "better", ["first", "second", "tie"], "string")
 
 
 def rubric_hash(rubric: Rubric, *models: str, votes: int = 1) -> str:

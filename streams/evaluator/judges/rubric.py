@@ -149,9 +149,6 @@ def read_rubric(path: str | os.PathLike[str]) -> Rubric:
 def parse_rubric(text: str | bytes, file: str) -> Rubric:
     """Parse the text of a rubric.
 
-    Args:
-        file: the file's name, for messages.
-
     Raises:
         ContractError: as for `read_rubric`.
     """

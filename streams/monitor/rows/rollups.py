@@ -62,7 +62,6 @@ class Rollups:
     """Makes the rollups of one partition of `partials`.
 
     Args:
-        partition: of `partials`.
         revise_s: shortest time between two writes of one day because of late events.
         clock: seconds that never go back.
     """

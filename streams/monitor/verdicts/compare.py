@@ -86,7 +86,6 @@ def compare(
 
     Args:
         windows: the panes or hours of all members are readable for them. Their counts are in memory together.
-        arms: the control first.
 
     Returns:
         Columns of `comparisons`; None if there is nothing to compare.

@@ -41,8 +41,6 @@ class TextSubclass(str):
 
 
 def written(**members: Any) -> dict[str, Any]:
-    """Encode an event and decode it strictly: `NaN` and similar constants are not JSON."""
-
     def refuse(name: str) -> None:
         raise AssertionError(f"{name} is not JSON")
 

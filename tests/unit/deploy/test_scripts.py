@@ -150,7 +150,6 @@ print(json.dumps({{"schemaVersion": 2, "digest": digest, "size": 1, "manifests":
 
 @pytest.fixture
 def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files to pin, and Docker's substitute as the only program of the path."""
     docker = tmp_path / "bin" / "docker"
     docker.parent.mkdir()
     docker.write_text(DOCKER, encoding="utf-8")

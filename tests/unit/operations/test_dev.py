@@ -38,8 +38,6 @@ class Child:
 
 
 class Bench:
-    """A supervisor of two children and a clock."""
-
     def __init__(self) -> None:
         self.child, self.other = Child(), Child("monitor")
         self.now_s = 1000.0

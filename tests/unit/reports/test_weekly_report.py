@@ -58,8 +58,6 @@ def report(facts: WeekFacts, **values: Any) -> WeeklyReport:
 
 
 class TagList(HTMLParser):
-    """Collects the tags with their attributes, and the text."""
-
     def __init__(self, page: str) -> None:
         super().__init__()
         self.tags: list[tuple[str, tuple[str, ...]]] = []

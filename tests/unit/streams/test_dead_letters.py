@@ -270,8 +270,6 @@ def record(offset: int, resolution: Resolution) -> FakeMessage:
 
 
 class Topic:
-    """Test double of the topic `dead-letters`, with one partition, and of the consumer that reads it."""
-
     def __init__(self) -> None:
         self.now_s = 0.0
         self.committed: list[Resolution] = []

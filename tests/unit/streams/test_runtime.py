@@ -289,8 +289,6 @@ class Busy(Exception):
 
 
 class Schedule:
-    """A clock that only delays move, and an operation that fails a number of times."""
-
     def __init__(self, failures: int, error: Exception | None = None, *, interrupt_at: int | None = None) -> None:
         self.failures, self.error, self.interrupt_at = failures, error or Busy("busy"), interrupt_at
         self.now_s = 0.0

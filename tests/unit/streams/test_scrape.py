@@ -347,7 +347,6 @@ def test_the_largest_count_of_a_bucket_is_stored() -> None:
 
 
 def read(text: str) -> ScrapeSettings:
-    """Read targets as the variable of the environment holds them."""
     return load_settings(needs=(), environ={"BAROGRAPH_SCRAPE_TARGETS": text}, find=lambda: None).scrape
 
 

@@ -32,8 +32,6 @@ class FakeTopics:
 
 
 class Bench:
-    """A sketcher without a broker; its clocks are set by hand, and a fetch takes no time unless a test says so."""
-
     def __init__(self, clock: Clock = "live", partitions: int = 1, **settings: Any) -> None:
         self.now_s, self.fetch_s = 1000.0, 0.0
         self.fake = FakeConsumer(during_fetch=self.tick)
@@ -149,7 +147,6 @@ def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
 
 
 def registry(*paces: tuple[int, int, int]) -> Registry:
-    """Models with these pane lengths, latenesses and out-of-order allowances, in seconds."""
     contracts = [
         (msgspec.structs.replace(contract(f"m{i}", pane_s), lateness_s=late_s, out_of_order_s=ooo_s), 1)
         for i, (pane_s, late_s, ooo_s) in enumerate(paces)

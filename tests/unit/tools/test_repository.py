@@ -246,7 +246,6 @@ def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
 
 
 def hashes_of(component: dict[str, Any]) -> set[str]:
-    """The SHA-256 hashes of a component, or of the files that its references name."""
     entries = component.get("hashes", []) + [
         entry for reference in component.get("externalReferences", []) for entry in reference.get("hashes", [])
     ]

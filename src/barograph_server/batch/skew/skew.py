@@ -53,7 +53,6 @@ def skew(
 
     Raises:
         ContractError, InferError, SettingsError: the contract, a file or the settings cannot be read.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     model_contract = None if contract is None else contract_of(contract)
     if model_contract is not None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,10 +19,7 @@ from barograph_server.profiling.infer.tables import Table, is_number, open_table
 from barograph_server.profiling.table_columns import event_names, named_columns
 from barograph_server.terminal import iso_utc
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.history.served_predictions import served_features, served_range
-
-if TYPE_CHECKING:
-    from barograph_server.warehouse.history.served_predictions import FeatureSource
+from barograph_server.warehouse.history.served_predictions import FeatureSource, served_features, served_range
 
 CLICKHOUSE = "clickhouse:"
 _NUMBERS = ("float", "int", "bool")

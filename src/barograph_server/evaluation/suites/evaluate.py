@@ -32,7 +32,6 @@ def evaluate(
 
     Raises:
         ContractError: the policy is not valid.
-        WarehouseError, WarehouseBusy: ClickHouse rejects a query or does not answer.
     """
     candidates = [candidate] if isinstance(candidate, str) else candidate
     rules = load_gate_policy(Path(policy)) if isinstance(policy, str | Path) else policy

@@ -49,7 +49,6 @@ def run_inspect(program: Path, suite: EvalSuite, prompt: Mapping[str, Any], mode
 
     Args:
         program: from `install_inspect`.
-        suite: the suite; its endpoint answers.
         prompt: `name`, `version`, `template` and `config` of the prompt; the task receives their file as `prompt`.
         log_dir: the folder for logs; each run gets a folder of its own in it.
     """

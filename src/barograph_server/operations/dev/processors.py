@@ -34,7 +34,6 @@ class Processor:
         """Describe the process without starting it.
 
         Args:
-            settings_path: the file that `write_settings` wrote.
             password: the password of ClickHouse, which the file must not hold.
         """
         self.name = kind

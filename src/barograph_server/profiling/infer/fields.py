@@ -70,7 +70,6 @@ class FieldReader:
     """Reads columns of one table, with the same slices and event times.
 
     Args:
-        dimensions: Slice dimensions to count separately.
         at_ms: Event times, Unix milliseconds, shape (n,); None without a column of event times.
         untimed: Mask of rows without an event time, shape (n,).
         scores: The columns whose largest value is the confidence.

@@ -22,7 +22,6 @@ class TrainingHours:
 
     Args:
         at_ms: Event times, Unix milliseconds, ascending, shape (n,).
-        timezone: The time zone of the contract.
         pane_s: The pane length of the contract, in seconds: a row belongs to the hour of its pane.
     """
 

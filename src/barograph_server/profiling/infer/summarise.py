@@ -64,7 +64,6 @@ def summarise_numbers(
     Args:
         values: Shape (n,), NaN for null and an infinity for invalid.
         ordered: The finite values, ascending.
-        dimensions: Slice dimensions to count separately.
         integer: Whether values are integers, or need double precision.
         boolean: Whether values are 0 and 1: two bins, and no limits.
         limits: The smallest and the largest valid value; None for that of the values.

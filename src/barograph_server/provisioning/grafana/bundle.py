@@ -28,7 +28,6 @@ def build_resources(
     """Build the Grafana resources of contracts and settings, in order of dependency.
 
     Args:
-        contracts: model → the contract in force.
         settings: the settings, with `grafana` set.
 
     Raises:

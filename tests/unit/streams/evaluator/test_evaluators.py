@@ -265,7 +265,6 @@ def judges(*endpoints: JudgeEndpoint) -> JudgeEvaluators:
 
 
 def read(text: str) -> EvaluatorSettings:
-    """Read endpoints as the variable of the environment holds them."""
     return load_settings(needs=(), environ={"BAROGRAPH_EVALUATOR_ENDPOINTS": text}, find=lambda: None).evaluator
 
 
@@ -350,7 +349,6 @@ class Follower:
         )
 
     def refresh(self, after_s: float = FILES_S) -> tuple[dict[str, ActiveEvaluator], list[Any]]:
-        """Return the evaluators by name, and what the log says about those that cannot be used."""
         self.now_s += after_s
         with capture_logs() as lines:
             self._active.refresh()
@@ -545,7 +543,6 @@ def test_many_wrong_lines_are_not_all_listed_and_files_may_be_unreadable(tmp_pat
 
 
 def taken(budget: EvaluatorBudget, seconds: int, **used: float) -> list[int]:
-    """Ask for a call ten times a second, and return the calls of each minute."""
     now_s = 1_000.0
     hourly = HourlyBudget(budget, lambda: now_s)
     minutes = [0] * (seconds // 60)

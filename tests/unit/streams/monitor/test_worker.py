@@ -251,7 +251,6 @@ class OneRecord:
         return Event(model, "1", at_s * 1000, at_s * 1000, 0.1, "red", "north", False)
 
     def progress(self, offset: int) -> int:
-        """Apply a progress record, and return the offset up to which records may be acknowledged."""
         times_ms = [(T0_S + i * PANE_S + 5) * 1000 for i in range(PANES)]
         covered = PartitionProgress(
             partition=0,

@@ -48,8 +48,6 @@ GZIP = {"Content_Encoding": "gzip"}
 
 
 class Served:
-    """An endpoint on a scripted Kafka."""
-
     def __init__(self) -> None:
         self.script = BrokerScript()
         factory = partial(ScriptedProducer, script=self.script)
@@ -259,8 +257,6 @@ def test_headers_that_do_not_arrive_end_the_connection(served: Served, monkeypat
 
 
 class GrpcServed(Served):
-    """The same with gRPC, and a client of it."""
-
     def __init__(self) -> None:
         super().__init__()
         self.settings = OtlpSettings(grpc_port=choose_port(), wait_s=0)
@@ -268,7 +264,6 @@ class GrpcServed(Served):
         self.channel = grpc.insecure_channel(f"127.0.0.1:{self.grpc.port}")
 
     def export(self, body: bytes, *, method: str = f"/{SERVICE}/{METHOD}", **options: Any) -> tuple[str, str]:
-        """Return the status and its text, of a success what was rejected."""
         try:
             answer = self.channel.unary_unary(method)(body, timeout=30, **options)
         except grpc.RpcError as error:

@@ -113,7 +113,6 @@ def formula(model: str, used: dict[str, float]) -> float:
 
 
 def served(name: str) -> list[tuple[str, dict[str, Any]]]:
-    """The calls of a set-up with the models of Barograph that they belong to, in their order."""
     calls = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
     calls = [call for call in calls if call["call"] not in NO_SPAN.get(name, ())]
     return [(KINDS.get(call["path"].rpartition("/")[2], "support-bot"), call) for call in calls]

@@ -32,7 +32,6 @@ def read_lm_eval(results: dict[str, Any], path: Path, scorer: str | None) -> tup
     """Read the run of each task.
 
     Args:
-        results: content of the file of results.
         scorer: metric and filter, such as `acc,none`; None for the first of each task.
     """
     tasks = member(results, "results", dict, str(path))

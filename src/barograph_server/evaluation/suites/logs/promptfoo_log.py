@@ -44,7 +44,6 @@ def read_promptfoo(
     """Read the run of each prompt and provider.
 
     Args:
-        log: content of the file.
         scorer: None, or `score`, the only one.
         is_prompt_given: whether the prompt is named by the user, so that the log must have one only.
     """

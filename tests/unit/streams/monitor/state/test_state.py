@@ -36,8 +36,6 @@ PER_HOUR = HOUR_S // MINUTES_10
 
 
 class RecordingStore(WarehouseStore):
-    """A store that records which panes each query loads."""
-
     def __init__(self, warehouse: MemoryWarehouse, rows_per_load: int) -> None:
         super().__init__(warehouse, rows_per_load)  # type: ignore[arg-type]
         self.loaded: list[list[int]] = []
@@ -50,8 +48,6 @@ class RecordingStore(WarehouseStore):
 
 
 class EvictingHarness(MonitorHarness):
-    """A harness with a small budget, and events ten minutes apart."""
-
     reads: RecordingStore
 
     def __init__(self, budget_bytes: int, rows_per_load: int) -> None:
@@ -74,7 +70,6 @@ class EvictingHarness(MonitorHarness):
         return series
 
     def fill(self, hours: int) -> None:
-        """Deliver one event in each pane of some hours, a flush each."""
         for i in range(hours * PER_HOUR):
             at_s = T0_S + i * MINUTES_10 + 7
             self.flush(at_s, caught_up_s=at_s)
