@@ -12,9 +12,6 @@ from barograph_server.warehouse.roles import PREFIX
 if TYPE_CHECKING:
     from barograph_server.warehouse.client import Client
 
-if TYPE_CHECKING:
-    from barograph_server.warehouse.client import Client
-
 UNKNOWN_TABLE, NO_ACCESS = 60, 497
 QUERY_LOG = "system.query_log"
 # Users of other roles are Barograph's processors and commands, and Grafana, whose API tells which dashboards read.
