@@ -228,8 +228,8 @@ def panes(client: Client, model: str, start_s: int, end_s: int) -> pa.Table:
 
 def rollups(client: Client, model: str, start_s: int, end_s: int, *, pane_s: int = 3600) -> pa.Table:
     """Read the hourly (or, with `pane_s` 86400, the daily) rollups of a model like `panes`."""
-    rows = f"rollups FINAL WHERE {_STARTS} AND pane_s = {int(pane_s)}"
-    return with_binary_sketches(_latest(client, rows, model, start_s, end_s))
+    rows = f"rollups FINAL WHERE {_STARTS} AND pane_s = {{pane_s:UInt32}}"
+    return with_binary_sketches(_latest(client, rows, model, start_s, end_s, pane_s=pane_s))
 
 
 def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
@@ -240,11 +240,11 @@ def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, en
     Returns:
         The pane start (Unix seconds) and the number of rows, by pane start.
     """
-    hourly = " AND pane_s = 3600" if table == "rollups" else ""
+    hourly, pane_s = (" AND pane_s = {pane_s:UInt32}", {"pane_s": 3600}) if table == "rollups" else ("", {})
     return client.rows(
         f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {_STARTS}{hourly} "
         "GROUP BY at ORDER BY at",
-        {"model": model, "start_s": start_s, "end_s": end_s},
+        {"model": model, "start_s": start_s, "end_s": end_s, **pane_s},
     )
 
 
@@ -288,8 +288,8 @@ def with_binary_sketches(rows: pa.Table) -> pa.Table:
     return rows.set_column(index, "sketch", rows.column(index).cast(pa.binary()))
 
 
-def _latest(client: Client, rows: str, model: str, start_s: int, end_s: int) -> pa.Table:
-    return client.arrow(f"SELECT * FROM {rows}", {"model": model, "start_s": start_s, "end_s": end_s})
+def _latest(client: Client, rows: str, model: str, start_s: int, end_s: int, **pane_s: int) -> pa.Table:
+    return client.arrow(f"SELECT * FROM {rows}", {"model": model, "start_s": start_s, "end_s": end_s, **pane_s})
 
 
 PREFIX = "drill."
