@@ -52,7 +52,7 @@ def generate() -> tuple[dict[Path, str], list[str]]:
 
 
 def _unit(metric: MetricFamily) -> str:
-    return f" In {metric.unit}." if metric.unit in ("seconds", "bytes") else ""
+    return "".join(f" In {word}." for word in metric.short.split("_") if word in ("seconds", "bytes"))
 
 
 def _values(label: MetricLabel) -> str:

@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from barograph_server.warehouse.queries import NO_DRILLS, rows_of
 from barograph_server.warehouse.signals.pipeline import uncounted_spans_sql
@@ -123,17 +123,10 @@ def merged_offsets(client: Client, partials_partition: int) -> dict[int, int]:
     return {int(partition): int(end) for partition, end in rows}
 
 
-def recorded_predictions(client: Client, model: str, ranges: Offsets, since: datetime) -> int:
+def recorded(
+    client: Client, table: Literal["predictions", "shadow_predictions"], model: str, ranges: Offsets, since: datetime
+) -> int:
     """Count a model's raw predictions in offset ranges, none of which was received before `since`."""
-    return _recorded(client, "predictions", model, ranges, since)
-
-
-def recorded_shadows(client: Client, model: str, ranges: Offsets, since: datetime) -> int:
-    """Count a model's raw predictions with the role `shadow` as `recorded_predictions` counts the others."""
-    return _recorded(client, "shadow_predictions", model, ranges, since)
-
-
-def _recorded(client: Client, table: str, model: str, ranges: Offsets, since: datetime) -> int:
     ((n,),) = client.rows(
         f"SELECT uniqExact(partition, offset, message_index) FROM {table} WHERE {_in_ranges(ranges)}",
         {"model": model, "since": since},

@@ -14,7 +14,6 @@ from barograph.events import Reason
 from barograph_server.warehouse.tables import SCHEMAS
 
 Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
-Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
 ALL: tuple[Processor, ...] = get_args(Processor)
@@ -101,9 +100,8 @@ class MetricFamily:
     """A metric and its metadata; with labels it has one value per combination."""
 
     short: str
-    """Name without the prefix; counters end with `_total`, times with `_seconds`."""
+    """Name without the prefix; counters end with `_total`. A unit is a word of it: `seconds` or `bytes`."""
     kind: MetricKind
-    unit: Unit
     help: str
     processors: tuple[Processor, ...]
     panel: str
@@ -136,7 +134,6 @@ class MetricFamily:
 LAG = MetricFamily(
     "lag_messages",
     "gauge",
-    "messages",
     "Messages between the committed offset of a partition and its end.",
     CONSUMERS,
     "lag",
@@ -146,7 +143,6 @@ LAG = MetricFamily(
 COMMITTED_AGE = MetricFamily(
     "committed_age_seconds",
     "gauge",
-    "seconds",
     "Time since the committed offset of a partition last advanced while messages are available; 0 if none are.",
     CONSUMERS,
     "committed_age",
@@ -156,7 +152,6 @@ COMMITTED_AGE = MetricFamily(
 LAST_COMMIT = MetricFamily(
     "last_commit_timestamp_seconds",
     "gauge",
-    "seconds",
     "Unix time of the last commit, or of the scorer's last pass; 0 before the first.",
     ALL,
     "watchdog",
@@ -165,7 +160,6 @@ LAST_COMMIT = MetricFamily(
 LOOP_AGE = MetricFamily(
     "loop_age_seconds",
     "gauge",
-    "seconds",
     "Time since the last iteration of the processor's loop; the watchdog ends a process whose loop hangs.",
     ALL,
     "committed_age",
@@ -173,7 +167,6 @@ LOOP_AGE = MetricFamily(
 WAITING = MetricFamily(
     "waiting_seconds",
     "gauge",
-    "seconds",
     "Time for which the processor has been waiting for ClickHouse with its batch retained; 0 while it works.",
     ("recorder", "monitor", "scorer"),
     "waiting",
@@ -181,7 +174,6 @@ WAITING = MetricFamily(
 REGISTRY_AGE = MetricFamily(
     "registry_age_seconds",
     "gauge",
-    "seconds",
     "Time since contracts and baselines were last read; while ClickHouse is down the last copy stays in effect.",
     ALL,
     "waiting",
@@ -189,7 +181,6 @@ REGISTRY_AGE = MetricFamily(
 REGISTRY_READABLE = MetricFamily(
     "registry_readable",
     "gauge",
-    "",
     "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its "
     "last readable copy, or is not monitored.",
     ALL,
@@ -198,7 +189,6 @@ REGISTRY_READABLE = MetricFamily(
 EVENTS = MetricFamily(
     "events_total",
     "counter",
-    "events",
     "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
     "(scorer), published (otlp), rows stored (scrape), dead (dead-lettered). After a restart the monitor rereads "
     "uncommitted records and counts them again.",
@@ -209,7 +199,6 @@ EVENTS = MetricFamily(
 DEAD_LETTERS = MetricFamily(
     "dead_letters_total",
     "counter",
-    "events",
     "Dead-lettered events (for the monitor: partials), by reason.",
     CONSUMERS,
     "rejected",
@@ -219,7 +208,6 @@ DEAD_LETTERS = MetricFamily(
 OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",
     "counter",
-    "messages",
     "Offsets that retention deleted before they were read.",
     ("sketcher", "recorder"),
     "rejected",
@@ -228,7 +216,6 @@ OFFSETS_LOST = MetricFamily(
 RETRIES = MetricFamily(
     "retries_total",
     "counter",
-    "writes",
     "Retried writes, by the sink that was busy or unavailable.",
     ALL,
     "retries",
@@ -238,7 +225,6 @@ RETRIES = MetricFamily(
 SPANS = MetricFamily(
     "spans_total",
     "counter",
-    "",
     "Spans of OTLP exports: model calls that counted, those that did not by reason, duplicates, spans that are no "
     "model calls, and rejected spans by reason.",
     ("otlp",),
@@ -248,7 +234,6 @@ SPANS = MetricFamily(
 UNKNOWN_OPERATIONS = MetricFamily(
     "unknown_operations_total",
     "counter",
-    "",
     "Spans with a model or tokens whose operation is not understood, by operation; they do not count.",
     ("otlp",),
     "",
@@ -257,7 +242,6 @@ UNKNOWN_OPERATIONS = MetricFamily(
 NOT_OBSERVED = MetricFamily(
     "not_observed_total",
     "counter",
-    "",
     "Values of model calls that count as not observed, by reason.",
     ("otlp",),
     "rejected",
@@ -266,7 +250,6 @@ NOT_OBSERVED = MetricFamily(
 SCRAPES = MetricFamily(
     "scrapes_total",
     "counter",
-    "",
     "Scrapes of metrics endpoints of inference servers, by outcome.",
     ("scrape",),
     "",
@@ -275,7 +258,6 @@ SCRAPES = MetricFamily(
 FACTS_NOT_OBSERVED = MetricFamily(
     "facts_not_observed_total",
     "counter",
-    "",
     "Values of scraped metrics that count as not observed, by reason.",
     ("scrape",),
     "rejected",
@@ -284,7 +266,6 @@ FACTS_NOT_OBSERVED = MetricFamily(
 COUNTER_RESETS = MetricFamily(
     "counter_resets_total",
     "counter",
-    "",
     "Scraped counters that were smaller than before, because their server started again.",
     ("scrape",),
     "rejected",
@@ -292,7 +273,6 @@ COUNTER_RESETS = MetricFamily(
 UNKNOWN_METRICS = MetricFamily(
     "unknown_metrics_total",
     "counter",
-    "",
     "Metrics of known inference servers that are not read; each counts once per endpoint.",
     ("scrape",),
     "rejected",
@@ -300,7 +280,6 @@ UNKNOWN_METRICS = MetricFamily(
 FACTS_DROPPED = MetricFamily(
     "facts_dropped_total",
     "counter",
-    "rows",
     "Rows of serving_facts that were dropped because ClickHouse did not accept them in time.",
     ("scrape",),
     "rejected",
@@ -308,7 +287,6 @@ FACTS_DROPPED = MetricFamily(
 EVALUATIONS_SKIPPED = MetricFamily(
     "evaluations_skipped_total",
     "counter",
-    "",
     "Answers that an evaluator did not evaluate on purpose; except for unreadable ones they are evaluations with this "
     "status.",
     ("evaluator",),
@@ -318,7 +296,6 @@ EVALUATIONS_SKIPPED = MetricFamily(
 FLUSH = MetricFamily(
     "flush_seconds",
     "histogram",
-    "seconds",
     "Time from the first poll of a flush (recorder: of a batch) to its commit.",
     ("sketcher", "recorder"),
     "insert_times",
@@ -326,7 +303,6 @@ FLUSH = MetricFamily(
 TRANSACTION = MetricFamily(
     "transaction_seconds",
     "histogram",
-    "seconds",
     "Duration of a Kafka transaction, from begin to commit.",
     ("sketcher", "recorder"),
     "insert_times",
@@ -334,7 +310,6 @@ TRANSACTION = MetricFamily(
 INSERT = MetricFamily(
     "insert_seconds",
     "histogram",
-    "seconds",
     "Duration of one successful insert into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
     "insert_times",
@@ -343,47 +318,41 @@ INSERT = MetricFamily(
 INSERTED = MetricFamily(
     "inserted_rows_total",
     "counter",
-    "rows",
     "Rows inserted into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
     "",
     (TABLE,),
 )
 PARTIAL = MetricFamily(
-    "partial_seconds", "histogram", "seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
+    "partial_seconds", "histogram", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
 )
 WRITE = MetricFamily(
     "write_seconds",
     "histogram",
-    "seconds",
     "Time to write all tables after a progress record.",
     ("monitor",),
     "insert_times",
 )
-PASS = MetricFamily(
-    "pass_seconds", "histogram", "seconds", "One pass of the scorer over all models.", ("scorer",), "insert_times"
-)
+PASS = MetricFamily("pass_seconds", "histogram", "One pass of the scorer over all models.", ("scorer",), "insert_times")
 WINDOWS = MetricFamily(
     "windows_total",
     "counter",
-    "windows",
     "Windows whose performance was measured: new windows and revisions.",
     ("scorer",),
     "scored",
     (CHANGE,),
 )
-MEMORY = MetricFamily("memory_bytes", "gauge", "bytes", "Resident memory of the process.", ALL, "memory")
-CPU = MetricFamily("cpu_seconds_total", "counter", "seconds", "CPU time used by the process.", ALL, "cpu")
+MEMORY = MetricFamily("memory_bytes", "gauge", "Resident memory of the process.", ALL, "memory")
+CPU = MetricFamily("cpu_seconds_total", "counter", "CPU time used by the process.", ALL, "cpu")
 STARTED = MetricFamily(
     "start_timestamp_seconds",
     "gauge",
-    "seconds",
     "Unix time at which the process started.",
     ALL,
     "processors",
     column="started_at",
 )
-HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, else 0.", ALL, "")
+HEALTHY = MetricFamily("healthy", "gauge", "1 while /healthz returns 200, else 0.", ALL, "")
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
