@@ -101,16 +101,22 @@ class MetricFamily:
 
     short: str
     """Name without the prefix; counters end with `_total`. A unit is a word of it: `seconds` or `bytes`."""
-    kind: MetricKind
     help: str
     processors: tuple[Processor, ...]
-    panel: str
+    panel: str = ""
     """Panel of the dashboard Pipeline that shows the metric; empty if none does."""
     labels: tuple[MetricLabel, ...] = ()
     column: str = ""
     """Column of `processors` with the sum over all labels; empty if there is none."""
     is_summed: bool = True
     """Whether `processors` reports the sum over partitions; otherwise it reports the maximum."""
+    is_histogram: bool = False
+
+    @property
+    def kind(self) -> MetricKind:
+        if self.is_histogram:
+            return "histogram"
+        return "counter" if self.short.endswith("_total") else "gauge"
 
     @property
     def name(self) -> str:
@@ -133,7 +139,6 @@ class MetricFamily:
 
 LAG = MetricFamily(
     "lag_messages",
-    "gauge",
     "Messages between the committed offset of a partition and its end.",
     CONSUMERS,
     "lag",
@@ -142,7 +147,6 @@ LAG = MetricFamily(
 )
 COMMITTED_AGE = MetricFamily(
     "committed_age_seconds",
-    "gauge",
     "Time since the committed offset of a partition last advanced while messages are available; 0 if none are.",
     CONSUMERS,
     "committed_age",
@@ -151,7 +155,6 @@ COMMITTED_AGE = MetricFamily(
 )
 LAST_COMMIT = MetricFamily(
     "last_commit_timestamp_seconds",
-    "gauge",
     "Unix time of the last commit, or of the scorer's last pass; 0 before the first.",
     ALL,
     "watchdog",
@@ -159,46 +162,38 @@ LAST_COMMIT = MetricFamily(
 )
 LOOP_AGE = MetricFamily(
     "loop_age_seconds",
-    "gauge",
     "Time since the last iteration of the processor's loop; the watchdog ends a process whose loop hangs.",
     ALL,
     "committed_age",
 )
 WAITING = MetricFamily(
     "waiting_seconds",
-    "gauge",
     "Time for which the processor has been waiting for ClickHouse with its batch retained; 0 while it works.",
     ("recorder", "monitor", "scorer"),
     "waiting",
 )
 REGISTRY_AGE = MetricFamily(
     "registry_age_seconds",
-    "gauge",
     "Time since contracts and baselines were last read; while ClickHouse is down the last copy stays in effect.",
     ALL,
     "waiting",
 )
 REGISTRY_READABLE = MetricFamily(
     "registry_readable",
-    "gauge",
     "1 if the processor can read every contract and baseline, else 0; its log names the model. The model keeps its "
     "last readable copy, or is not monitored.",
     ALL,
-    "",
 )
 EVENTS = MetricFamily(
     "events_total",
-    "counter",
     "Events by outcome: counted (sketcher), recorded (recorder), merged and, of these, late (monitor), scored "
     "(scorer), published (otlp), rows stored (scrape), dead (dead-lettered). After a restart the monitor rereads "
     "uncommitted records and counts them again.",
     ALL,
-    "",
-    (OUTCOME,),
+    labels=(OUTCOME,),
 )
 DEAD_LETTERS = MetricFamily(
     "dead_letters_total",
-    "counter",
     "Dead-lettered events (for the monitor: partials), by reason.",
     CONSUMERS,
     "rejected",
@@ -207,7 +202,6 @@ DEAD_LETTERS = MetricFamily(
 )
 OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",
-    "counter",
     "Offsets that retention deleted before they were read.",
     ("sketcher", "recorder"),
     "rejected",
@@ -215,7 +209,6 @@ OFFSETS_LOST = MetricFamily(
 )
 RETRIES = MetricFamily(
     "retries_total",
-    "counter",
     "Retried writes, by the sink that was busy or unavailable.",
     ALL,
     "retries",
@@ -224,24 +217,19 @@ RETRIES = MetricFamily(
 )
 SPANS = MetricFamily(
     "spans_total",
-    "counter",
     "Spans of OTLP exports: model calls that counted, those that did not by reason, duplicates, spans that are no "
     "model calls, and rejected spans by reason.",
     ("otlp",),
-    "",
-    (SPAN_OUTCOME,),
+    labels=(SPAN_OUTCOME,),
 )
 UNKNOWN_OPERATIONS = MetricFamily(
     "unknown_operations_total",
-    "counter",
     "Spans with a model or tokens whose operation is not understood, by operation; they do not count.",
     ("otlp",),
-    "",
-    (MetricLabel("operation", (), is_open=True),),
+    labels=(MetricLabel("operation", (), is_open=True),),
 )
 NOT_OBSERVED = MetricFamily(
     "not_observed_total",
-    "counter",
     "Values of model calls that count as not observed, by reason.",
     ("otlp",),
     "rejected",
@@ -249,15 +237,12 @@ NOT_OBSERVED = MetricFamily(
 )
 SCRAPES = MetricFamily(
     "scrapes_total",
-    "counter",
     "Scrapes of metrics endpoints of inference servers, by outcome.",
     ("scrape",),
-    "",
-    (SCRAPE_OUTCOME,),
+    labels=(SCRAPE_OUTCOME,),
 )
 FACTS_NOT_OBSERVED = MetricFamily(
     "facts_not_observed_total",
-    "counter",
     "Values of scraped metrics that count as not observed, by reason.",
     ("scrape",),
     "rejected",
@@ -265,28 +250,24 @@ FACTS_NOT_OBSERVED = MetricFamily(
 )
 COUNTER_RESETS = MetricFamily(
     "counter_resets_total",
-    "counter",
     "Scraped counters that were smaller than before, because their server started again.",
     ("scrape",),
     "rejected",
 )
 UNKNOWN_METRICS = MetricFamily(
     "unknown_metrics_total",
-    "counter",
     "Metrics of known inference servers that are not read; each counts once per endpoint.",
     ("scrape",),
     "rejected",
 )
 FACTS_DROPPED = MetricFamily(
     "facts_dropped_total",
-    "counter",
     "Rows of serving_facts that were dropped because ClickHouse did not accept them in time.",
     ("scrape",),
     "rejected",
 )
 EVALUATIONS_SKIPPED = MetricFamily(
     "evaluations_skipped_total",
-    "counter",
     "Answers that an evaluator did not evaluate on purpose; except for unreadable ones they are evaluations with this "
     "status.",
     ("evaluator",),
@@ -295,64 +276,62 @@ EVALUATIONS_SKIPPED = MetricFamily(
 )
 FLUSH = MetricFamily(
     "flush_seconds",
-    "histogram",
     "Time from the first poll of a flush (recorder: of a batch) to its commit.",
     ("sketcher", "recorder"),
     "insert_times",
+    is_histogram=True,
 )
 TRANSACTION = MetricFamily(
     "transaction_seconds",
-    "histogram",
     "Duration of a Kafka transaction, from begin to commit.",
     ("sketcher", "recorder"),
     "insert_times",
+    is_histogram=True,
 )
 INSERT = MetricFamily(
     "insert_seconds",
-    "histogram",
     "Duration of one successful insert into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
     "insert_times",
     (TABLE,),
+    is_histogram=True,
 )
 INSERTED = MetricFamily(
     "inserted_rows_total",
-    "counter",
     "Rows inserted into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
-    "",
-    (TABLE,),
+    labels=(TABLE,),
 )
 PARTIAL = MetricFamily(
-    "partial_seconds", "histogram", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
+    "partial_seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times", is_histogram=True
 )
 WRITE = MetricFamily(
     "write_seconds",
-    "histogram",
     "Time to write all tables after a progress record.",
     ("monitor",),
     "insert_times",
+    is_histogram=True,
 )
-PASS = MetricFamily("pass_seconds", "histogram", "One pass of the scorer over all models.", ("scorer",), "insert_times")
+PASS = MetricFamily(
+    "pass_seconds", "One pass of the scorer over all models.", ("scorer",), "insert_times", is_histogram=True
+)
 WINDOWS = MetricFamily(
     "windows_total",
-    "counter",
     "Windows whose performance was measured: new windows and revisions.",
     ("scorer",),
     "scored",
     (CHANGE,),
 )
-MEMORY = MetricFamily("memory_bytes", "gauge", "Resident memory of the process.", ALL, "memory")
-CPU = MetricFamily("cpu_seconds_total", "counter", "CPU time used by the process.", ALL, "cpu")
+MEMORY = MetricFamily("memory_bytes", "Resident memory of the process.", ALL, "memory")
+CPU = MetricFamily("cpu_seconds_total", "CPU time used by the process.", ALL, "cpu")
 STARTED = MetricFamily(
     "start_timestamp_seconds",
-    "gauge",
     "Unix time at which the process started.",
     ALL,
     "processors",
     column="started_at",
 )
-HEALTHY = MetricFamily("healthy", "gauge", "1 while /healthz returns 200, else 0.", ALL, "")
+HEALTHY = MetricFamily("healthy", "1 while /healthz returns 200, else 0.", ALL)
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
