@@ -187,7 +187,8 @@ class Scorer:
         is_new = status is None or status.basis != rules.basis or status.state == "skipped"
         scorer = self._models.get(rules.model)
         if scorer is None or scorer.rules.basis != rules.basis:
-            clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if status is None else _newest_ms(status))
+            newest_ms = 0 if status is None else round(status.newest_at.timestamp() * 1000)
+            clock = self._event_clock(plan.now_s, all_read=False, newest_ms=newest_ms)
             scorer = ModelScorer.start(client, contract, rules, None if is_new else status, clock)
         scorer.rules, scorer.freezer.rules, scorer.check_stop = rules, rules, self._check_stop
         scorer.freezer.choices = self._choices.get(rules.model, {})
@@ -293,10 +294,6 @@ class Scorer:
 
 def _utc(unix_ms: int) -> datetime:
     return datetime.fromtimestamp(unix_ms / 1000, UTC)
-
-
-def _newest_ms(status: results.ScoringStatus) -> int:
-    return round(status.newest_at.timestamp() * 1000)
 
 
 MIN_INTERVAL_S = 600.0

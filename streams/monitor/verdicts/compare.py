@@ -131,15 +131,12 @@ class _Comparison:
         ]
         return align(layouts[-1], layouts, names)
 
-    @cached_property
-    def _latency(self) -> str:
-        return next((field.name for field in self.contract.fields if field.source == LATENCY), LATENCY)
-
     def rows(self) -> list[Columns]:
         """Return columns of every measure of every output."""
         rows = [self._errors()]
+        latency = next((field.name for field in self.contract.fields if field.source == LATENCY), LATENCY)
         for field in self.fields:
-            if field.name == self._latency and self.contract.slo.latency_ms is not None:
+            if field.name == latency and self.contract.slo.latency_ms is not None:
                 rows.append(self._slow(field))
             phis = self._phis(field)
             rows.append(self._psi(field, phis))

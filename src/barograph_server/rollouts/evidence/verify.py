@@ -158,7 +158,7 @@ def verify(client: Client, bundle: EvidenceBundle) -> Verification:
     current_days = json.loads(encode_json(evaluation.slices))
     day_differences = list(_day_differences(stored_days, current_days))
     obstacles = []
-    if day_differences and _only_in(day_differences, recounted.expired_days):
+    if day_differences and all(day in recounted.expired_days for day, _ in day_differences):
         days = ", ".join(recounted.expired_days)
         obstacles.append(f"{DAYS}: rows of {days} arrived later, or settings changed, and their raw rows are deleted")
         day_differences = []
@@ -229,7 +229,3 @@ def _leaves(one: Any, two: Any, path: tuple[str | int, ...]) -> Iterator[tuple[t
             yield from _leaves(first, second, (*path, i))
     elif type(one) is not type(two) or one != two:
         yield path, one, two
-
-
-def _only_in(differences: Sequence[tuple[str, str]], days: Sequence[str]) -> bool:
-    return all(day in days for day, _ in differences)
