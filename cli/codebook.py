@@ -77,7 +77,6 @@ class Texts(Options, frozen=True):
 
     def embed(self, embedding: str | None) -> tuple[list[str], Vectors, EmbeddingName]:
         """Return texts, their vectors, and the embedding that made them; no texts if there are only vectors."""
-
         if self.vectors is None:
             self.need_texts()
         if self.vectors is not None and self.endpoint is not None:

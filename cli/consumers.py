@@ -69,7 +69,6 @@ def consumers_command(
         barograph consumers
         barograph consumers --since 7d --format json | jq '.undeclared[].name'
     """
-
     start = parse_since("--since", since, datetime.now(UTC))
     settings = connection.settings()
     with connect(settings.warehouse) as client:

@@ -51,7 +51,6 @@ def dev_command(
         barograph dev
         barograph dev contracts/flight-delay.yaml --clock replay --reset
     """
-
     # Whatever can be wrong is found before data is deleted and servers are started.
     inputs = _read_checked_inputs(connection.config, contracts, page_port)
     terminal = Terminal()

@@ -51,27 +51,23 @@ _TLS_ADVICE: dict[str, str] = {
 """Advice for permanent TLS errors, by a word of the error text."""
 
 
-class WarehouseError(Exception):
-    """A permanent error: retrying does not help.
-
-    `code` is ClickHouse's error code; None if the error does not come from ClickHouse.
-    """
+class _CodedError(Exception):
+    """`code` is ClickHouse's error code; None if the error does not come from ClickHouse, or it was not reached."""
 
     def __init__(self, message: str, code: int | None = None) -> None:
         super().__init__(message)
         self.code = code
 
 
-class WarehouseBusy(Exception):
+class WarehouseError(_CodedError):
+    """A permanent error: retrying does not help."""
+
+
+class WarehouseBusy(_CodedError):
     """A temporary error: keep the batch, wait, and retry unchanged.
 
-    Every insert of this package is safe to repeat, because rows of one key replace each other. `code` is ClickHouse's
-    error code; None if ClickHouse could not be reached.
+    Every insert of this package is safe to repeat, because rows of one key replace each other.
     """
-
-    def __init__(self, message: str, code: int | None = None) -> None:
-        super().__init__(message)
-        self.code = code
 
 
 def translate(error: exceptions.ClickHouseError, action: str, where: str) -> WarehouseBusy | WarehouseError:

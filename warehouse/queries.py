@@ -5,7 +5,7 @@ The server binds all values (`{name:Type}`); only names from this file are forma
 
 import base64
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal, TypeVar
@@ -19,8 +19,7 @@ END_OF_TIME_S = 4_102_444_800
 """The year 2100, after every pane, in Unix seconds."""
 PaneTable = Literal["panes", "rollups"]
 """Tables with a row per slice and field: panes, or hourly and daily rollups."""
-_Condition = tuple[str, dict[str, Any]]
-"""A condition on rows, and its parameters."""
+_STARTS = "model = {model:String} AND pane_start >= {start_s:UInt32} AND pane_start < {end_s:UInt32}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,43 +210,20 @@ def losses(client: Client, partials_partition: int) -> list[LossRow]:
     )
 
 
-def panes(
-    client: Client,
-    model: str,
-    start_s: int,
-    end_s: int,
-    *,
-    version: str | None = None,
-    baseline_id: str | None = None,
-    sketches: bool = True,
-) -> pa.Table:
+def panes(client: Client, model: str, start_s: int, end_s: int) -> pa.Table:
     """Read the panes of a model that start in [start_s, end_s), each once in its latest state.
-
-    Args:
-        sketches: whether to read the column `sketch`, which is most of the bytes.
 
     Returns:
         The columns of the table `panes` in order; rows are unordered. `pane_start` is unsigned Unix seconds,
         `counts` a list of uint64, `sketch` binary.
     """
-    condition = _condition(model, start_s, end_s, version=version, baseline_id=baseline_id)
-    return _pane_rows(client, "panes", condition, sketches=sketches)
+    return with_binary_sketches(_latest(client, f"panes FINAL WHERE {_STARTS}", model, start_s, end_s))
 
 
-def rollups(
-    client: Client,
-    model: str,
-    start_s: int,
-    end_s: int,
-    *,
-    pane_s: int = 3600,
-    version: str | None = None,
-    baseline_id: str | None = None,
-    sketches: bool = True,
-) -> pa.Table:
+def rollups(client: Client, model: str, start_s: int, end_s: int, *, pane_s: int = 3600) -> pa.Table:
     """Read the hourly (or, with `pane_s` 86400, the daily) rollups of a model like `panes`."""
-    condition = _condition(model, start_s, end_s, version=version, baseline_id=baseline_id, pane_s=pane_s)
-    return _pane_rows(client, "rollups", condition, sketches=sketches)
+    rows = f"rollups FINAL WHERE {_STARTS} AND pane_s = {{pane_s:UInt32}}"
+    return with_binary_sketches(_latest(client, rows, model, start_s, end_s, pane_s=pane_s))
 
 
 def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, end_s: int) -> list[tuple[int, int]]:
@@ -258,20 +234,21 @@ def rows_by_start(client: Client, table: PaneTable, model: str, start_s: int, en
     Returns:
         The pane start (Unix seconds) and the number of rows, by pane start.
     """
-    condition, parameters = _condition(model, start_s, end_s, pane_s=3600 if table == "rollups" else None)
+    hourly, pane_s = (" AND pane_s = {pane_s:UInt32}", {"pane_s": 3600}) if table == "rollups" else ("", {})
     return client.rows(
-        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {condition} GROUP BY at ORDER BY at",
-        parameters,
+        f"SELECT toUnixTimestamp(pane_start) AS at, count() FROM {table} WHERE {_STARTS}{hourly} "
+        "GROUP BY at ORDER BY at",
+        {"model": model, "start_s": start_s, "end_s": end_s, **pane_s},
     )
 
 
-def volume(client: Client, model: str, start_s: int, end_s: int, *, version: str | None = None) -> pa.Table:
+def volume(client: Client, model: str, start_s: int, end_s: int) -> pa.Table:
     """Read the volume rows of a model whose pane starts in [start_s, end_s), each once in its latest state.
 
     Returns:
         The columns of the table `volume` in order; `pane_start` is unsigned Unix seconds.
     """
-    return _table(client, "volume", _condition(model, start_s, end_s, version=version))
+    return _latest(client, f"volume FINAL WHERE {_STARTS}", model, start_s, end_s)
 
 
 def sync_replicas(client: Client, *tables: str) -> None:
@@ -305,38 +282,8 @@ def with_binary_sketches(rows: pa.Table) -> pa.Table:
     return rows.set_column(index, "sketch", rows.column(index).cast(pa.binary()))
 
 
-def _pane_rows(client: Client, table: PaneTable, condition: _Condition, *, sketches: bool) -> pa.Table:
-    rows = _table(client, table, condition, without=() if sketches else ("sketch",))
-    return with_binary_sketches(rows) if sketches else rows
-
-
-def _table(client: Client, table: str, condition: _Condition, *, without: Iterable[str] = ()) -> pa.Table:
-    text, parameters = condition
-    columns = f"* EXCEPT ({', '.join(without)})" if without else "*"
-    sql = f"SELECT {columns} FROM {table} FINAL WHERE {text}"
-    return client.arrow(sql, parameters)
-
-
-def _condition(
-    model: str,
-    start_s: int,
-    end_s: int,
-    *,
-    version: str | None = None,
-    baseline_id: str | None = None,
-    pane_s: int | None = None,
-) -> _Condition:
-    """Return the condition on rows of a model that start in [start_s, end_s), and its parameters."""
-    conditions = ["model = {model:String}", "pane_start >= {start_s:UInt32}", "pane_start < {end_s:UInt32}"]
-    parameters: dict[str, Any] = {"model": model, "start_s": start_s, "end_s": end_s}
-    for name, value in (("version", version), ("baseline_id", baseline_id)):
-        if value is not None:
-            conditions.append(f"{name} = {{{name}:String}}")
-            parameters[name] = value
-    if pane_s is not None:
-        conditions.append("pane_s = {pane_s:UInt32}")
-        parameters["pane_s"] = pane_s
-    return " AND ".join(conditions), parameters
+def _latest(client: Client, rows: str, model: str, start_s: int, end_s: int, **pane_s: int) -> pa.Table:
+    return client.arrow(f"SELECT * FROM {rows}", {"model": model, "start_s": start_s, "end_s": end_s, **pane_s})
 
 
 PREFIX = "drill."

@@ -9,8 +9,6 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import pyarrow as pa
-
 from barograph_server.sketches.baseline.columns import COLUMN_KEYS
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.warehouse.client import Address, Client, connect, identifier
@@ -51,10 +49,6 @@ class Staging:
 
     def drop(self, client: Client) -> None:
         client.command(f"DROP DATABASE IF EXISTS {self.database} SYNC")
-
-    def insert(self, staged: Client, table: str, rows: pa.Table) -> None:
-        """Add prepared rows."""
-        staged.insert(table, rows)
 
     def missing_series(self, client: Client, parameters: Mapping[str, Any]) -> list[tuple[str, str, int, int]]:
         """List current counts that the prepared rows lack.

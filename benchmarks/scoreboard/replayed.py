@@ -23,7 +23,8 @@ from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts.judge import judge
-from barograph_server.streams.monitor.windows import ends_between
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
+from barograph_server.streams.monitor.windows import ends_between, fixed_starts
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import FactTime
 from barograph_server.warehouse.tables import insert_columns
@@ -97,8 +98,9 @@ class StreamJudge:
         end_s = start_s + len(counts) * contract.pane_s
         for window in contract.windows:
             ends_s = list(ends_between(window, start_s + window.length_s - 1, end_s))
-            is_whole = np.ones(len(ends_s), np.bool_)
-            for drift, rates in judge(series, window, ends_s, np.zeros(len(ends_s)), is_whole, 1, 0, always=~is_whole):
+            starts_s, lost = fixed_starts(window, ends_s), np.zeros(len(ends_s))
+            windows = WindowSet(contract, window, starts_s, np.array(ends_s), lost, lost.astype(np.int8), 1, 0)
+            for drift, rates in judge(series, windows):
                 self._insert("drift", drift)
                 # Rules read rates of the short window only.
                 self._insert("rates", rates if window == self._short else None)

@@ -398,16 +398,10 @@ class PartitionState:
     def _add_verdicts(self, commit: CommitRows, verdicts: Iterable[VerdictColumns]) -> None:
         for columns in verdicts:
             commit.add_verdicts(columns)
-            self._flush_early(commit)
+            if self._write_early is not None and commit.n_verdicts >= self._max_pending_verdicts:
+                # A commit writes them first anyway, and after a crash the same verdicts are made again.
+                self._write_early(commit.drain_verdicts())
             self._on_work()
-
-    def _flush_early(self, commit: CommitRows) -> None:
-        """Write verdicts ahead of the rest of their commit if they are many.
-
-        A commit writes them first anyway, and after a crash the same verdicts are made again.
-        """
-        if self._write_early is not None and commit.n_verdicts >= self._max_pending_verdicts:
-            self._write_early(commit.drain_verdicts())
 
     def _collect_rows(self, commit: CommitRows, record_seq: int) -> None:
         """Add everything that changed since the last commit, apart from verdicts."""

@@ -100,10 +100,7 @@ def move_label(
     if fault is not None:
         raise PromptChangeError(f"The label {fault}.")
     require_version(catalogue, name, version)
-    current = catalogue.label(name, label)
-    if current is not None and current.version == version:
-        return None
-    return _change(current, name, label, version, author, reason, is_rollback=False)
+    return _change(catalogue.label(name, label), name, label, version, author, reason, is_rollback=False)
 
 
 def roll_back(
@@ -132,8 +129,6 @@ def roll_back(
         )
     version = current.previous if to is None else to
     require_version(catalogue, name, version)
-    if current.version == version:
-        return None
     return _change(current, name, label, version, author, reason, is_rollback=True)
 
 
@@ -201,7 +196,10 @@ def _change(
     reason: str,
     *,
     is_rollback: bool,
-) -> PromptLabel:
+) -> PromptLabel | None:
+    """Return a change of a label; None if it points to the version already."""
+    if current is not None and current.version == version:
+        return None
     return PromptLabel(
         name=name,
         label=label,

@@ -194,9 +194,9 @@ def recount(
 def _select_scope(table: str, rows: pa.Table, scope: RebuildScope, hour: int) -> pa.Table:
     if table in _VERDICTS:
         starts, ends = _seconds(rows, "window_start"), _seconds(rows, "window_end")
-        rows = _with(
-            rows, "record_seq", pc.add(rows.column("record_seq"), pa.scalar(1, rows.schema.field("record_seq").type))
-        )
+        field = rows.schema.field("record_seq")
+        later = pc.add(rows.column("record_seq"), pa.scalar(1, field.type))
+        rows = rows.set_column(rows.schema.get_field_index("record_seq"), field, later)
     else:
         starts = _seconds(rows, "pane_start")
         if table == "new_categories":
@@ -221,7 +221,3 @@ def _mark_late(state: PartitionState, scope: RebuildScope) -> None:
 def _seconds(rows: pa.Table, name: str) -> NDArray[np.int64]:
     seconds: NDArray[np.int64] = rows.column(name).cast(pa.timestamp("s", "UTC")).cast(pa.int64()).to_numpy()
     return seconds
-
-
-def _with(rows: pa.Table, name: str, values: object) -> pa.Table:
-    return rows.set_column(rows.schema.get_field_index(name), rows.schema.field(name), values)

@@ -94,7 +94,7 @@ def rebuild(
             with staging.open(client) as staged:
                 on_step("counting and judging")
                 for table, rows in recount(WarehouseStore(client), registry, scope, events):
-                    staging.insert(staged, table, rows)
+                    staged.insert(table, rows)
             parameters = {"model": model, "from_s": scope.from_s, "to_s": scope.to_s}
             on_step("comparing")
             if not scope.keeps_panes:

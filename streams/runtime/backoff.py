@@ -84,7 +84,8 @@ class Backoff:
                     return operation()
                 except Exception as error:
                     attempts += 1
-                    if not _matches(retriable, error) or self._exhausted(attempts, began_s):
+                    matches = isinstance(error, retriable) if isinstance(retriable, type) else retriable(error)
+                    if not matches or self._exhausted(attempts, began_s):
                         raise
                     failure = error
                 delay_s = schedule.record_failure()
@@ -102,7 +103,3 @@ class Backoff:
         if self._max_attempts is not None and attempts >= self._max_attempts:
             return True
         return self._max_elapsed_s is not None and self._clock() - began_s >= self._max_elapsed_s
-
-
-def _matches(retriable: Retriable, error: Exception) -> bool:
-    return isinstance(error, retriable) if isinstance(retriable, type) else retriable(error)

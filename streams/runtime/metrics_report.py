@@ -263,29 +263,17 @@ class Heartbeat:
         self._clock = clock
         self._lock = threading.Lock()
         self._beat_s = self._worked_s = clock()
-        self._started = False
-        self._blockage: Blockage | None = None
-        self._stopping = False
-
-    @property
-    def started(self) -> bool:
+        self.started = False
         """Whether the loop has completed an iteration."""
-        return self._started
-
-    @property
-    def stopping(self) -> bool:
-        """Whether the process has been requested to stop."""
-        return self._stopping
-
-    @property
-    def blockage(self) -> Blockage | None:
+        self.blockage: Blockage | None = None
         """What the processor waits for; None while it works."""
-        return self._blockage
+        self.stopping = False
+        """Whether the process has been requested to stop."""
 
     def beat(self) -> None:
         """Record an iteration of the loop."""
         self._beat_s = self._clock()
-        self._started = True
+        self.started = True
 
     def record_work(self) -> None:
         """Record that a unit of work is done: a message that takes minutes consists of many."""
@@ -301,17 +289,17 @@ class Heartbeat:
         Repeated calls update the reason and keep the start.
         """
         with self._lock:
-            since_s = self._blockage.since_s if self._blockage else self._clock()
-            self._blockage = Blockage(reason, since_s)
+            since_s = self.blockage.since_s if self.blockage else self._clock()
+            self.blockage = Blockage(reason, since_s)
 
     def unblocked(self) -> None:
         """Record that the wait is over."""
         with self._lock:
-            self._blockage = None
+            self.blockage = None
 
     def mark_stopping(self) -> None:
         """Record that the process has been requested to stop."""
-        self._stopping = True
+        self.stopping = True
 
     def age_s(self) -> float:
         """Return the seconds since the last iteration, or since the start."""
@@ -319,5 +307,5 @@ class Heartbeat:
 
     def blocked_s(self) -> float:
         """Return for how many seconds the processor has been blocked; 0 while it works."""
-        blockage = self._blockage
+        blockage = self.blockage
         return max(0.0, self._clock() - blockage.since_s) if blockage else 0.0

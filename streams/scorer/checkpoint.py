@@ -90,7 +90,9 @@ class Checkpoint:
             ends: the rows after the checkpoint per topic and partition, queried before the pass reads any row. So the
                 pass sees all rows up to these offsets.
         """
-        visible = {topic: _newest(self.offsets[topic], ends[topic]) for topic in TOPICS}
+        visible = {
+            topic: {**self.offsets[topic], **{p: end.offset for p, end in ends[topic].items()}} for topic in TOPICS
+        }
         candidate = self._candidate
         if candidate is None or self._grace_s == 0:
             candidate = _Candidate(visible, now_s)
@@ -118,7 +120,3 @@ class Checkpoint:
             self._candidate = self._candidate or _Candidate(plan.visible, plan.now_s)
             self._last_ends = plan.ends
         self._last_visible = plan.visible
-
-
-def _newest(offsets: Offsets, ends: Mapping[EpochPartition, PartitionEnd]) -> dict[EpochPartition, int]:
-    return {**offsets, **{partition: end.offset for partition, end in ends.items()}}

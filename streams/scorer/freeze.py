@@ -57,15 +57,15 @@ class _Position(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """What one pass knows."""
+    """What one model's pass knows."""
 
     contract: Contract
     registry: Registry
-    changed: Collection[int]
-    """Score windows (starts, Unix seconds) that were counted in this pass."""
     clock: EventClock
     now_ms: int
     """The scorer's clock."""
+    changed: Collection[int] = ()
+    """Score windows (starts, Unix seconds) that changed, or that were counted in this pass."""
 
 
 @dataclass

@@ -9,6 +9,7 @@ from barograph.contract import Arms, Contract, Rollback
 
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.streams.scorer.arm_comparison import compare_hours, rollback_proposals
+from barograph_server.streams.scorer.freeze import Pass
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_comparisons import (
     COLUMNS,
@@ -32,16 +33,9 @@ class HourlyArmLooks:
     """The sections of the contract at the last pass."""
 
     def run(
-        self,
-        client: Client,
-        contract: Contract,
-        rules: Rules,
-        now_ms: int,
-        check_stop: Callable[[], None],
-        *,
-        has_changed: bool,
-    ) -> list[ArmComparison]:
-        """Compute the looks that are new, and write them; return them.
+        self, client: Client, rules: Rules, this: Pass, check_stop: Callable[[], None], *, has_changed: bool
+    ) -> None:
+        """Compute the looks that are new, and write them.
 
         Proposals are written first: after a pass that broke off, the next one computes the same looks and finds them.
 
@@ -49,16 +43,17 @@ class HourlyArmLooks:
             check_stop: called between arms; it raises to break off.
             has_changed: whether the pass counted arms.
         """
+        contract = this.contract
         sections = contract.arms, contract.rollback
         if rules.arms is None or contract.arms is None or contract.rollback is None:
             self.sections = sections
-            return []
+            return
         if not has_changed and sections == self.sections:
-            return []
+            return
         names = own_margins(contract.rollback)
         if not names:
             self.sections = sections
-            return []
+            return
         newest = newest_looks(client, contract.model)
         control, *others = contract.arms.names
         looks: list[ArmComparison] = []
@@ -70,10 +65,9 @@ class HourlyArmLooks:
             hours = arm_hours(client, contract.model, rules.arms, control, arm, rules.basis, COLUMNS)
             if hours is not None:
                 looks += compare_hours(contract.model, contract.arms, contract.rollback, arm, hours, last)
-        self._propose(client, contract, looks, now_ms)
-        write_comparisons(client, looks, now_ms)
+        self._propose(client, contract, looks, this.now_ms)
+        write_comparisons(client, looks, this.now_ms)
         self.sections = sections
-        return looks
 
     def _propose(self, client: Client, contract: Contract, looks: Sequence[ArmComparison], now_ms: int) -> None:
         """Propose rollbacks, unless the arms have other shares of units than planned: then chance does not assign."""

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from barograph.contract import Contract, format_duration
 
-from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.checkpoint import ReadRange
 from barograph_server.streams.scorer.freeze import Freezer, Pass
 from barograph_server.streams.scorer.hourly_arm_looks import HourlyArmLooks
@@ -226,32 +225,25 @@ class ModelScorer:
         self.next_hours = ({}, {})
         self.pairing.advance()
 
-    def run(
-        self,
-        client: Client,
-        contract: Contract,
-        registry: Registry,
-        read_range: ReadRange | None,
-        clock: EventClock,
-        now_ms: int,
-    ) -> PassResult:
-        changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, now_ms)
+    def run(self, client: Client, this: Pass, read_range: ReadRange | None) -> PassResult:
+        changed, arrived = (set[int](), 0) if read_range is None else self._read_rows(client, read_range, this.now_ms)
         touched = self.rules.windows_of(changed) | self.open_windows
-        this = Pass(contract, registry, touched, clock, now_ms)
+        this = replace(this, changed=touched)
         arrived += self.pairing.run(client, self.rules, this, read_range, self.check_stop)
-        ended, still_open = clock.split(touched, self.rules.window_s)
+        ended, still_open = this.clock.split(touched, self.rules.window_s)
         has_counted_arms = self.arm_counting.run(client, self.rules, this, self.check_stop)
         revised = 0
         if self.rules.is_measured:
-            for windows in statement_chunks(client, self.rules, ended, baseline_changes(registry, contract.model)):
+            changes = baseline_changes(this.registry, self.rules.model)
+            for windows in statement_chunks(client, self.rules, ended, changes):
                 self.check_stop()
-                dimensions = dimensions_at(contract, registry, windows[0])
-                state.score_windows(client, self.rules, dimensions, windows, now_ms)
-            revised = self._judge(client, contract, registry, ended, still_open, clock, now_ms)
+                dimensions = dimensions_at(this.contract, this.registry, windows[0])
+                state.score_windows(client, self.rules, dimensions, windows, this.now_ms)
+            revised = self._judge(client, replace(this, changed=ended), still_open)
         self.open_windows = still_open
         has_changed = bool(arrived or ended or revised)
-        self.shadow_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_changed)
-        self.hourly_arm_looks.run(client, contract, self.rules, now_ms, self.check_stop, has_changed=has_counted_arms)
+        self.shadow_looks.run(client, self.rules, this, self.check_stop, has_changed=has_changed)
+        self.hourly_arm_looks.run(client, self.rules, this, self.check_stop, has_changed=has_counted_arms)
         return PassResult(arrived, len(ended), revised)
 
     # ------------------------------------------------------------------------------------------ new rows
@@ -278,20 +270,12 @@ class ModelScorer:
 
     # ------------------------------------------------------------------------------------------ verdicts
 
-    def _judge(
-        self,
-        client: Client,
-        contract: Contract,
-        registry: Registry,
-        scored: set[int],
-        still_open: set[int],
-        clock: EventClock,
-        now_ms: int,
-    ) -> int:
+    def _judge(self, client: Client, this: Pass, still_open: set[int]) -> int:
         """Judge the windows that are due; return the number of rows written."""
+        contract, clock, scored = this.contract, this.clock, set(this.changed)
         due: dict[int, set[int]] = {}
         if scored or self.label_delay is None:
-            self.label_delay = self._learn_label_delay(client, contract, clock, now_ms, write=bool(scored))
+            self.label_delay = self._learn_label_delay(client, this, write=bool(scored))
         for length_s in window_lengths(contract, self.rules.window_s):
             touched = {window_start(window, length_s) for window in scored | still_open}
             pending = self.pending_windows.get(length_s, set())
@@ -304,7 +288,7 @@ class ModelScorer:
         has_new_choice = self.freezer.has_new_choice(self.references)
         if not any(due.values()) and self.rejudge_from_s is None and not has_new_choice:
             return 0
-        self._freeze(client, self.references, Pass(contract, registry, scored, clock, now_ms))
+        self._freeze(client, self.references, this)
         if self.rejudge_from_s is not None:
             for length_s, windows in due.items():
                 windows |= clock.split(window_starts(self.rejudge_from_s, clock.now_s, length_s), length_s)[0]
@@ -314,7 +298,7 @@ class ModelScorer:
             for starts in batched(sorted(windows), max(1, min(MAX_WINDOWS, MAX_STATE_S // length_s))):
                 self.check_stop()
                 counts = state.window_sums(client, self.rules, length_s, starts)
-                columns = judge.columns(length_s, counts, now_ms)
+                columns = judge.columns(length_s, counts, this.now_ms)
                 revised += results.revise(client, contract.model, format_duration(length_s), columns)
             self.immature_windows[length_s] -= self._mature(self.immature_windows[length_s], length_s, clock)
         self.rejudge_from_s = None
@@ -335,13 +319,11 @@ class ModelScorer:
         age_s = np.maximum(0.0, clock.now_s - starts - length_s)
         return {int(start) for start in starts[self.label_delay.is_mature(age_s)]}
 
-    def _learn_label_delay(
-        self, client: Client, contract: Contract, clock: EventClock, now_ms: int, *, write: bool
-    ) -> LabelDelayCurve:
-        first_s = clock.now_s - self.rules.horizon_ms / 1000 - LEARNED_DAYS * DAY_S
+    def _learn_label_delay(self, client: Client, this: Pass, *, write: bool) -> LabelDelayCurve:
+        first_s = this.clock.now_s - self.rules.horizon_ms / 1000 - LEARNED_DAYS * DAY_S
         label_ages = state.label_ages(client, self.rules, int(first_s))
-        label_delay = learn_label_delay(contract, self.rules, label_ages, clock)
-        row = maturity_row(self.rules, label_delay, label_ages, now_ms) if write else None
+        label_delay = learn_label_delay(this.contract, self.rules, label_ages, this.clock)
+        row = maturity_row(self.rules, label_delay, label_ages, this.now_ms) if write else None
         if row is not None and _differ(row["shares"], results.latest_maturity(client, self.rules)):
             results.write_maturity(client, row)
         return label_delay

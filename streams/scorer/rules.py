@@ -4,7 +4,7 @@ from bisect import bisect_right
 from collections.abc import Iterable
 
 import msgspec
-from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, LabelSpec, ShadowTest, Slo, content_hash
+from barograph.contract import CROSS, SECONDS_PER_HOUR, Contract, ShadowTest, Slo, content_hash
 from barograph.contract.check import label_kind
 from barograph.contract.label_values import has_open_classes, is_open, label_forms, positive_value
 
@@ -90,7 +90,8 @@ def make_rules(contract: Contract, registry: Registry) -> Rules:
     return Rules(
         model=contract.model,
         kind=kind,
-        basis=content_hash((_counted_part(label), float(window_s), contract.raw_share)),
+        # `mature` affects verdicts but not counts, so its value is fixed.
+        basis=content_hash((msgspec.structs.replace(label, mature=0.95), float(window_s), contract.raw_share)),
         window_s=window_s,
         horizon_ms=label.horizon_s * 1000,
         raw_share=contract.raw_share,
@@ -127,11 +128,6 @@ def _pair_settings(shadow: ShadowTest, slo: Slo) -> PairSettings:
         ),
         slow_ms=slo.latency_ms or 0.0,
     )
-
-
-def _counted_part(label: LabelSpec) -> LabelSpec:
-    """Return the label with a fixed value for `mature`, which affects verdicts but not counts."""
-    return msgspec.structs.replace(label, mature=0.95)
 
 
 def baseline_changes(registry: Registry, model: str) -> list[int]:

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from barograph.contract import Contract, ShadowTest
+from barograph.contract import ShadowTest
 
 from barograph_server.sketches.rollout.after_promotion import is_after_promotion
 from barograph_server.sketches.rollout.looks import decide_at, look_days
 from barograph_server.sketches.rollout.mirror import judged
+from barograph_server.streams.scorer.freeze import Pass
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import contract_history
 from barograph_server.warehouse.rollouts.days import shadow_days
@@ -36,16 +37,9 @@ class ShadowLooks:
     """Time of the next check, by `monotonic`."""
 
     def run(
-        self,
-        client: Client,
-        contract: Contract,
-        rules: Rules,
-        now_ms: int,
-        check_stop: Callable[[], None],
-        *,
-        has_changed: bool,
-    ) -> int:
-        """Compute the looks whose days changed, if a check is due, and write them; return their number.
+        self, client: Client, rules: Rules, this: Pass, check_stop: Callable[[], None], *, has_changed: bool
+    ) -> None:
+        """Compute the looks whose days changed, if a check is due, and write them.
 
         Every look is a function of the pairs, and it is stored with a hash of its inputs. So a pass that breaks off is
         continued by the next one, and unchanged looks are not written again.
@@ -54,43 +48,36 @@ class ShadowLooks:
             check_stop: called between looks; it raises to break off.
             has_changed: whether the pass counted pairs or measured windows.
         """
-        self.has_changed = self.has_changed or has_changed or contract.shadow != self.shadow
-        self.shadow = contract.shadow
+        shadow = this.contract.shadow
+        self.has_changed = self.has_changed or has_changed or shadow != self.shadow
+        self.shadow = shadow
         start_s = self.monotonic()
-        if contract.shadow is None or not self.has_changed or start_s < self.next_s:
-            return 0
-        written = self._write_looks(client, contract, contract.shadow, rules, now_ms, check_stop)
+        if shadow is None or not self.has_changed or start_s < self.next_s:
+            return
+        self._write_looks(client, shadow, rules, this, check_stop)
         self.has_changed = False
         end_s = self.monotonic()
         self.next_s = end_s + (end_s - start_s) / MAX_TIME_SHARE
-        return written
 
     def _write_looks(
-        self,
-        client: Client,
-        contract: Contract,
-        shadow: ShadowTest,
-        rules: Rules,
-        now_ms: int,
-        check_stop: Callable[[], None],
-    ) -> int:
+        self, client: Client, shadow: ShadowTest, rules: Rules, this: Pass, check_stop: Callable[[], None]
+    ) -> None:
         assert rules.shadow is not None
-        settings = rules.pair_settings.hash
-        slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, settings, contract.timezone)
+        settings, timezone = rules.pair_settings.hash, this.contract.timezone
+        slices = shadow_days(client, rules.model, shadow.candidate, shadow.of, rules.basis, settings, timezone)
         # After a promotion, the looks are those at the new primary.
-        exchanged = is_after_promotion(shadow, (each.yaml for each in contract_history(client, contract.model)))
+        exchanged = is_after_promotion(shadow, (each.yaml for each in contract_history(client, rules.model)))
         shadow, slices = judged(shadow, slices, after_promotion=exchanged)
         looks = look_days(shadow, rules.basis, slices, after_promotion=exchanged) if slices else []
         stored = stored_looks(client, rules.model, rules.shadow)
         # The newer row counts, whatever the clock says.
-        judged_ms = max(now_ms, stored.newest_ms + 1)
-        due = [each for each in looks if each not in stored.looks]
+        judged_ms = max(this.now_ms, stored.newest_ms + 1)
         rows: list[dict[str, Any]] = []
-        for due_day in due:
+        for due_day in (each for each in looks if each not in stored.looks):
             check_stop()
             decision = decide_at(shadow, slices, due_day.day)
             rows += look_rows(
-                *(rules.model, rules.shadow, rules.basis, contract.timezone, due_day, decision, judged_ms),
+                *(rules.model, rules.shadow, rules.basis, timezone, due_day, decision, judged_ms),
                 after_promotion=exchanged,
             )
             if len(rows) >= MAX_ROWS:
@@ -100,4 +87,3 @@ class ShadowLooks:
             write_looks(client, rows)
         if stored.has_others or not stored.looks <= set(looks):
             remove_others(client, rules.model, rules.shadow, looks, judged_ms + 1)
-        return len(due)

@@ -60,8 +60,6 @@ def compute_rates(client: Client, contract: Contract, at: datetime) -> list[Stor
     rate, agreements = rates.rate.rate, dict[str, Agreement]()
     rows = []
     for i, group in enumerate(rates.groups):
-        if group.name == ALL_PROMPTS and group.evaluator not in agreements:
-            agreements[group.evaluator] = _agreement(client, models[group.evaluator], at)
         row = StoredRate(
             model=contract.model,
             evaluator=group.evaluator,
@@ -77,19 +75,20 @@ def compute_rates(client: Client, contract: Contract, at: datetime) -> list[Stor
             high=float(rate.high[i]),
             reason=RATE_REASON_NAMES[int(rate.reason[i])],
         )
-        rows.append(_with_agreement(row, agreements[group.evaluator]) if group.name == ALL_PROMPTS else row)
+        if group.name == ALL_PROMPTS:
+            if group.evaluator not in agreements:
+                agreements[group.evaluator] = _agreement(client, models[group.evaluator], at)
+            of_reviewers = agreements[group.evaluator]
+            row = replace(
+                row,
+                alpha=of_reviewers.alpha,
+                alpha_low=of_reviewers.low,
+                alpha_high=of_reviewers.high,
+                reviewed_twice=of_reviewers.items,
+                disagreements=len(of_reviewers.disagreements),
+            )
+        rows.append(row)
     return rows
-
-
-def _with_agreement(row: StoredRate, of_reviewers: Agreement) -> StoredRate:
-    return replace(
-        row,
-        alpha=of_reviewers.alpha,
-        alpha_low=of_reviewers.low,
-        alpha_high=of_reviewers.high,
-        reviewed_twice=of_reviewers.items,
-        disagreements=len(of_reviewers.disagreements),
-    )
 
 
 def _agreement(client: Client, model: str, at: datetime) -> Agreement:

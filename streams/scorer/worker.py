@@ -7,13 +7,13 @@ from dataclasses import replace
 from datetime import UTC, datetime
 
 import structlog
-from barograph.contract import Contract
 
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan, TopicOffsets
+from barograph_server.streams.scorer.freeze import Pass
 from barograph_server.streams.scorer.model import ModelScorer, PassResult
 from barograph_server.streams.scorer.rules import is_counted, make_rules, unmeasurable_reason
 from barograph_server.streams.scorer.stored_rates import EvaluationRateSchedule
@@ -187,7 +187,8 @@ class Scorer:
         is_new = status is None or status.basis != rules.basis or status.state == "skipped"
         scorer = self._models.get(rules.model)
         if scorer is None or scorer.rules.basis != rules.basis:
-            clock = self._event_clock(plan.now_s, all_read=False, newest_ms=0 if status is None else _newest_ms(status))
+            newest_ms = 0 if status is None else round(status.newest_at.timestamp() * 1000)
+            clock = self._event_clock(plan.now_s, all_read=False, newest_ms=newest_ms)
             scorer = ModelScorer.start(client, contract, rules, None if is_new else status, clock)
         scorer.rules, scorer.freezer.rules, scorer.check_stop = rules, rules, self._check_stop
         scorer.freezer.choices = self._choices.get(rules.model, {})
@@ -198,13 +199,22 @@ class Scorer:
         if read_range is None and plan.advances:
             scorer.next_hours = ({}, {})
         clock = self._event_clock(plan.now_s, all_read=plan.is_exhausted, newest_ms=scorer.newest_ms)
-        result = scorer.run(client, contract, registry, read_range, clock, int(plan.now_s * 1000))
+        result = scorer.run(client, Pass(contract, registry, clock, int(plan.now_s * 1000)), read_range)
         if is_new and not plan.advances:
             scorer.advance()
         if is_new or result.arrived or result.scored or result.revised:
-            self._write_status(
-                client, contract, rules, plan.now_s, newest_ms=scorer.newest_ms, scored_until_s=clock.now_s
+            scored = results.ScoringStatus(
+                model=rules.model,
+                state="scored" if rules.is_measured else "counted",
+                reason=unmeasurable_reason(contract),
+                basis=rules.basis,
+                kind=rules.kind,
+                raw_share=rules.raw_share,
+                newest_at=_utc(scorer.newest_ms),
+                scored_until=_utc(int(clock.now_s * 1000)),
+                updated_at=_utc(int(plan.now_s * 1000)),
             )
+            self._store(client, scored)
         self._models[rules.model] = scorer
         return result
 
@@ -257,33 +267,12 @@ class Scorer:
                 self._skip(client, replace(status, state="skipped", reason=reason, updated_at=updated_at))
 
     def _skip(self, client: Client, status: results.ScoringStatus) -> None:
-        results.write_status(client, status)
-        self._statuses[status.model] = status
+        self._store(client, status)
         self._log.info("model is not measured", model=status.model, reason=status.reason)
 
-    def _write_status(
-        self,
-        client: Client,
-        contract: Contract,
-        rules: Rules,
-        now_s: float,
-        *,
-        newest_ms: int,
-        scored_until_s: float,
-    ) -> None:
-        status = results.ScoringStatus(
-            model=rules.model,
-            state="scored" if rules.is_measured else "counted",
-            reason=unmeasurable_reason(contract),
-            basis=rules.basis,
-            kind=rules.kind,
-            raw_share=rules.raw_share,
-            newest_at=_utc(newest_ms),
-            scored_until=_utc(int(scored_until_s * 1000)),
-            updated_at=_utc(int(now_s * 1000)),
-        )
+    def _store(self, client: Client, status: results.ScoringStatus) -> None:
         results.write_status(client, status)
-        self._statuses[rules.model] = status
+        self._statuses[status.model] = status
 
     # ------------------------------------------------------------------------------------------ the warehouse
 
@@ -305,10 +294,6 @@ class Scorer:
 
 def _utc(unix_ms: int) -> datetime:
     return datetime.fromtimestamp(unix_ms / 1000, UTC)
-
-
-def _newest_ms(status: results.ScoringStatus) -> int:
-    return round(status.newest_at.timestamp() * 1000)
 
 
 MIN_INTERVAL_S = 600.0

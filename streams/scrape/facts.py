@@ -8,7 +8,6 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import NamedTuple
 
 from barograph_server.streams.scrape.exposition import (
     Exposition,
@@ -210,8 +209,8 @@ class FactReader:
         scaled = tuple(end * metric.scale for end in ends)
         limits: dict[str, float] = {}
         for share in QUANTILES:
-            bucket = quantile_bucket(scaled, counts, share)
-            limits |= {f"p{round(100 * share)}_low": bucket.low, f"p{round(100 * share)}_high": bucket.high}
+            low, high = quantile_bucket(scaled, counts, share)
+            limits |= {f"p{round(100 * share)}_low": low, f"p{round(100 * share)}_high": high}
         yield row(
             total / n,
             n=n,
@@ -270,37 +269,29 @@ def _bucket_end(sample: ExpositionSample) -> float | None:
 QUANTILES = (0.5, 0.95, 0.99)
 
 
-class QuantileBucket(NamedTuple):
-    """The bucket that holds a quantile. Where in it the quantile lies is unknown, so both limits are given."""
-
-    low: float
-    """Its lower limit; 0 for the first bucket, because durations and counts are not negative."""
-    high: float
-    """Its upper limit; infinite for the last bucket."""
-
-
-NO_BUCKET = QuantileBucket(math.nan, math.nan)
-
-
-def quantile_bucket(ends: Sequence[float], counts: Sequence[float], share: float) -> QuantileBucket:
-    """Return the bucket that holds a quantile.
+def quantile_bucket(ends: Sequence[float], counts: Sequence[float], share: float) -> tuple[float, float]:
+    """Return the limits of the bucket that holds a quantile: where in it the quantile lies is unknown.
 
     Args:
         ends: upper limits of the buckets, ascending.
         counts: observations in each bucket, not cumulative.
         share: the share of observations at or below the quantile, in (0, 1].
+
+    Returns:
+        The lower limit, 0 for the first bucket, because durations and counts are not negative; and the upper limit,
+        infinite for the last bucket. NaN without observations.
     """
     total = sum(counts)
     if total <= 0:
-        return NO_BUCKET
+        return math.nan, math.nan
     rank, below, low = share * total, 0.0, 0.0
     for end, n in zip(ends, counts, strict=True):
         below += n
         # Sums of shares are inexact: 0.95 * 20 must not fall behind 19.
         if n > 0 and below >= rank - 1e-9 * total:
-            return QuantileBucket(min(low, end), end)
+            return min(low, end), end
         low = end
-    return NO_BUCKET
+    return math.nan, math.nan
 
 
 # A counter that is smaller than before was reset: the server started again, so that its whole value was added since.

@@ -21,7 +21,8 @@ from barograph_server.streams.monitor.state.pane import narrowest
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts import judge as judging
 from barograph_server.streams.monitor.verdicts.judge import judge
-from barograph_server.streams.monitor.verdicts.window_counts import window_counts
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet, window_counts
+from barograph_server.streams.monitor.windows import fixed_starts
 
 PANE_S = 60
 FROM_S = 1_700_000_400
@@ -193,15 +194,17 @@ def test_judging_in_steps_equals_judging_at_once(
     series = make_series(seed, shape, values, panes)
     first = -(-FROM_S // window.hop_s) * window.hop_s
     ends = [first + hop * window.hop_s for hop in sorted(hops)]
-    counts = window_counts(series, window, ends)
+    no_loss, whole = np.zeros(len(ends)), np.zeros(len(ends), np.int8)
+    windows = WindowSet(series.contract, window, fixed_starts(window, ends), np.array(ends), no_loss, whole, 1, 1)
+    always = np.ones(len(ends), dtype=bool)
+    counts = window_counts(series, windows)
     assert (counts == plain_counts(series, window, ends)).all()
-    no_loss, whole = np.zeros(len(ends)), np.ones(len(ends), dtype=bool)
-    drift, rates = together(judge(series, window, ends, no_loss, whole, 1, 1, always=whole))
+    drift, rates = together(judge(series, windows, always=always))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(judging, "COUNTS_PER_BATCH", 2 * series.layout.n_slices * series.layout.width)
         patch.setattr(judging, "CELLS_PER_STEP", 3 * series.layout.width)
         patch.setattr(judging, "ROWS_PER_YIELD", 10)
-        stepwise = together(judge(series, window, ends, no_loss, whole, 1, 1, always=whole))
+        stepwise = together(judge(series, windows, always=always))
     check_same(drift, stepwise[0])
     check_same(rates, stepwise[1])
     for rows, plain in (

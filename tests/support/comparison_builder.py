@@ -13,8 +13,10 @@ from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.merged_ranges import MergedRange
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
-from barograph_server.streams.monitor.verdicts.compare import WindowSet, compare
+from barograph_server.streams.monitor.verdicts.compare import compare
 from barograph_server.streams.monitor.verdicts.sides import SeriesSlice, arm_sides, sort_series, version_sides
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
+from barograph_server.streams.monitor.windows import fixed_starts
 from barograph_server.streams.records import Partial, decode
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials
@@ -66,6 +68,7 @@ class MergedEvents:
         windows = WindowSet(
             self.contract,
             self.contract.windows[0],
+            fixed_starts(self.contract.windows[0], ends_s),
             np.array(ends_s),
             changes.get("lost", np.zeros(n)),
             changes.get("gaps", np.zeros(n, dtype=np.int8)),

@@ -167,12 +167,7 @@ def store_anchor_run(client: Client, series: AnchorSeries, run: AnchorRun) -> Ju
     drift = judge_drift([*(each for each in read_anchor_runs(client, series) if each.run_id != run.run_id), run])
     row = {
         **asdict(series),
-        "run_id": run.run_id,
-        "at": run.at,
-        "kind": run.kind,
-        "anchors": run.anchors,
-        "right": run.right,
-        "no_result": run.no_result,
+        **{name: getattr(run, name) for name in ("run_id", "at", "kind", "anchors", "right", "no_result")},
         "verdicts": dict(run.verdicts),
         "wrong": sorted(run.wrong),
         "log_e": drift.log_e[-1] if drift.log_e else math.nan,

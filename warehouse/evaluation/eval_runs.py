@@ -11,18 +11,17 @@ import numpy as np
 from barograph_server.sketches.performance.metric import MetricEstimate, clustered_rate
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseError
+from barograph_server.warehouse.queries import rows_of
 from barograph_server.warehouse.tables import insert_rows
 
 PASS_SCORE = 0.5
 """Smallest score of a passed answer, if the log does not say whether it passed."""
 BATCH_ROWS = 10_000
-_RUNS = """
-SELECT model, suite, suite_version, run_id, version, prompt, format, scorer, started_at, items, samples, unscored, mean,
-    low, high
-FROM eval_runs FINAL
-WHERE model = {model:String}
-ORDER BY suite, started_at, run_id
-"""
+_STORED_AS_STATED = (
+    *("model", "suite", "suite_version", "run_id", "version", "prompt", "format", "scorer", "unscored", "mean"),
+    "content_hash",
+)
+"""Columns of `eval_runs` that are members of a run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,22 +152,12 @@ def store_run(client: Client, run: EvalRun, at_ms: int) -> bool:
         insert_rows(client, "eval_items", rows[first : first + BATCH_ROWS])
     estimate = run.estimate()
     row = {
-        "model": run.model,
-        "suite": run.suite,
-        "suite_version": run.suite_version,
-        "run_id": run.run_id,
-        "version": run.version,
-        "prompt": run.prompt,
-        "format": run.format,
-        "scorer": run.scorer,
+        **{name: getattr(run, name) for name in _STORED_AS_STATED},
         "started_at": run.started_at_ms,
         "items": len({answer.item for answer in run.answers}),
         "samples": len(run.answers),
-        "unscored": run.unscored,
-        "mean": run.mean,
         "low": float(estimate.low),
         "high": float(estimate.high),
-        "content_hash": run.content_hash,
         "imported_at": at_ms,
     }
     insert_rows(client, "eval_runs", [row])
@@ -177,7 +166,8 @@ def store_run(client: Client, run: EvalRun, at_ms: int) -> bool:
 
 def read_runs(client: Client, model: str) -> list[StoredRun]:
     """Read the runs of a model, by suite and start."""
-    return [StoredRun(*row) for row in client.rows(_RUNS, {"model": model})]
+    tail = "FROM eval_runs FINAL WHERE model = {model:String} ORDER BY suite, started_at, run_id"
+    return rows_of(client, StoredRun, tail, {"model": model})
 
 
 def read_means(client: Client, run_id: str) -> dict[str, float]:

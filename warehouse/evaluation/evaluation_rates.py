@@ -126,17 +126,13 @@ def _group(rows: Sequence[tuple[Any, ...]]) -> tuple[EvaluatedGroup, JudgedRate]
     )
     rates = strata_rate(judged, flagged, flagged_gold, flagged_faulty, unflagged_gold, unflagged_faulty)
     if len(rows) == 1 or not judged.sum():
-        return group, _map(rates, _first)
+        return group, _map(rates, lambda rate: FaultRate(*(getattr(rate, name)[0] for name in _MEMBERS)))
     # Evaluations without a probability, of other programs, count as those of all answers.
     weights = judged / np.array([row[5] or 1.0 for row in rows], np.float64)
     return group, _map(rates, lambda rate: weighted_rate(rate, weights, int(labels.sum())))
 
 
 _MEMBERS = ("value", "low", "high", "reason")
-
-
-def _first(rates: FaultRate) -> FaultRate:
-    return FaultRate(*(getattr(rates, name)[0] for name in _MEMBERS))
 
 
 def _map(rates: JudgedRate, change: Callable[[FaultRate], FaultRate]) -> JudgedRate:

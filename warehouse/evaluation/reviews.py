@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from barograph_server.sketches.judges.agreement import LEAST_ITEMS, MISSING, Agreement, agreement
 from barograph_server.sketches.judges.label_errors import LabelErrors, label_errors
 from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.queries import rows_of
 from barograph_server.warehouse.tables import insert_records
 
 UNSURE = "unsure"
@@ -56,13 +57,13 @@ def read_reviews(
     client: Client, evaluator_model: str, *, reviewer: str | None = None, since: datetime = EPOCH
 ) -> list[Review]:
     """Read the latest label of each reviewer and answer, without those that were taken back, in order of their time."""
-    rows = client.rows(
-        "SELECT evaluator_model, id, version, reviewer, at, label, reason, probability, note FROM reviews FINAL "
-        "WHERE evaluator_model = {model:String} AND label != '' AND ({any_reviewer:Bool} OR reviewer = {name:String}) "
-        "AND at >= {since:DateTime64(3, 'UTC')} ORDER BY at, id, version, reviewer",
+    return rows_of(
+        client,
+        Review,
+        "FROM reviews FINAL WHERE evaluator_model = {model:String} AND label != '' AND ({any_reviewer:Bool} "
+        "OR reviewer = {name:String}) AND at >= {since:DateTime64(3, 'UTC')} ORDER BY at, id, version, reviewer",
         {"model": evaluator_model, "any_reviewer": reviewer is None, "name": reviewer or "", "since": since},
     )
-    return [Review(*row) for row in rows]
 
 
 def read_label_errors(

@@ -113,11 +113,7 @@ def store_lineage(client: Client, contracts: Sequence[Contract], applied_ms: int
                 "applied_at": applied_ms,
                 "position": position,
                 "node": node.id,
-                "kind": node.kind,
-                "title": node.title,
-                "detail": node.detail,
-                "owner": node.owner,
-                "upstream": list(node.upstream),
+                **{name: getattr(node, name) for name in ("kind", "title", "detail", "owner", "upstream")},
             }
             for contract in contracts
             for position, node in enumerate(build_lineage(contract).nodes)

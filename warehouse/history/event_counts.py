@@ -6,6 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Literal
 
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import NO_DRILLS, rows_of
@@ -117,17 +118,10 @@ def merged_offsets(client: Client, partials_partition: int) -> dict[int, int]:
     return {int(partition): int(end) for partition, end in rows}
 
 
-def recorded_predictions(client: Client, model: str, ranges: Offsets, since: datetime) -> int:
+def recorded(
+    client: Client, table: Literal["predictions", "shadow_predictions"], model: str, ranges: Offsets, since: datetime
+) -> int:
     """Count a model's raw predictions in offset ranges, none of which was received before `since`."""
-    return _recorded(client, "predictions", model, ranges, since)
-
-
-def recorded_shadows(client: Client, model: str, ranges: Offsets, since: datetime) -> int:
-    """Count a model's raw predictions with the role `shadow` as `recorded_predictions` counts the others."""
-    return _recorded(client, "shadow_predictions", model, ranges, since)
-
-
-def _recorded(client: Client, table: str, model: str, ranges: Offsets, since: datetime) -> int:
     ((n,),) = client.rows(
         f"SELECT uniqExact(partition, offset, message_index) FROM {table} WHERE {_in_ranges(ranges)}",
         {"model": model, "since": since},

@@ -1,7 +1,7 @@
 """Sums over panes of production: over a range, and over each of its windows."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
@@ -39,15 +39,9 @@ class PaneRange:
     start_s: int
     end_s: int
 
-    def parameters(self, start_s: int | None = None, end_s: int | None = None) -> dict[str, Any]:
-        """Return the query parameters of the range, or of a subrange."""
-        return {
-            "model": self.model,
-            "version": self.version,
-            "baseline_id": self.baseline_id,
-            "start_s": self.start_s if start_s is None else start_s,
-            "end_s": self.end_s if end_s is None else end_s,
-        }
+    def parameters(self, **subrange: int) -> dict[str, Any]:
+        """Return the query parameters of the range, or of another one from `start_s` to `end_s`."""
+        return asdict(self) | subrange
 
 
 def served(client: Client, model: str, version: str, start_s: int, end_s: int) -> list[ServedRange]:
@@ -116,7 +110,7 @@ def pane_sums(
     slice_condition = " AND slice = {only:String}" if only else ""
     rows = client.arrow(
         f"SELECT {', '.join(selected)} FROM panes FINAL WHERE {_RANGE}{slice_condition} GROUP BY {', '.join(keys)}",
-        {**panes.parameters(start_s, end_s), **({"only": only} if only else {})},
+        {**panes.parameters(start_s=start_s, end_s=end_s), **({"only": only} if only else {})},
     )
     return rows.rename_columns([name.removeprefix("total_") for name in rows.column_names])
 
@@ -135,7 +129,7 @@ def sketches(client: Client, table: str, panes: PaneRange, start_s: int, end_s: 
     rows = client.arrow(
         f"SELECT field, toUnixTimestamp(pane_start) AS at, sketch FROM {identifier(table)} FINAL "
         f"WHERE {_RANGE} AND slice = 'all' AND sketch != ''{hourly} ORDER BY field, at",
-        panes.parameters(start_s, end_s),
+        panes.parameters(start_s=start_s, end_s=end_s),
     )
     data = rows.column("sketch").cast(pa.binary()).to_pylist()
     return list(zip(rows.column("field").to_pylist(), rows.column("at").to_pylist(), data, strict=True))
@@ -152,7 +146,7 @@ def field_sketches(
     rows = client.arrow(
         "SELECT field, slice, toUnixTimestamp(pane_start) AS at, sketch FROM panes FINAL "
         f"WHERE {_RANGE} AND field IN {{fields:Array(String)}} AND sketch != ''",
-        {**panes.parameters(start_s, end_s), "fields": list(fields)},
+        {**panes.parameters(start_s=start_s, end_s=end_s), "fields": list(fields)},
     )
     columns = [rows.column(name).to_pylist() for name in ("field", "slice", "at")]
     return list(zip(*columns, rows.column("sketch").cast(pa.binary()).to_pylist(), strict=True))

@@ -14,7 +14,6 @@ from barograph.events import Reason
 from barograph_server.warehouse.tables import SCHEMAS
 
 Processor = Literal["sketcher", "recorder", "monitor", "scorer", "guard", "otlp", "scrape", "evaluator"]
-Unit = Literal["seconds", "bytes", "events", "messages", "rows", "windows", "writes", ""]
 MetricKind = Literal["counter", "gauge", "histogram"]
 
 ALL: tuple[Processor, ...] = get_args(Processor)
@@ -101,18 +100,23 @@ class MetricFamily:
     """A metric and its metadata; with labels it has one value per combination."""
 
     short: str
-    """Name without the prefix; counters end with `_total`, times with `_seconds`."""
-    kind: MetricKind
-    unit: Unit
+    """Name without the prefix; counters end with `_total`. A unit is a word of it: `seconds` or `bytes`."""
     help: str
     processors: tuple[Processor, ...]
-    panel: str
+    panel: str = ""
     """Panel of the dashboard Pipeline that shows the metric; empty if none does."""
     labels: tuple[MetricLabel, ...] = ()
     column: str = ""
     """Column of `processors` with the sum over all labels; empty if there is none."""
     is_summed: bool = True
     """Whether `processors` reports the sum over partitions; otherwise it reports the maximum."""
+    is_histogram: bool = False
+
+    @property
+    def kind(self) -> MetricKind:
+        if self.is_histogram:
+            return "histogram"
+        return "counter" if self.short.endswith("_total") else "gauge"
 
     @property
     def name(self) -> str:
@@ -135,8 +139,6 @@ class MetricFamily:
 
 LAG = MetricFamily(
     "lag_messages",
-    "gauge",
-    "messages",
     "Messages between the committed offset of a partition and its end.",
     CONSUMERS,
     "lag",
@@ -145,8 +147,6 @@ LAG = MetricFamily(
 )
 COMMITTED_AGE = MetricFamily(
     "committed_age_seconds",
-    "gauge",
-    "seconds",
     "Time since the committed offset of a partition last advanced while messages are available; 0 if none are.",
     CONSUMERS,
     "committed_age",
@@ -155,8 +155,6 @@ COMMITTED_AGE = MetricFamily(
 )
 LAST_COMMIT = MetricFamily(
     "last_commit_timestamp_seconds",
-    "gauge",
-    "seconds",
     "Unix time of the last commit, or of the scorer's last pass; 0 before the first.",
     ALL,
     "watchdog",
@@ -164,50 +162,36 @@ LAST_COMMIT = MetricFamily(
 )
 LOOP_AGE = MetricFamily(
     "loop_age_seconds",
-    "gauge",
-    "seconds",
     "Time since the last iteration of the processor's loop; the watchdog ends a process whose loop hangs.",
     ALL,
     "committed_age",
 )
 WAITING = MetricFamily(
     "waiting_seconds",
-    "gauge",
-    "seconds",
     "Time for which the processor has been waiting for ClickHouse; 0 while it works.",
     ("recorder", "monitor", "scorer"),
     "waiting",
 )
 REGISTRY_AGE = MetricFamily(
     "registry_age_seconds",
-    "gauge",
-    "seconds",
     "Time since contracts and baselines were last read.",
     ALL,
     "waiting",
 )
 REGISTRY_READABLE = MetricFamily(
     "registry_readable",
-    "gauge",
-    "",
     "1 if the processor can read every contract and baseline, else 0; its log names the model.",
     ALL,
-    "",
 )
 EVENTS = MetricFamily(
     "events_total",
-    "counter",
-    "events",
     "Events by outcome, which names the processor's work; `late` is part of `merged`. After a restart the monitor "
     "counts uncommitted records again.",
     ALL,
-    "",
-    (OUTCOME,),
+    labels=(OUTCOME,),
 )
 DEAD_LETTERS = MetricFamily(
     "dead_letters_total",
-    "counter",
-    "events",
     "Dead-lettered events (for the monitor: partials), by reason.",
     CONSUMERS,
     "rejected",
@@ -216,8 +200,6 @@ DEAD_LETTERS = MetricFamily(
 )
 OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",
-    "counter",
-    "messages",
     "Offsets that retention deleted before they were read.",
     ("sketcher", "recorder"),
     "rejected",
@@ -225,8 +207,6 @@ OFFSETS_LOST = MetricFamily(
 )
 RETRIES = MetricFamily(
     "retries_total",
-    "counter",
-    "writes",
     "Retried writes, by the sink that was busy or unavailable.",
     ALL,
     "retries",
@@ -235,26 +215,18 @@ RETRIES = MetricFamily(
 )
 SPANS = MetricFamily(
     "spans_total",
-    "counter",
-    "",
     "Spans of OTLP exports: model calls that counted, and other spans by reason.",
     ("otlp",),
-    "",
-    (SPAN_OUTCOME,),
+    labels=(SPAN_OUTCOME,),
 )
 UNKNOWN_OPERATIONS = MetricFamily(
     "unknown_operations_total",
-    "counter",
-    "",
     "Spans with a model or tokens whose operation is not understood, by operation; they do not count.",
     ("otlp",),
-    "",
-    (MetricLabel("operation", (), is_open=True),),
+    labels=(MetricLabel("operation", (), is_open=True),),
 )
 NOT_OBSERVED = MetricFamily(
     "not_observed_total",
-    "counter",
-    "",
     "Values of model calls that count as not observed, by reason.",
     ("otlp",),
     "rejected",
@@ -262,17 +234,12 @@ NOT_OBSERVED = MetricFamily(
 )
 SCRAPES = MetricFamily(
     "scrapes_total",
-    "counter",
-    "",
     "Scrapes of inference servers, by outcome.",
     ("scrape",),
-    "",
-    (SCRAPE_OUTCOME,),
+    labels=(SCRAPE_OUTCOME,),
 )
 FACTS_NOT_OBSERVED = MetricFamily(
     "facts_not_observed_total",
-    "counter",
-    "",
     "Values of scraped metrics that count as not observed, by reason.",
     ("scrape",),
     "rejected",
@@ -280,32 +247,24 @@ FACTS_NOT_OBSERVED = MetricFamily(
 )
 COUNTER_RESETS = MetricFamily(
     "counter_resets_total",
-    "counter",
-    "",
     "Scraped counters that became smaller, because their server restarted.",
     ("scrape",),
     "rejected",
 )
 UNKNOWN_METRICS = MetricFamily(
     "unknown_metrics_total",
-    "counter",
-    "",
     "Metrics of known inference servers that are not read; each counts once per endpoint.",
     ("scrape",),
     "rejected",
 )
 FACTS_DROPPED = MetricFamily(
     "facts_dropped_total",
-    "counter",
-    "rows",
     "Rows of serving_facts that were dropped because ClickHouse did not accept them in time.",
     ("scrape",),
     "rejected",
 )
 EVALUATIONS_SKIPPED = MetricFamily(
     "evaluations_skipped_total",
-    "counter",
-    "",
     "Answers that an evaluator did not evaluate on purpose, by the status of their evaluation.",
     ("evaluator",),
     "rejected",
@@ -313,73 +272,62 @@ EVALUATIONS_SKIPPED = MetricFamily(
 )
 FLUSH = MetricFamily(
     "flush_seconds",
-    "histogram",
-    "seconds",
     "Time from the first poll of a flush (recorder: of a batch) to its commit.",
     ("sketcher", "recorder"),
     "insert_times",
+    is_histogram=True,
 )
 TRANSACTION = MetricFamily(
     "transaction_seconds",
-    "histogram",
-    "seconds",
     "Duration of a Kafka transaction, from begin to commit.",
     ("sketcher", "recorder"),
     "insert_times",
+    is_histogram=True,
 )
 INSERT = MetricFamily(
     "insert_seconds",
-    "histogram",
-    "seconds",
     "Duration of one successful insert into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
     "insert_times",
     (TABLE,),
+    is_histogram=True,
 )
 INSERTED = MetricFamily(
     "inserted_rows_total",
-    "counter",
-    "rows",
     "Rows inserted into ClickHouse, by table.",
     ("recorder", "monitor", "scorer", "scrape"),
-    "",
-    (TABLE,),
+    labels=(TABLE,),
 )
 PARTIAL = MetricFamily(
-    "partial_seconds", "histogram", "seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times"
+    "partial_seconds", "Time to merge one partial into its panes.", ("monitor",), "insert_times", is_histogram=True
 )
 WRITE = MetricFamily(
     "write_seconds",
-    "histogram",
-    "seconds",
     "Time to write all tables after a progress record.",
     ("monitor",),
     "insert_times",
+    is_histogram=True,
 )
 PASS = MetricFamily(
-    "pass_seconds", "histogram", "seconds", "One pass of the scorer over all models.", ("scorer",), "insert_times"
+    "pass_seconds", "One pass of the scorer over all models.", ("scorer",), "insert_times", is_histogram=True
 )
 WINDOWS = MetricFamily(
     "windows_total",
-    "counter",
-    "windows",
     "Windows whose performance was measured: new windows and revisions.",
     ("scorer",),
     "scored",
     (CHANGE,),
 )
-MEMORY = MetricFamily("memory_bytes", "gauge", "bytes", "Resident memory of the process.", ALL, "memory")
-CPU = MetricFamily("cpu_seconds_total", "counter", "seconds", "CPU time used by the process.", ALL, "cpu")
+MEMORY = MetricFamily("memory_bytes", "Resident memory of the process.", ALL, "memory")
+CPU = MetricFamily("cpu_seconds_total", "CPU time used by the process.", ALL, "cpu")
 STARTED = MetricFamily(
     "start_timestamp_seconds",
-    "gauge",
-    "seconds",
     "Unix time at which the process started.",
     ALL,
     "processors",
     column="started_at",
 )
-HEALTHY = MetricFamily("healthy", "gauge", "", "1 while /healthz returns 200, else 0.", ALL, "")
+HEALTHY = MetricFamily("healthy", "1 while /healthz returns 200, else 0.", ALL)
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),

@@ -4,6 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import msgspec
 from barograph.contract import Contract
 
 from barograph_server.warehouse.client import Client
@@ -60,12 +61,8 @@ def store_serving_sections(client: Client, contracts: Sequence[Contract], applie
             {
                 "model": contract.model,
                 "version": version,
-                "quantisation": facts.quantisation,
-                "speculative_decoding": facts.speculative_decoding,
+                **msgspec.structs.asdict(facts),
                 "continuous_batching": {None: "", True: "yes", False: "no"}[facts.continuous_batching],
-                "gpu": facts.gpu,
-                "engine": facts.engine,
-                "notes": facts.notes,
                 **columns,
             }
             for contract, columns in shared

@@ -1,6 +1,7 @@
 """Daily sums of two arms of an A/B test from `arm_counts`, by the local days of the model's users."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -46,14 +47,7 @@ def arm_days(client: Client, model: str, test: ArmTest, control: str, arm: str, 
         basis: the hash of the scoring rules.
         zone: the time zone whose midnights divide days.
     """
-    parameters = {
-        "model": model,
-        "basis": basis,
-        "unit": test.unit or PREDICTION,
-        "arms": [control, arm],
-        "arm": arm,
-        "zone": zone,
-    }
+    parameters = arm_parameters(model, test, control, arm, basis) | {"zone": zone}
     sums = ", ".join(total_sql(name) for name in COUNTED)
     sql = (
         "SELECT slice, arm = {arm:String} AS side, bucket, "
@@ -76,6 +70,11 @@ def arm_days(client: Client, model: str, test: ArmTest, control: str, arm: str, 
         _slice_days(str(names[start]), rows.slice(start, end - start), newest_end_s, matured_s)
         for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
     ]
+
+
+def arm_parameters(model: str, test: ArmTest, control: str, arm: str, basis: str) -> dict[str, Any]:
+    """Return the parameters that select the rows of two arms in `arm_counts`."""
+    return {"model": model, "basis": basis, "unit": test.unit or PREDICTION, "arms": [control, arm], "arm": arm}
 
 
 def _slice_days(name: str, rows: pa.Table, newest_end_s: int, matured_s: int) -> ArmDays:

@@ -2,14 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.rollouts.arm_days import total_sql
-from barograph_server.warehouse.scoring.arms import PREDICTION
+from barograph_server.warehouse.rollouts.arm_days import arm_parameters, total_sql
 from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
 from barograph_server.warehouse.scoring.rules import ArmTest
 
@@ -56,7 +54,7 @@ def arm_hours(
     rows = client.arrow(
         "SELECT toUnixTimestamp(window_start) + max(window_s) AS end, arm = {arm:String} AS side, bucket, "
         f"{', '.join(map(total_sql, names))} {_COMPARED} GROUP BY window_start, side, bucket ORDER BY window_start",
-        _parameters(model, test, control, arm, basis),
+        arm_parameters(model, test, control, arm, basis) | {"days": MAX_DAYS},
     )
     if not rows.num_rows:
         return None
@@ -76,20 +74,9 @@ def newest_end(client: Client, model: str, test: ArmTest, control: str, arm: str
     """
     ((end,),) = client.rows(
         f"SELECT toUnixTimestamp(max(window_start + window_s)) {_COMPARED}",
-        _parameters(model, test, control, arm, basis),
+        arm_parameters(model, test, control, arm, basis) | {"days": MAX_DAYS},
     )
     return int(end)
-
-
-def _parameters(model: str, test: ArmTest, control: str, arm: str, basis: str) -> dict[str, Any]:
-    return {
-        "model": model,
-        "basis": basis,
-        "unit": test.unit or PREDICTION,
-        "arms": [control, arm],
-        "arm": arm,
-        "days": MAX_DAYS,
-    }
 
 
 def _units(

@@ -14,7 +14,7 @@ evidence is retained, because p is the minimum over all checks.
 """
 
 import time
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 
 from barograph.contract import Arms, Contract
@@ -109,12 +109,8 @@ def write_ratio(client: Client, ratio: ArmRatio) -> None:
             "unit": ratio.unit,
             "since": ratio.since,
             "at": ratio.at,
-            "arm": arm.arm,
-            "expected_share": arm.expected_share,
-            "units": arm.units,
+            **asdict(arm),
             "share": arm.units / total if total else float("nan"),
-            "crossovers": arm.crossovers,
-            "without_unit": arm.without_unit,
             "p_value": ratio.p_value,
             "level": ratio.level.name,
             "reason": REASON_NAMES[ratio.reason],

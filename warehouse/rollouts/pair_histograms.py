@@ -53,11 +53,7 @@ def read_histograms(client: Client, parameters: Mapping[str, Any]) -> PairHistog
 
 
 def latency_by_hour(client: Client, parameters: Mapping[str, Any]) -> list[HourLatency]:
-    """Return the latency of both versions by local hour of the day, for the hours with pairs that have one.
-
-    Args:
-        parameters: `model`, `candidate`, `of`, `basis` and `zone`, whose hours are used.
-    """
+    """Return the latency of both versions by local hour of the day, for the hours with pairs that have one."""
     rows = client.rows(
         "SELECT toHour(window_start, {zone:String}) AS hour, sum(timed), sumMap(latencies_primary), "
         f"sumMap(latencies_candidate) {_FROM_PAIRS} GROUP BY hour HAVING sum(timed) > 0 ORDER BY hour",
@@ -67,11 +63,7 @@ def latency_by_hour(client: Client, parameters: Mapping[str, Any]) -> list[HourL
 
 
 def rank_correlation(client: Client, parameters: Mapping[str, Any]) -> float:
-    """Return the rank correlation of both versions' scores over all pairs; NaN without any.
-
-    Args:
-        parameters: `model`, `candidate`, `of` and `basis`.
-    """
+    """Return the rank correlation of both versions' scores over all pairs; NaN without any."""
     ((cells,),) = client.rows(f"SELECT sumMap(score_bins) {_FROM_PAIRS}", parameters)
     numbers = list(cells)
     return binned_rank_correlation(

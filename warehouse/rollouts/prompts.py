@@ -62,17 +62,8 @@ def _version_row(record: PromptVersion) -> Mapping[str, Any]:
 
 
 def _label_row(record: PromptLabel) -> Mapping[str, Any]:
-    return {
-        "name": record.name,
-        "label": record.label,
-        "sequence": record.sequence,
-        "version": record.version,
-        "previous": record.previous,
-        "is_rollback": record.is_rollback,
-        "reason": record.reason,
-        "changed_by": record.changed_by,
-        "changed_at": record.changed_at_ms,
-    }
+    columns = msgspec.structs.asdict(record)
+    return {"changed_at": columns.pop("changed_at_ms"), **columns}
 
 
 def _version_change(record: PromptVersion) -> Mapping[str, Any]:

@@ -143,6 +143,7 @@ def criterion_state(verdict: CriterionVerdict) -> VerdictState:
     return VerdictState.open if is_known else VerdictState.insufficient
 
 
+_OF_INTERVAL = ("value", "low", "high", "days")
 _STATES = {
     Outcome.promote: VerdictState.met,
     Outcome.hold: VerdictState.worse,
@@ -170,14 +171,8 @@ def _criterion_row(verdict: CriterionVerdict) -> dict[str, Any]:
     return {
         "slice": ALL,
         "criterion": verdict.criterion.name,
-        "value": verdict.value,
-        "low": verdict.low,
-        "high": verdict.high,
-        "least_low": verdict.least_low,
+        **{name: getattr(verdict, name) for name in (*_OF_INTERVAL, "least_low", "least_days", "days_left")},
         "margin": verdict.criterion.margin,
-        "days": verdict.days,
-        "least_days": verdict.least_days,
-        "days_left": verdict.days_left,
         "evidence": math.nan,
         "state": criterion_state(verdict).value,
     }
@@ -190,12 +185,9 @@ def _slice_row(verdict: SliceVerdict) -> dict[str, Any]:
     return {
         "slice": verdict.name,
         "criterion": verdict.criterion,
-        "value": verdict.value,
-        "low": verdict.low,
-        "high": verdict.high,
+        **{name: getattr(verdict, name) for name in _OF_INTERVAL},
         "least_low": verdict.low,
         "margin": math.nan,
-        "days": verdict.days,
         "least_days": 0,
         "days_left": math.nan,
         "evidence": verdict.log_evidence,

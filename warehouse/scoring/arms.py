@@ -18,8 +18,16 @@ PREDICTION = "prediction"
 """The unit if each prediction is assigned by itself."""
 
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
-_KEYS = ("model", "basis", "unit", "slice", "window_start", "window_s", "arm", "version", "bucket")
-_VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", "counted_at"))
+_GROUP = ("slice", "window_start", "arm", "version", "bucket")
+_CONSTANTS = {
+    "model": "{model:String}",
+    "basis": "{basis:String}",
+    "unit": "{unit_name:String}",
+    "window_s": "{window_s:UInt32}",
+    "records": "evidence.records",
+    "counted_at": _NOW,
+}
+_VALUES = tuple(name for name in COLUMNS if name not in (*_GROUP, *_CONSTANTS))
 _TIMED = "latency_ms > 0 AND isFinite(latency_ms)"
 REFUSALS = (
     *("content_filter", "content_filtered", "refusal", "safety", "guardrail_intervened", "prohibited_content"),
@@ -159,10 +167,9 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
     totals = ", ".join(f"{values.get(name, _zero(name))} AS total_{name}" for name in _VALUES)
     key = "slice, window_start, arm_name, version, bucket"
     columns = {
-        **_key_columns("counts.slice", "counts.window_start", "counts.arm_name", "counts.version", "counts.bucket"),
+        **{name: f"counts.{name}" for name in _GROUP} | {"arm": "counts.arm_name"},
         **{name: f"counts.total_{name}" for name in _VALUES},
-        "records": "evidence.records",
-        "counted_at": _NOW,
+        **_CONSTANTS,
     }
     return (
         f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} "
@@ -176,32 +183,13 @@ def _emptied_rows_query(rules: Rules) -> str:
 
     If an earlier row of a prediction arrives later, the prediction moves to that row's window, slices and arm.
     """
-    columns = {
-        **_key_columns(*(f"counts.{name}" for name in ("slice", "window_start", "arm", "version", "bucket"))),
-        **{name: _zero(name) for name in _VALUES},
-        "records": "evidence.records",
-        "counted_at": _NOW,
-    }
+    columns = {name: f"counts.{name}" for name in _GROUP} | {name: _zero(name) for name in _VALUES} | _CONSTANTS
     return (
         f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} FROM arm_counts AS counts FINAL "
         f"INNER JOIN ({label_join.records(rules)}) AS evidence ON counts.window_start = evidence.window_start "
         "WHERE counts.model = {model:String} AND counts.basis = {basis:String} AND counts.unit = {unit_name:String} "
         "AND counts.window_start IN {windows:Array(DateTime('UTC'))} AND counts.records < evidence.records"
     )
-
-
-def _key_columns(slice_name: str, window_start: str, arm: str, version: str, bucket: str) -> dict[str, str]:
-    return {
-        "model": "{model:String}",
-        "basis": "{basis:String}",
-        "unit": "{unit_name:String}",
-        "slice": slice_name,
-        "window_start": window_start,
-        "window_s": "{window_s:UInt32}",
-        "arm": arm,
-        "version": version,
-        "bucket": bucket,
-    }
 
 
 def _zero(name: str) -> str:

@@ -54,37 +54,14 @@ _MIN_MAGNITUDE = -1016 * _OCTAVE
 
 COLUMNS = tuple(SCHEMAS["performance_state"].names)
 
-REFERENCE_COLUMNS = (
-    "version",
-    "slice",
-    "predictions",
-    "labelled",
-    "confusion",
-    "bins",
-    "bin_predictions",
-    "bin_scores",
-    "bin_labelled",
-    "bin_labelled_scores",
-    "bin_positives",
-    "sums",
-)
+BIN_SUMS = ("bin_predictions", "bin_scores", "bin_labelled", "bin_labelled_scores", "bin_positives")
+_CELL = {name: i for i, name in enumerate(("bins", *BIN_SUMS), 1)}
+"""Columns of `performance_state` that are members of the cells, with their index."""
+_LISTS = frozenset({"confusion", "sums", *_CELL})
+REFERENCE_COLUMNS = ("version", "slice", "predictions", "labelled", "confusion", *_CELL, "sums")
 
 _NOW = "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')"
-_COUNTS = (
-    "predictions",
-    "failed",
-    "duplicates",
-    "unscored",
-    "out_of_range",
-    "undeclared_class",
-    "invalid_sum",
-    "labelled",
-    "early",
-    "corrections",
-    "late",
-    "wrong_type",
-    "undeclared_label",
-)
+_COUNTS = COLUMNS[COLUMNS.index("predictions") : COLUMNS.index("confusion")]
 _KEY = "version, window_start, slice"
 
 
@@ -163,11 +140,8 @@ _AGES = (
 
 def _counts(conditions: dict[str, str], once: str = "1") -> str:
     """Return counts of rows, each row once: by a condition, or the sum of the column of that name."""
-    each = []
-    for name in _COUNTS:
-        value = conditions.get(name, name)
-        each.append(f"sumIf(toUInt64({value}), {once}) AS n_{name}")
-    return ", ".join(each)
+    conditions = {"predictions": "1", **conditions}
+    return ", ".join(f"sumIf(toUInt64({conditions.get(name, name)}), {once}) AS n_{name}" for name in _COUNTS)
 
 
 def _row(arrays: str) -> str:
@@ -225,7 +199,6 @@ def _binary(rules: Rules, source: str) -> str:
         f"FROM ({_binary_outcomes(rules, source)})"
     )
     conditions = {
-        "predictions": "1",
         "unscored": "NOT failed AND class = '' AND isNaN(score)",
         "out_of_range": "NOT failed AND NOT isNaN(score) AND NOT usable",
         "invalid_sum": "0",
@@ -279,10 +252,7 @@ def _classes(rules: Rules, source: str) -> str:
         f"FROM ({_classes_outcomes(rules, source)})"
     )
     # Cell 0 is the row itself, cell 1 + i the probability of class i, cell 1 + K + i the same if class i is predicted.
-    conditions = {
-        "predictions": "1",
-        "unscored": "NOT failed AND class = '' AND NOT has_scores",
-    }
+    conditions = {"unscored": "NOT failed AND class = '' AND NOT has_scores"}
     once = "cell.1 = 0"
     cells = (
         f"SELECT {_KEY}, cell.1 AS class_number, if(class_number = 0, -1., {_EDGE.format(value='cell.2')}) AS edge, "
@@ -339,13 +309,8 @@ def _number(rules: Rules, source: str) -> str:
         # Errors of a cell are summed as multiples of its lower end, which are near 1 in any unit.
         f"if(measured AND size > 0, size / exp(cell.2 * {step}), 0.) AS share FROM ({_number_outcomes(rules, source)})"
     )
-    conditions = {
-        "predictions": "1",
-        "unscored": "NOT usable AND NOT failed",
-        "out_of_range": "0",
-        "undeclared_class": "0",
-        "invalid_sum": "0",
-    }
+    unused = dict.fromkeys(("out_of_range", "undeclared_class", "invalid_sum"), "0")
+    conditions = {"unscored": "NOT usable AND NOT failed", **unused}
     cells = (
         f"SELECT {_KEY}, cell.1 AS number, cell.2 AS magnitude, {_counts(conditions, 'is_error')}, "
         "count() AS n_cell, countIf(measured) AS n_measured, "
@@ -390,13 +355,3 @@ _OUTCOMES = {
     "unlabelled": _unlabelled_outcomes,
 }
 _KINDS = {"binary": _binary, "classes": _classes, "number": _number}
-_CELL = {
-    "bins": 1,
-    "bin_predictions": 2,
-    "bin_scores": 3,
-    "bin_labelled": 4,
-    "bin_labelled_scores": 5,
-    "bin_positives": 6,
-}
-"""Columns of `performance_state` that are members of the cells, with their index."""
-_LISTS = frozenset({"confusion", "sums", *_CELL})

@@ -25,7 +25,6 @@ NEAR_S = 3600
 """Largest difference between the event times of a pair. Mirrors outside the serving process have their own clocks."""
 
 _NEAR_MS = NEAR_S * 1000
-_KEYS = ("model", "candidate", "of", "basis", "slice", "window_start", "window_s")
 _PAIRED, _MEASURED = "reason = ''", "reason = '' AND is_labelled AND predicted_0 >= 0 AND predicted_1 >= 0"
 _LOST = "reason != '' AND is_labelled AND predicted_0 >= 0"
 
@@ -153,9 +152,9 @@ def _counts_query(rules: Rules, dimensions: Sequence[ScoreDimension], *, has_rep
         f"FROM ({_unpaired()}) GROUP BY window_start"
     )
     columns = {
-        **_key_columns("t.slice", "t.window_start"),
+        **_CONSTANTS,
         **{name: _stored(name) for name in _VALUES},
-        "records": "any(evidence.records)",
+        **{"slice": "t.slice", "window_start": "t.window_start", "records": "any(evidence.records)"},
     }
     return (
         f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} "
@@ -170,9 +169,10 @@ def _emptied_rows_query(rules: Rules) -> str:
 
     If an earlier row of a prediction arrives later, the prediction moves to that row's window and slices.
     """
-    columns = {name: f"{_ZERO.get(name, '0')}" for name in _VALUES} | {
-        **_key_columns("pairs.slice", "pairs.window_start"),
-        "records": "evidence.records",
+    columns = {
+        **_CONSTANTS,
+        **{name: _ZERO.get(name, "0") for name in _VALUES},
+        **{"slice": "pairs.slice", "window_start": "pairs.window_start", "records": "evidence.records"},
     }
     return (
         f"SELECT {', '.join(f'{columns[name]} AS {name}' for name in COLUMNS)} FROM shadow_pairs AS pairs FINAL "
@@ -232,12 +232,17 @@ _NUMBER_SUMS = _ALWAYS | {
     f"error_{side}": (f"size_{i}", _SCORED_NUMBERS) for i, side in enumerate(("primary", "candidate"))
 }
 _CONSTANTS = {
+    "model": "{model:String}",
+    "candidate": "{candidate:String}",
+    "of": "{of:String}",
+    "basis": "{basis:String}",
+    "window_s": "{window_s:UInt32}",
     "cost_metrics": "{cost_metrics:Array(String)}",
     "settings": "{settings:String}",
     "slow_ms": "{slow_ms:Float64}",
     "counted_at": "fromUnixTimestamp64Milli({now_ms:Int64}, 'UTC')",
 }
-_VALUES = tuple(name for name in COLUMNS if name not in (*_KEYS, "records", *_CONSTANTS))
+_VALUES = tuple(name for name in COLUMNS if name not in ("slice", "window_start", "records", *_CONSTANTS))
 _FLOATS = frozenset(_SUMS) | frozenset(_NUMBER_SUMS)
 _WIDE = frozenset({"score_difference", "score_difference_2", "error_primary", "error_candidate"})
 """Sums of values of any size, in 256 bits; the others have 128."""
@@ -347,19 +352,6 @@ def _stored(name: str) -> str:
         most = f"arraySlice({by_count}, 1, {_MOST_KEYS[name]})"
         return f"CAST(arrayConcat({most}, if({rest} > 0, [('other', {rest})], [])), 'Map(String, UInt64)')"
     return f"sumMap({column})" if name in _MAPS else f"sum({column})"
-
-
-def _key_columns(slice_name: str, window_start: str) -> dict[str, str]:
-    return {
-        "model": "{model:String}",
-        "candidate": "{candidate:String}",
-        "of": "{of:String}",
-        "basis": "{basis:String}",
-        "slice": slice_name,
-        "window_start": window_start,
-        "window_s": "{window_s:UInt32}",
-        **_CONSTANTS,
-    }
 
 
 _NEAR = "toStartOfHour(at) IN {near:Array(DateTime('UTC'))}"

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
+from barograph_server.warehouse.scoring.cell_counts import BIN_SUMS
 from barograph_server.warehouse.scoring.rules import Rules
 from barograph_server.warehouse.tables import SCHEMAS, insert_columns, insert_records, insert_rows
 
@@ -181,15 +182,15 @@ def reference_rows(rules: Rules, version: str, counts: pa.Table, columns: Mappin
         total = totals.setdefault(row["slice"], {**dict.fromkeys(names, 0), "cells": {}})
         for name in names:
             total[name] = np.add(total[name], row[name])
-        for number, *sums in zip(row["bins"], *(row[name] for name in _BIN_SUMS), strict=True):
+        for number, *sums in zip(row["bins"], *(row[name] for name in BIN_SUMS), strict=True):
             total["cells"][number] = np.add(total["cells"].get(number, 0), sums)
     rows = []
     for name, total in sorted(totals.items()):
         bins = sorted(total["cells"])
-        arrays = np.array([total["cells"][each] for each in bins], dtype=np.float64).reshape(len(bins), len(_BIN_SUMS))
+        arrays = np.array([total["cells"][each] for each in bins], dtype=np.float64).reshape(len(bins), len(BIN_SUMS))
         cells = {
             column: (values if column in _BIN_SCORES else values.astype(np.int64)).tolist()
-            for column, values in zip(_BIN_SUMS, arrays.T, strict=True)
+            for column, values in zip(BIN_SUMS, arrays.T, strict=True)
         }
         row = {"model": rules.model, "version": version, "basis": rules.basis, "slice": name, **columns}
         row |= {"predictions": int(total["predictions"]), "labelled": int(total["labelled"])}
@@ -201,7 +202,7 @@ def reference_rows(rules: Rules, version: str, counts: pa.Table, columns: Mappin
 
 def withdrawn_reference(rules: Rules, version: str) -> dict[str, Any]:
     """Build the row of `performance_reference` that says that a version has no reference: its period is empty."""
-    arrays: dict[str, list[Any]] = {name: [] for name in ("bins", *_BIN_SUMS, "confusion", "sums")}
+    arrays: dict[str, list[Any]] = {name: [] for name in ("bins", *BIN_SUMS, "confusion", "sums")}
     row = {"model": rules.model, "version": version, "basis": rules.basis, "slice": "all", "age_s": 0}
     return row | {"from_time": 0, "to_time": 0, "predictions": 0, "labelled": 0, "chosen": False} | arrays
 
@@ -223,7 +224,6 @@ def write_references(client: Client, rows: Sequence[Mapping[str, Any]], now_ms: 
     insert_rows(client, "performance_reference", [{**row, "frozen_at": frozen_ms} for row in rows])
 
 
-_BIN_SUMS = ("bin_predictions", "bin_scores", "bin_labelled", "bin_labelled_scores", "bin_positives")
 _BIN_SCORES = ("bin_scores", "bin_labelled_scores")
 
 

@@ -18,7 +18,7 @@ from barograph_server.rollouts.decision_text import REASON_TEXTS, decision_line,
 from barograph_server.rollouts.projected_cost import ProjectedCost, projected_cost
 from barograph_server.sketches.rollout.criteria import criterion_days, noise_floor
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, day_interval
-from barograph_server.sketches.rollout.decision import AucDays, CriterionVerdict, Outcome, SliceVerdict
+from barograph_server.sketches.rollout.decision import AucDays, Criterion, CriterionVerdict, Outcome, SliceVerdict
 from barograph_server.sketches.rollout.exceedances import bucket_quantiles
 from barograph_server.sketches.rollout.mirror import mirrored_prices
 from barograph_server.sketches.rollout.planned_auc import planned_auc, planned_days
@@ -169,12 +169,7 @@ def _looks(evaluation: CandidateEvaluation, verdict: CriterionVerdict, whole: Sh
     sums, pairs = data.differences[data.pairs > 0.0], data.pairs[data.pairs > 0.0]
     for n in range(BURN_IN_DAYS, len(sums) + 1):
         interval = day_interval(sums[:n], pairs[:n])
-        low, high = float(interval.low), float(interval.high)
-        level = "stable" if low > -criterion.margin else "major" if high < criterion.harmless else "minor"
-        known = math.isfinite(low)
-        yield ChartPoint(
-            str(days[n - 1]), float(interval.value), low if known else math.nan, high if known else math.nan, level
-        )
+        yield _look(criterion, days[n - 1], float(interval.value), float(interval.low), float(interval.high))
 
 
 def _planned_looks(data: AucDays, days: NDArray[np.str_]) -> Iterator[ChartPoint]:
@@ -184,11 +179,12 @@ def _planned_looks(data: AucDays, days: NDArray[np.str_]) -> Iterator[ChartPoint
     for n in (each for each in planned_days(data.planned_days) if each <= len(days)):
         reached = planned_auc(primary[:n], candidate[:n], data.planned_days, worst_day=data.criterion.worst_day)
         low, high = reached.value - reached.half, reached.value + reached.half
-        level = "stable" if low > -data.criterion.margin else "major" if high < data.criterion.harmless else "minor"
-        known = math.isfinite(low)
-        yield ChartPoint(
-            str(days[n - 1]), reached.value, low if known else math.nan, high if known else math.nan, level
-        )
+        yield _look(data.criterion, days[n - 1], reached.value, low, high)
+
+
+def _look(criterion: Criterion, day: np.str_, value: float, low: float, high: float) -> ChartPoint:
+    level = "stable" if low > -criterion.margin else "major" if high < criterion.harmless else "minor"
+    return ChartPoint(str(day), value, *((low, high) if math.isfinite(low) else (math.nan, math.nan)), level)
 
 
 # --- requests, latency, agreement -------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, A
 from barograph_server.streams.evaluator.checks.tokens import TextToken, tokenize
 
 NGRAM_TOKENS = 3
-"""Tokens of an n-gram."""
+"""Tokens of an n-gram; a shorter sentence is one n-gram of its length."""
 MAX_CONTEXT_CHARS = 2_000_000
 """Characters of all texts of the context together; more are an error."""
 SENTENCE_BREAK = re.compile(r"[.!?…][\"”’»)\]]*\s+|\n+|[。！？]")
@@ -51,23 +51,15 @@ class GroundingContext:
         return self._ngrams[size]
 
 
-def measure_grounding(answer: str, context: GroundingContext, ngram_tokens: int = NGRAM_TOKENS) -> GroundingResult:
+def measure_grounding(answer: str, context: GroundingContext) -> GroundingResult:
     """Measure how many n-grams of an answer's sentences are in the context.
 
     A low value means other words, not wrong ones: a good paraphrase has one too.
-
-    Args:
-        ngram_tokens: Tokens of an n-gram, from 1. A shorter sentence is one n-gram of its length.
-
-    Raises:
-        AnswerCheckError: `ngram_tokens` is less than 1.
     """
-    if ngram_tokens < 1:
-        raise AnswerCheckError(f"an n-gram has at least 1 token, not {ngram_tokens}")
     total = matches = 0
     least: tuple[float, tuple[int, int]] | None = None
     for sentence in _sentences(answer[:MAX_ANSWER_CHARS]):
-        size = min(ngram_tokens, len(sentence))
+        size = min(NGRAM_TOKENS, len(sentence))
         ngrams = ngrams_of([token.key for token in sentence], size)
         known = context.ngrams(size)
         count = sum(ngram in known for ngram in ngrams)

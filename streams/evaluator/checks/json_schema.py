@@ -143,7 +143,8 @@ class AnswerSchema:
         types = schema.get("type", list(_TYPES))
         types = [types] if isinstance(types, str) else types
         if not any(_is_of_type(value, name) for name in types):
-            violations.append(f"{where}: is {_type_of(value)}, not {' or '.join(types)}")
+            own_type = next(name for name in _TYPES if _is_of_type(value, name))
+            violations.append(f"{where}: is {own_type}, not {' or '.join(types)}")
             return
         if "enum" in schema and not any(_is_equal(value, each) for each in schema["enum"]):
             violations.append(f"{where}: is not one of {json.dumps(schema['enum'], ensure_ascii=False)[:120]}")
@@ -221,10 +222,6 @@ def _is_of_type(value: object, name: str) -> bool:
     if name == "integer" and isinstance(value, float):
         return value.is_integer()
     return isinstance(value, _TYPES[name])
-
-
-def _type_of(value: object) -> str:
-    return next(name for name in _TYPES if _is_of_type(value, name))
 
 
 def _is_equal(one: object, other: object) -> bool:

@@ -14,7 +14,7 @@ from barograph_server.streams.monitor.state.commit_rows import Columns, LazyColu
 from barograph_server.streams.monitor.state.merging import UnseenSketch
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import Series
-from barograph_server.warehouse.tables import constant_column, dictionary_column, ragged
+from barograph_server.warehouse.tables import dictionary_column, ragged
 
 PANES_PER_INSERT = 256
 """Most panes whose rows go into one insert: bounds the arrays of a replay."""
@@ -140,11 +140,9 @@ def category_columns(series: Series, sketches: Iterable[UnseenSketch], pane_s: i
         sources += [entry] * len(surest)
     if not values:
         return None
-    columns = common_columns(series, 0, len(values))
-    del columns["partials_partition"]
     fields = np.array([entry.field_index for entry in sources])
     return {
-        **columns,
+        **series.columns(len(values)),
         "field": dictionary_column(fields, [field.name for field in series.layout.fields]),
         "category": pa.array([value.value for value in values], pa.string()),
         "pane_start": np.array([entry.start_s for entry in sources], dtype=np.int64),
@@ -193,11 +191,7 @@ def silent_columns(series: Series, starts_s: list[int], partials_partition: int,
         "slice": dictionary_column(zeros, series.layout.slices[:1]),
         "pane_start": np.array(starts_s, dtype=np.int64),
         "pane_s": np.full(n, series.contract.pane_s, dtype=np.int64),
-        "n": zeros,
-        "errors": zeros,
-        "timed": zeros,
-        "slow": zeros,
-        "late": zeros,
+        **dict.fromkeys(("n", "errors", "timed", "slow", "late"), zeros),
         "sealed": np.ones(n, dtype=bool),
         "unregistered": np.zeros(n, dtype=bool),
         "record_seq": np.full(n, record_seq, dtype=np.int64),
@@ -205,10 +199,5 @@ def silent_columns(series: Series, starts_s: list[int], partials_partition: int,
 
 
 def common_columns(series: Series, partials_partition: int, n: int) -> Columns:
-    """Return the columns that identify the series of n rows."""
-    return {
-        "partials_partition": np.full(n, partials_partition, dtype=np.int64),
-        "model": constant_column(series.contract.model, n),
-        "version": constant_column(series.version, n),
-        "baseline_id": constant_column(series.baseline_id, n),
-    }
+    """Return the columns that identify the series of n rows, and the partition that they come from."""
+    return {"partials_partition": np.full(n, partials_partition, dtype=np.int64), **series.columns(n)}

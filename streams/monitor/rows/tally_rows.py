@@ -9,7 +9,7 @@ from barograph.contract import Contract, Field
 from barograph_server.sketches.baseline.baseline import FieldBaseline
 from barograph_server.sketches.baseline.columns import FieldColumn
 from barograph_server.streams.monitor.rows.pane_rows import PANES_PER_INSERT, common_columns, pane_pages, volume_columns
-from barograph_server.streams.monitor.state.commit_rows import Columns, Row, TableColumns
+from barograph_server.streams.monitor.state.commit_rows import Columns, Row, TableColumns, TallyTable
 from barograph_server.streams.monitor.state.model import ModelState
 from barograph_server.streams.monitor.state.offset_ledger import END_OF_TIME_MS, Loss, OffsetLedger
 from barograph_server.streams.monitor.state.pane import Pane
@@ -45,19 +45,16 @@ def tally_rows(tallies: Sequence[tuple[Tally, int]], partials_partition: int) ->
         for tally, record_seq in tallies
         for d in tally.dead
     ]
-    if errors:
-        yield "errors", _columns(_ERRORS, errors, partials_partition)
-    if producers:
-        yield "producers", _columns(_PRODUCERS, producers, partials_partition)
-    if heartbeats:
-        yield "heartbeats", _columns(_HEARTBEATS, heartbeats, partials_partition)
-    if dead:
-        yield "dead_letter_counts", _columns(_DEAD, dead, partials_partition)
-
-
-def _columns(names: Sequence[str], rows: Sequence[tuple[object, ...]], partials_partition: int) -> Columns:
-    columns: Columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
-    return {"partials_partition": [partials_partition] * len(rows), **columns}
+    tables: tuple[tuple[TallyTable, Sequence[str], Sequence[tuple[object, ...]]], ...] = (
+        ("errors", _ERRORS, errors),
+        ("producers", _PRODUCERS, producers),
+        ("heartbeats", _HEARTBEATS, heartbeats),
+        ("dead_letter_counts", _DEAD, dead),
+    )
+    for table, names, rows in tables:
+        if rows:
+            columns: Columns = dict(zip(names, map(list, zip(*rows, strict=True)), strict=True))
+            yield table, {"partials_partition": [partials_partition] * len(rows), **columns}
 
 
 def changed_panes(

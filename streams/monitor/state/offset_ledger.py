@@ -102,7 +102,7 @@ class OffsetLedger:
             row = self.rows.get(covered.partition)
             if row is None or record_seq <= row.record_seq or covered.end <= row.end:
                 continue
-            self._record_loss(row, (row.end, covered.end), covered, progress.counted_at_ms, "re-sketch", record_seq)
+            self._record_loss(row, covered.end, covered, progress.counted_at_ms, "re-sketch", record_seq)
             row.end, row.record_seq, row.dirty = covered.end, record_seq, True
 
     def advance(self, progress: Progress, record_seq: int, *, live: bool, received_ms: int | None = None) -> None:
@@ -122,7 +122,7 @@ class OffsetLedger:
             if row.source_topic_id != progress.source_topic_id:
                 row.replace_topic(progress.source_topic_id, covered)
             if covered.start > row.end:
-                self._record_loss(row, (row.end, covered.start), covered, progress.counted_at_ms, "gap", record_seq)
+                self._record_loss(row, covered.start, covered, progress.counted_at_ms, "gap", record_seq)
             row.end, row.record_seq, row.dirty = covered.end, record_seq, True
             for model, newest_ms in covered.newest_ms.items():
                 _raise_watermark(row, model, newest_ms)
@@ -174,26 +174,18 @@ class OffsetLedger:
         return sum(loss.offsets for loss in self.losses if loss.overlaps(start_ms, end_ms, out_of_order_ms))
 
     def _record_loss(
-        self,
-        row: LedgerEntry,
-        offsets: tuple[int, int],
-        covered: PartitionProgress,
-        counted_ms: int,
-        reason: str,
-        record_seq: int,
+        self, row: LedgerEntry, end: int, covered: PartitionProgress, counted_ms: int, reason: str, record_seq: int
     ) -> None:
-        start, end = offsets
+        """Record as lost the offsets from the end of those that are covered."""
         before_ms = row.last_event_ms
         after_ms = _after_gap_ms(covered, before_ms, counted_ms)
         caught_up_ms = row.watermarks.get(EVERY_MODEL, 0)
         if caught_up_ms < ENDED_MS:
             # The lost offsets were written after the partition was read to its end; windows sealed by then miss none.
             before_ms = max(before_ms, caught_up_ms)
-        partition = covered.partition
-        loss = Loss(partition, start, end, before_ms, max(after_ms, before_ms), reason, record_seq)
-        if not any(
-            (known.source_partition, known.start, known.end) == (partition, start, end) for known in self.losses
-        ):
+        loss = Loss(covered.partition, row.end, end, before_ms, max(after_ms, before_ms), reason, record_seq)
+        offsets = (loss.source_partition, loss.start, loss.end)
+        if all((known.source_partition, known.start, known.end) != offsets for known in self.losses):
             self.losses.append(loss)
         self.new_losses.append(loss)
 

@@ -20,6 +20,7 @@ from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.season import Season
 from barograph_server.sketches.sketch.merge import merge_moments, merge_sketch
 from barograph_server.sketches.sketch.numeric import as_sketched, numeric_sketch_type
+from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.pane import (
     WIDENED_TYPES,
     CountArray,
@@ -31,6 +32,7 @@ from barograph_server.streams.monitor.state.pane import (
 )
 from barograph_server.streams.monitor.state.sketch_codec import SketchCodec
 from barograph_server.streams.records import Partial, RecordError
+from barograph_server.warehouse.tables import constant_column
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +146,11 @@ class Series:
             references = training_references(self.contract, self.layout.fields)
             self.compiled.training_references = {types: references}
         return references
+
+    def columns(self, n: int) -> Columns:
+        """Return the columns that identify the series of n rows."""
+        names = {"model": self.contract.model, "version": self.version, "baseline_id": self.baseline_id}
+        return {name: constant_column(value, n) for name, value in names.items()}
 
     def empty_pane(self, start_s: int) -> Pane:
         """Return a pane without events; it is not stored."""

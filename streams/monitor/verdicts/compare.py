@@ -7,11 +7,11 @@ Every row depends on its own window alone: the other windows that are judged tog
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
-from barograph.contract import CONFIDENCE, Contract, Window
+from barograph.contract import CONFIDENCE
 from barograph.events import METRICS
 from numpy.typing import NDArray
 
@@ -43,7 +43,7 @@ from barograph_server.streams.monitor.verdicts.sides import (
     arm_pairs,
     version_pairs,
 )
-from barograph_server.streams.monitor.verdicts.window_counts import window_counts
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet, window_counts
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -54,24 +54,6 @@ QUANTILES = {"p50": 0.5, "p99": 0.99}
 _OUTPUTS = ("score", "class", CONFIDENCE, LATENCY)
 _OUTPUT_MAPS = (SCORES_PREFIX, f"{METRICS}.")
 _FLAG_EDGES = (0.5,)
-
-
-@dataclass(frozen=True, slots=True)
-class WindowSet:
-    """Windows of one model and length that are compared together."""
-
-    contract: Contract
-    window: Window
-    ends_s: IntArray
-    """Shape (W,), ascending."""
-    lost: FloatArray
-    """Lost offsets per window, shape (W,)."""
-    gaps: NDArray[np.int8]
-    """Why levels are `insufficient` whatever the counts: numbers of `InsufficientReason`, shape (W,); 0 if not."""
-    record_seq: int
-    judged_ms: int
-    starts_s: IntArray | None = None
-    """Shape (W,), ascending; None: one length before the ends."""
 
 
 def is_output(source: str) -> bool:
@@ -107,8 +89,7 @@ def compare(
 def _window_counts(member: SeriesSlice, windows: WindowSet) -> IntArray:
     """Return a member's counts in each window, shape (W, width)."""
     slices = slice(member.slice_index, member.slice_index + 1)
-    ends_s = windows.ends_s.tolist()
-    return window_counts(member.series, windows.window, ends_s, slices, starts_s=windows.starts_s)[:, 0]
+    return window_counts(member.series, windows, slices)[:, 0]
 
 
 class _Comparison:
@@ -123,30 +104,18 @@ class _Comparison:
     ) -> None:
         w = pair.windows
         self.contract, self.window = windows.contract, windows.window
-        ends_s = windows.ends_s[w]
+        selected = windows.select(w)
 
         def side_counts(side: int, indices: tuple[int, ...], first: int) -> SideCounts:
             members = [sides[side].members[j] for j in indices]
             of_members = [counts[side][j][w] for j in indices]
-            return SideCounts(sides[side].name, members, of_members, first, ends_s, read_numbers)
+            return SideCounts(sides[side].name, members, of_members, first, selected.ends_s, read_numbers)
 
         self.left = side_counts(pair.left, pair.left_members, 0)
         self.right = side_counts(pair.right, pair.right_members, len(pair.left_members))
         self.sides = (self.left, self.right)
-        events, lost = self.left.events + self.right.events, windows.lost[w]
-        self.windows = PairWindows(
-            windows.contract.model,
-            kind,
-            self.left.name,
-            self.right.name,
-            windows.window,
-            ends_s - windows.window.length_s if windows.starts_s is None else windows.starts_s[w],
-            ends_s,
-            np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0),
-            windows.gaps[w],
-            windows.judged_ms,
-            windows.record_seq,
-        )
+        completeness = selected.completeness(self.left.events + self.right.events)
+        self.pair = PairWindows(kind, self.left.name, self.right.name, selected, completeness)
         self.all_windows: BoolArray = np.ones(len(w), dtype=bool)
 
     @cached_property
@@ -161,15 +130,12 @@ class _Comparison:
         ]
         return align(layouts[-1], layouts, names)
 
-    @cached_property
-    def _latency(self) -> str:
-        return next((field.name for field in self.contract.fields if field.source == LATENCY), LATENCY)
-
     def rows(self) -> list[Columns]:
         """Return columns of every measure of every output."""
         rows = [self._errors()]
+        latency = next((field.name for field in self.contract.fields if field.source == LATENCY), LATENCY)
         for field in self.fields:
-            if field.name == self._latency and self.contract.slo.latency_ms is not None:
+            if field.name == latency and self.contract.slo.latency_ms is not None:
                 rows.append(self._slow(field))
             phis = self._phis(field)
             rows.append(self._psi(field, phis))
@@ -208,7 +174,7 @@ class _Comparison:
             nu=min(side.nu(field, self.window.name) for side in self.sides),
             noise=np.where(readable, noise, 0.0)[:, None],
             thresholds=(thresholds.minor, thresholds.major),
-            completeness=self.windows.completeness,
+            completeness=self.pair.completeness,
         )
         no_value = np.full(len(noise), np.nan)
         psi, low, high, p, df = (
@@ -217,7 +183,7 @@ class _Comparison:
         )
         is_exact = all(bins is not None for bins in field.bins_of_cells)
         return comparison_columns(
-            self.windows,
+            self.pair,
             Measure(
                 field.name,
                 "psi",
@@ -271,10 +237,10 @@ class _Comparison:
             phi_right=phis[1],
             minor=thresholds.minor,
             major=thresholds.major,
-            completeness=self.windows.completeness,
+            completeness=self.pair.completeness,
         )
         return comparison_columns(
-            self.windows,
+            self.pair,
             replace(measure, thresholds=(thresholds.minor, thresholds.major)),
             result,
             SampleSizes(n_left, n_right, phis[0], phis[1]),
@@ -306,7 +272,7 @@ class _Comparison:
             phi_right=phis[1],
         )
         finite = known & np.isfinite(result.difference)
-        rows = [comparison_columns(self.windows, Measure(field.name, "mean", "moments"), result, sizes, finite)]
+        rows = [comparison_columns(self.pair, Measure(field.name, "mean", "moments"), result, sizes, finite)]
         # The quantiles of a flag add nothing to its mean.
         return rows if field.edges == _FLAG_EDGES else rows + self._quantiles(field, left, right, sizes)
 
@@ -338,7 +304,7 @@ class _Comparison:
             )
         return [
             comparison_columns(
-                self.windows, Measure(field.name, name, "sketches"), Differences(*figures[:, :, i].T), sizes, known
+                self.pair, Measure(field.name, name, "sketches"), Differences(*figures[:, :, i].T), sizes, known
             )
             for i, name in enumerate(QUANTILES)
         ]

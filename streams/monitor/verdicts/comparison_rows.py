@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Window
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.layout import IntArray
@@ -13,6 +12,7 @@ from barograph_server.sketches.baseline.levels import LEVEL_NAMES, REASON_NAMES,
 from barograph_server.sketches.comparison.differences import Differences
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.verdicts.sides import SideKind
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
 from barograph_server.warehouse.tables import constant_column
 
 FloatArray = NDArray[np.float64]
@@ -44,27 +44,18 @@ class Measure:
 
 @dataclass(frozen=True, slots=True)
 class PairWindows:
-    """The windows of one pair, and the columns that all of its rows share."""
+    """One pair and its windows."""
 
-    model: str
     kind: SideKind
     left: str
     right: str
-    window: Window
-    starts_s: IntArray
-    """Shape (W,)."""
-    ends_s: IntArray
-    """Shape (W,)."""
+    windows: WindowSet
     completeness: FloatArray
     """Shape (W,)."""
-    gaps: NDArray[np.int8]
-    """Why levels are `insufficient` whatever the counts: numbers of `InsufficientReason`, shape (W,); 0 if not."""
-    judged_ms: int
-    record_seq: int
 
 
 def comparison_columns(
-    windows: PairWindows,
+    pair: PairWindows,
     measure: Measure,
     differences: Differences,
     sizes: SampleSizes,
@@ -89,21 +80,23 @@ def comparison_columns(
     codes = np.full(n, _NO_LEVEL, dtype=np.int32)
     reasons = np.zeros(n, dtype=np.int32)
     if level is not None and reason is not None:
-        gaps = windows.gaps[at]
+        gaps = pair.windows.gaps[at]
         whole = gaps == InsufficientReason.none
         codes = np.where(whole, level[at], Level.insufficient).astype(np.int32)
         reasons = np.where(whole, reason[at], gaps).astype(np.int32)
-    columns: Columns = {
-        "model": constant_column(windows.model, n),
-        "kind": constant_column(windows.kind, n),
-        "left": constant_column(windows.left, n),
-        "right": constant_column(windows.right, n),
-        "field": constant_column(measure.field, n),
-        "measure": constant_column(measure.name, n),
-        "category": constant_column(measure.category, n),
-        "window": constant_column(windows.window.name, n),
-        "window_start": windows.starts_s[at],
-        "window_end": windows.ends_s[at],
+    texts = {
+        "model": pair.windows.contract.model,
+        "kind": pair.kind,
+        "left": pair.left,
+        "right": pair.right,
+        "field": measure.field,
+        "measure": measure.name,
+        "category": measure.category,
+        "source": measure.source,
+    }
+    return {
+        **{name: constant_column(text, n) for name, text in texts.items()},
+        **pair.windows.columns(at),
         "n_left": sizes.n_left[at],
         "n_right": sizes.n_right[at],
         "left_value": differences.left[at],
@@ -120,9 +113,5 @@ def comparison_columns(
         "threshold_minor": np.full(n, measure.thresholds[0]),
         "threshold_major": np.full(n, measure.thresholds[1]),
         "top_bin": pa.array([top_bin[i] for i in at.tolist()] if top_bin else [""] * n, pa.string()),
-        "source": constant_column(measure.source, n),
-        "completeness": windows.completeness[at],
-        "judged_at": np.full(n, windows.judged_ms, dtype=np.int64),
-        "record_seq": np.full(n, windows.record_seq, dtype=np.uint64),
+        "completeness": pair.completeness[at],
     }
-    return columns

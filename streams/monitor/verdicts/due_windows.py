@@ -15,11 +15,12 @@ from barograph_server.streams.monitor.state.model import ModelState
 from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
 from barograph_server.streams.monitor.state.pane_cache import PaneCache
 from barograph_server.streams.monitor.state.series import Series
-from barograph_server.streams.monitor.verdicts.compare import WindowSet, compare
+from barograph_server.streams.monitor.verdicts.compare import compare
 from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.streams.monitor.verdicts.side_counts import number_reader
 from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends, sort_series, version_sides
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
 from barograph_server.streams.monitor.windows import TAIL, fixed_starts, judged_until_s, starts_of_last
 from barograph_server.streams.registry.registry import Registry
 
@@ -54,26 +55,11 @@ class WindowJudge:
             record_seq: of the progress record that triggers the verdicts.
             always: which windows get verdicts even without events, shape (len(ends_s),); none by default.
         """
-        self._cache.ensure_windows_loaded(state, window, ends_s)
-        starts_s, enough = self._find_starts(state, window, ends_s)
-        lost = self._lost_offsets(state, starts_s, ends_s)
-        gaps = self._gaps(state, series, window, starts_s, np.array(ends_s))
-        gaps[~enough] = InsufficientReason.too_few_events
-        whole = gaps == InsufficientReason.none
-        if always is None:
-            always = np.zeros(len(ends_s), dtype=bool)
-        now_ms = int(self._clock() * 1000)
-        for drift, rates in judge(
-            series, window, ends_s, lost, whole, record_seq, now_ms, always=always, gaps=gaps, starts_s=starts_s
-        ):
+        windows = self._windows(state, window, ends_s, record_seq, partial(self._gaps, state, series))
+        for drift, rates in judge(series, windows, always=always):
             yield VerdictColumns(drift=drift, rates=rates)
-        start_of_end = dict(zip(ends_s, starts_s.tolist(), strict=True))
-        merge_window = partial(self._merge_window, state, window, start_of_end, series)
-        shown_s = compared_ends(window, ends_s)
-        shown = np.isin(ends_s, shown_s)
-        distances = describe(
-            *(series, window, shown_s, lost[shown], whole[shown], record_seq, now_ms, merge_window, starts_s[shown])
-        )
+        shown = windows.select(np.isin(ends_s, compared_ends(window, ends_s)))
+        distances = describe(series, shown, partial(self._merge_window, state, windows, series))
         yield VerdictColumns(distances=distances)
 
     def compare(
@@ -94,23 +80,9 @@ class WindowJudge:
         first_s = min((series.first_s for series in all_series if series.first_s is not None), default=None)
         for i in range(0, len(ends_s), COMPARED_TOGETHER):
             batch = ends_s[i : i + COMPARED_TOGETHER]
-            self._cache.ensure_windows_loaded(state, window, batch)
-            starts_s, enough = self._find_starts(state, window, batch)
-            gaps = self._history_gaps(state, first_s, window, starts_s, np.array(batch))
-            gaps[~enough] = InsufficientReason.too_few_events
-            windows = WindowSet(
-                contract,
-                window,
-                np.array(batch),
-                self._lost_offsets(state, starts_s, batch),
-                gaps,
-                record_seq,
-                int(self._clock() * 1000),
-                starts_s,
-            )
+            windows = self._windows(state, window, batch, record_seq, partial(self._history_gaps, state, first_s))
             # A new reader for each batch, so that the merged windows of the batch before are freed.
-            start_of_end = dict(zip(batch, starts_s.tolist(), strict=True))
-            read_numbers = number_reader(partial(self._merge_window, state, window, start_of_end))
+            read_numbers = number_reader(partial(self._merge_window, state, windows))
             yield VerdictColumns(comparisons=compare(windows, versions, arms, read_numbers))
 
     def judged_ends(self, state: ModelState, window: Window, ends_s: Iterable[int]) -> list[int]:
@@ -128,10 +100,30 @@ class WindowJudge:
             return None
         return None if state.last_s is None else state.last_s + state.contract.pane_s
 
-    def _merge_window(
-        self, state: ModelState, window: Window, start_of_end: dict[int, int], series: Series, end_s: int
-    ) -> MergedRange:
-        return self._cache.merge_range(state, series, window, start_of_end[end_s], end_s)
+    def _windows(
+        self,
+        state: ModelState,
+        window: Window,
+        ends_s: list[int],
+        record_seq: int,
+        find_gaps: Callable[[Window, IntArray, IntArray], NDArray[np.int8]],
+    ) -> WindowSet:
+        """Load what windows of one length are judged by.
+
+        Args:
+            find_gaps: returns why windows are not whole by their starts and ends, as numbers of `InsufficientReason`;
+                0 for whole ones.
+        """
+        self._cache.ensure_windows_loaded(state, window, ends_s)
+        starts_s, enough = self._find_starts(state, window, ends_s)
+        lost, ends = self._lost_offsets(state, starts_s, ends_s), np.array(ends_s)
+        gaps = find_gaps(window, starts_s, ends)
+        gaps[~enough] = InsufficientReason.too_few_events
+        return WindowSet(state.contract, window, starts_s, ends, lost, gaps, record_seq, int(self._clock() * 1000))
+
+    def _merge_window(self, state: ModelState, windows: WindowSet, series: Series, end_s: int) -> MergedRange:
+        start_s = int(windows.starts_s[windows.ends_s.searchsorted(end_s)])
+        return self._cache.merge_range(state, series, windows.window, start_s, end_s)
 
     def _find_starts(self, state: ModelState, window: Window, ends_s: list[int]) -> tuple[IntArray, NDArray[np.bool_]]:
         """Return the starts of windows, and which of them have the events that the contract requests.

@@ -1,12 +1,12 @@
 """Judges windows of one series, as columns of `drift` and `rates`: all fields and slices of many windows at once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from barograph.contract import Window
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, IntArray
@@ -20,8 +20,7 @@ from barograph_server.sketches.drift.rates import RATE_KIND_NAMES, RATE_KINDS, r
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.column_buffer import ColumnBuffer
-from barograph_server.streams.monitor.verdicts.window_counts import seasonal_expectation, window_counts
-from barograph_server.streams.monitor.windows import fixed_starts
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet, seasonal_expectation, window_counts
 from barograph_server.warehouse.tables import constant_column, dictionary_column
 
 IndexArray = NDArray[np.integer[Any]]
@@ -43,58 +42,32 @@ _SEASONS = pa.array(["none", "hour_of_week"])
 
 
 def judge(
-    series: Series,
-    window: Window,
-    ends_s: list[int],
-    lost: NDArray[np.float64],
-    whole: NDArray[np.bool_],
-    record_seq: int,
-    judged_ms: int,
-    *,
-    always: NDArray[np.bool_],
-    gaps: NDArray[np.int8] | None = None,
-    starts_s: IntArray | None = None,
+    series: Series, windows: WindowSet, *, always: NDArray[np.bool_] | None = None
 ) -> Iterator[tuple[Columns | None, Columns | None]]:
     """Judge windows of one length, and yield verdicts as they are made.
 
     Args:
         series: its panes or hours are readable for all of the windows.
-        ends_s: ends of the windows, ascending.
-        lost: lost offsets per window, shape (len(ends_s),), from which the completeness follows.
-        whole: whether the history of this series covers the whole window, shape (len(ends_s),). If not, the level is
-            `insufficient`, whatever the PSI: a morning does not compare with whole days.
-        record_seq: of the progress record that triggers the verdicts.
-        always: which windows get verdicts even without events, shape (len(ends_s),).
-        gaps: why windows are not whole, numbers of `InsufficientReason`, shape (len(ends_s),); `partly_recorded` if
-            None.
-        starts_s: starts of the windows, ascending, shape (len(ends_s),); by default one length before the ends.
+        always: which windows get verdicts even without events, shape (W,); none by default.
 
     Yields:
         Columns of `drift` and of `rates`, about `ROWS_PER_YIELD` rows; None if a table has no rows.
     """
-    if gaps is None:
-        gaps = np.full(len(ends_s), InsufficientReason.partly_recorded, dtype=np.int8)
-    gaps = np.where(whole, InsufficientReason.none, gaps).astype(np.int8)
     if not series.layout.baseline.rows:
-        gaps[:] = InsufficientReason.no_baseline
-    starts_s = fixed_starts(window, ends_s) if starts_s is None else starts_s
+        windows = replace(windows, gaps=np.full_like(windows.gaps, InsufficientReason.no_baseline))
     drift, rates = ColumnBuffer(), ColumnBuffer()
     layout = series.layout
     n_windows = max(1, min(WINDOWS_PER_BATCH, COUNTS_PER_BATCH // (layout.n_slices * layout.width)))
-    for first in range(0, len(ends_s), n_windows):
+    for first in range(0, len(windows.ends_s), n_windows):
         chosen = slice(first, first + n_windows)
-        batch_ends, batch_lost, batch_gaps = np.array(ends_s[chosen]), lost[chosen], gaps[chosen]
-        batch_starts = starts_s[chosen]
-        counts = window_counts(series, window, ends_s[chosen], starts_s=batch_starts)
-        judged = (counts[:, 0, EVENTS] > 0) | always[chosen]
+        batch_windows = windows.select(chosen)
+        counts = window_counts(series, batch_windows)
+        judged = (counts[:, 0, EVENTS] > 0) | (False if always is None else always[chosen])
         if not judged.all():
             if not judged.any():
                 continue
-            batch_starts, batch_ends, counts = batch_starts[judged], batch_ends[judged], counts[judged]
-            batch_lost, batch_gaps = batch_lost[judged], batch_gaps[judged]
-        batch = _WindowBatch(
-            series, window, batch_starts, batch_ends, counts, batch_lost, batch_gaps, record_seq, judged_ms
-        )
+            batch_windows, counts = batch_windows.select(judged), counts[judged]
+        batch = _WindowBatch(series, batch_windows, counts)
         for slices in batch.slice_masks():
             drift.add(batch.drift(slices))
             rates.add(batch.rates(slices))
@@ -107,28 +80,14 @@ def judge(
 class _WindowBatch:
     """Some windows of one series with their counts."""
 
-    def __init__(
-        self,
-        series: Series,
-        window: Window,
-        starts_s: IntArray,
-        ends_s: IntArray,
-        counts: IntArray,
-        lost: NDArray[np.float64],
-        gaps: NDArray[np.int8],
-        record_seq: int,
-        judged_ms: int,
-    ) -> None:
-        self.series, self.window, self.counts = series, window, counts
-        self.starts_s, self.ends_s = starts_s, ends_s
-        self.record_seq, self.judged_ms, self.gaps = record_seq, judged_ms, gaps
-        events = counts[:, 0, EVENTS]
-        self.completeness = np.where(lost > 0, events / np.maximum(events + lost, 1), 1.0)
+    def __init__(self, series: Series, windows: WindowSet, counts: IntArray) -> None:
+        self.series, self.windows, self.window, self.counts = series, windows, windows.window, counts
+        self.completeness = windows.completeness(counts[:, 0, EVENTS])
 
     @cached_property
     def seasonal(self) -> Expectation | None:
         """Expected shares by the hours of the week; None if the windows are judged by the whole week."""
-        return seasonal_expectation(self.series, self.window, self.ends_s.tolist(), self.starts_s)
+        return seasonal_expectation(self.series, self.windows)
 
     def slice_masks(self) -> list[NDArray[np.bool_]]:
         """Split the slices that have a row in any window into steps, each a mask of shape (n_slices,)."""
@@ -154,20 +113,12 @@ class _WindowBatch:
             field: field name of each row, shape (n,).
         """
         w, g = where
-        n = len(w)
-        layout = self.series.layout
         return {
-            "model": constant_column(self.series.contract.model, n),
-            "version": constant_column(self.series.version, n),
-            "baseline_id": constant_column(self.series.baseline_id, n),
-            "slice": dictionary_column(slice_index[g], layout.slices),
+            **self.windows.columns(w),
+            **self.series.columns(len(w)),
+            "slice": dictionary_column(slice_index[g], self.series.layout.slices),
             "field": field,
-            "window": constant_column(self.window.name, n),
-            "window_start": self.starts_s[w],
-            "window_end": self.ends_s[w],
             "completeness": self.completeness[w],
-            "judged_at": np.full(n, self.judged_ms, dtype=np.int64),
-            "record_seq": np.full(n, self.record_seq, dtype=np.uint64),
         }
 
     def levels(self, level: NDArray[np.int8], reason: NDArray[np.int8], w: IntArray) -> Columns:
@@ -178,7 +129,7 @@ class _WindowBatch:
             reason: of each row, shape (n,).
             w: window of each row, shape (n,).
         """
-        gap = self.gaps[w]
+        gap = self.windows.gaps[w]
         return {
             "level": dictionary_column(np.where(gap, Level.insufficient, level), _LEVELS),
             "reason": dictionary_column(np.where(gap, gap, reason), _REASONS),
@@ -241,7 +192,7 @@ class _WindowBatch:
             p,
             self.weights()[bins.field_index],
             family=bins.slice_index,
-            compared=has_row & verdicts.enough & (self.gaps == InsufficientReason.none)[:, None],
+            compared=has_row & verdicts.enough & (self.windows.gaps == InsufficientReason.none)[:, None],
         )
         js = jensen_shannon(bins.base_bins if expected is None else expected.share, window_bins, bins.starts)
         ranks = mean_ranks(bins, window_bins)

@@ -18,6 +18,7 @@ from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.runtime.metrics_report import Heartbeat, Report
 from barograph_server.streams.scorer.arm_comparison import compare_hours
 from barograph_server.streams.scorer.checkpoint import NOTHING, Checkpoint, PassPlan
+from barograph_server.streams.scorer.freeze import Pass
 from barograph_server.streams.scorer.model import ModelScorer, PassResult
 from barograph_server.streams.scorer.rules import make_rules, unmeasurable_reason
 from barograph_server.streams.scorer.shadow_looks import ShadowLooks
@@ -291,7 +292,7 @@ def test_arms_are_counted_up_to_the_statement_that_fails(monkeypatch: pytest.Mon
     monkeypatch.setattr(chunks, lambda *each: [[window] for window in sorted(each[2])])
     compared = contract(label=None, arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="", margins={"latency": 0.1}))
     with pytest.raises(WarehouseBusy, match="down"):
-        ModelScorer(make_rules(compared, EMPTY)).run(CLIENT, compared, EMPTY, None, EventClock(1e6), 1)
+        ModelScorer(make_rules(compared, EMPTY)).run(CLIENT, Pass(compared, EMPTY, EventClock(1e6), 1), None)
     assert [call.args[3] for call in count_arms.call_args_list] == [[0], [3600]]
 
 
@@ -314,8 +315,8 @@ def test_looks_are_written_in_inserts_and_continued_after_one_that_fails(monkeyp
     pairing = Mock(run=lambda *_: 0)
     scorer = ModelScorer(make_rules(compared, EMPTY), pairing=pairing, shadow_looks=ShadowLooks(lambda: 0.0))
     with pytest.raises(WarehouseBusy, match="down"):
-        scorer.run(CLIENT, compared, EMPTY, None, EventClock(0.0), 1)
-    scorer.run(CLIENT, compared, EMPTY, None, EventClock(0.0), 1)
+        scorer.run(CLIENT, Pass(compared, EMPTY, EventClock(0.0), 1), None)
+    scorer.run(CLIENT, Pass(compared, EMPTY, EventClock(0.0), 1), None)
     of_days = [sorted({each.day[-1] for each in call.args[1]}) for call in write.call_args_list]
     assert of_days == [["1", "2"], ["3", "4"], ["5"], ["5"]]
 

@@ -98,7 +98,7 @@ def test_histograms_and_ratios() -> None:
     assert quantile_bucket(ends, (19, 0, 1), 0.95) == (0, 1)
     assert quantile_bucket(ends, (19, 0, 1), 0.99) == (2, math.inf)
     assert quantile_bucket(ends, (0, 1, 0), 0.5) == (1, 2)
-    assert math.isnan(quantile_bucket(ends, (0, 0, 0), 0.5).low)
+    assert math.isnan(quantile_bucket(ends, (0, 0, 0), 0.5)[0])
 
 
 def test_a_failed_scrape_between_two_loses_nothing() -> None:

@@ -217,7 +217,7 @@ class Accountant:
         outcomes = self._label_outcomes(sent)
         recorded = 0
         if predictions and (outcomes.unmatched or not self.has_baseline):
-            recorded = event_counts.recorded_predictions(self.client, model, predictions, self._since)
+            recorded = event_counts.recorded(self.client, "predictions", model, predictions, self._since)
             # A label is unmatched only if its prediction is not among those recorded by now.
             outcomes = self._label_outcomes(sent)
         now = event_counts.event_counts(self.client, model)
@@ -231,7 +231,9 @@ class Accountant:
             if n_missing > 0 and self.contract.raw_share >= 1:
                 unknown.append(f"{plural(n_missing, 'prediction')} not yet stored by the recorder")
                 waiting_for |= {"recorder"}
-        shadows = event_counts.recorded_shadows(self.client, model, predictions, self._since) if sent.shadows else 0
+        shadows = 0
+        if sent.shadows:
+            shadows = event_counts.recorded(self.client, "shadow_predictions", model, predictions, self._since)
         n_missing = sent.shadows - shadows - sum(n for (topic, _), n in dead.items() if topic == "predictions")
         if n_missing > 0 and self.contract.raw_share >= 1:
             unknown.append(f"{plural(n_missing, 'shadow')} not yet stored by the recorder")

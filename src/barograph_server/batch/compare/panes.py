@@ -20,6 +20,7 @@ from barograph_server.batch.compare.errors import CompareError
 from barograph_server.batch.compare.periods import Period, windows_of
 from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.sketches.baseline.layout import IntArray
+from barograph_server.sketches.baseline.levels import InsufficientReason
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.empty_store import EmptyStore
@@ -30,7 +31,8 @@ from barograph_server.streams.monitor.state.series import Series
 from barograph_server.streams.monitor.verdicts.column_buffer import concat_columns
 from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.verdicts.judge import judge
-from barograph_server.streams.monitor.verdicts.window_counts import window_counts
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet, window_counts
+from barograph_server.streams.monitor.windows import fixed_starts
 from barograph_server.streams.records import Partial, decode
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
@@ -133,16 +135,17 @@ def judge_periods(
     start_of_end: dict[int, int] = {}
     for window, group in windows_of(periods, phi_name).items():
         ends_s = [period.end_s for period in group]
-        lost = np.zeros(len(group))
         whole = np.array([period.is_whole for period in group], np.bool_)
-        none = np.zeros(len(group), np.bool_)
-        counts |= dict(zip(ends_s, window_counts(series, window, ends_s), strict=True))
+        gaps = np.where(whole, InsufficientReason.none, InsufficientReason.partly_recorded).astype(np.int8)
+        lost, starts_s = np.zeros(len(group)), fixed_starts(window, ends_s)
+        windows = WindowSet(contract, window, starts_s, np.array(ends_s), lost, gaps, 0, 0)
+        counts |= dict(zip(ends_s, window_counts(series, windows), strict=True))
         start_of_end |= {period.end_s: period.start_s for period in group}
-        for drift, rates in judge(series, window, ends_s, lost, whole, 0, 0, always=none):
+        for drift, rates in judge(series, windows):
             _append(rows["drift"], drift)
             _append(rows["rates"], rates)
         merge_window = partial(_merge_panes, series, window.length_s)
-        _append(rows["distances"], describe(series, window, ends_s, lost, whole, 0, 0, merge_window))
+        _append(rows["distances"], describe(series, windows, merge_window))
 
     def merged(end_s: int | None) -> MergedRange:
         first_s, last_s = (periods[0].start_s, periods[-1].end_s) if end_s is None else (start_of_end[end_s], end_s)

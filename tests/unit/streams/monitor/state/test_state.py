@@ -8,6 +8,7 @@ from scipy.stats import ks_2samp
 
 from barograph_server.sketches.baseline.baseline import Baseline, for_counting, for_judging
 from barograph_server.sketches.baseline.layout import Layout
+from barograph_server.sketches.baseline.levels import InsufficientReason
 from barograph_server.sketches.drift.distances import STEP_ERROR
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.events.json_decoder import JsonDecoder
@@ -21,7 +22,13 @@ from barograph_server.streams.monitor.state.series import CompiledBaseline, Seri
 from barograph_server.streams.monitor.state.store import SeriesPanes, WarehouseStore
 from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.verdicts.sides import compared_ends
-from barograph_server.streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
+from barograph_server.streams.monitor.windows import (
+    described_every_s,
+    fixed_starts,
+    merged_range_lengths,
+    merged_range_s,
+)
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
@@ -385,8 +392,10 @@ class RangeHarness:
     def describe(self, *ends_h: int, whole: bool = True) -> list[dict[str, Any]]:
         [window] = self.contract.windows
         ends_s = compared_ends(window, [T0_S + end * HOUR_S for end in ends_h])
-        are_whole = np.full(len(ends_s), whole)
-        columns = describe(self.series, window, ends_s, NO_LOSS[: len(ends_s)], are_whole, 7, 8, self.merge_window)
+        lost, starts_s = NO_LOSS[: len(ends_s)], fixed_starts(window, ends_s)
+        gaps = np.full(len(ends_s), 0 if whole else InsufficientReason.partly_recorded, np.int8)
+        windows = WindowSet(self.contract, window, starts_s, np.array(ends_s), lost, gaps, 7, 8)
+        columns = describe(self.series, windows, self.merge_window)
         if columns is None:
             return []
         rows = {name: column.tolist() for name, column in columns.items()}

@@ -28,6 +28,8 @@ from barograph_server.streams.monitor.rows.pane_rows import pane_columns
 from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts.judge import judge
+from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
+from barograph_server.streams.monitor.windows import fixed_starts
 from barograph_server.warehouse.tables import table_of
 
 ZONE = "Europe/Berlin"
@@ -103,8 +105,9 @@ def make_series(pane_s: int, windows: tuple[Window, ...], baseline: Baseline, **
 
 
 def rows(series: Series, window: Window, ends_s: list[int]) -> dict[tuple[str, str, int], dict[str, Any]]:
-    nothing, all_ = np.zeros(len(ends_s)), np.ones(len(ends_s), dtype=bool)
-    ((drift, _),) = judge(series, window, ends_s, nothing, all_, 1, 1, always=all_)
+    starts_s, lost, gaps = fixed_starts(window, ends_s), np.zeros(len(ends_s)), np.zeros(len(ends_s), np.int8)
+    windows = WindowSet(series.contract, window, starts_s, np.array(ends_s), lost, gaps, 1, 1)
+    ((drift, _),) = judge(series, windows, always=np.ones(len(ends_s), dtype=bool))
     assert drift is not None
     return {(row["field"], row["slice"], int(row["window_end"])): row for row in as_rows(drift)}
 
