@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from barograph.contract import Contract
 from barograph.publisher.tables import as_table, unread_labels
 from barograph.values import InvalidEvent
@@ -34,7 +33,7 @@ from barograph_server.batch.compare.periods import (
     make_periods,
     pane_length_s,
 )
-from barograph_server.batch.compare.production import ProductionPass, RowSample, loss_cells, matrix_column
+from barograph_server.batch.compare.production import ProductionPass, RowSample, loss_cells, matrix_column, numbered
 from barograph_server.batch.compare.report import ComparedTable
 from barograph_server.batch.compare.served import (
     OUTPUT_ROLES,
@@ -145,16 +144,13 @@ def compare(
         def open_data(data: Any, name: str) -> Table:
             if isinstance(data, str | Path):
                 return stack.enter_context(open_table(Path(data), types))
-            return memory_table(name, _as_table(data, name))
+            try:
+                table = as_table(data)
+            except InvalidEvent as error:
+                raise CompareError(f"{name}: {error}.") from error
+            return memory_table(name, table)
 
         return compare_tables(open_data(train, _TRAINING), open_data(prod, _PRODUCTION), options, on_step)
-
-
-def _as_table(data: Any, name: str) -> pa.Table:
-    try:
-        return as_table(data)
-    except InvalidEvent as error:
-        raise CompareError(f"{name}: {error}.") from error
 
 
 def compare_tables(
@@ -392,10 +388,10 @@ class _Comparer:
         columns = source_columns_of(contract, self._roles_in(self.training), self.training)
         selected = outcome_columns(rules, columns, self.options.roles.label)
         if self._has(self.training, "label") and len(selected) > 1:
-            counts, first = OutcomeCounts(rules, 1), 0
+            counts = OutcomeCounts(rules, 1)
             served = self._served_training(contract, registry, columns)
             names = [*selected.values(), *(served.columns if rules.losses else ())]
-            for batch in self.training.row_batches(list(dict.fromkeys(names))):
+            for first, batch in numbered(self.training.row_batches(list(dict.fromkeys(names)))):
                 period = np.zeros(batch.num_rows, np.int64)
                 outputs = {name: batch.column(column) for name, column in selected.items()}
                 events = served.events(batch, period, period > 0) if rules.losses else ()
@@ -405,7 +401,6 @@ class _Comparer:
                     lo, hi = np.searchsorted(loss.rows, [first, first + batch.num_rows])
                     cells[loss.rows[lo:hi] - first] = loss.held_out[lo:hi]
                 counts.add(period, outputs, cells)
-                first += batch.num_rows
             training = counts.counts()
         labels = [period.label for period in periods]
         return compare_performance(contract, rules, labels, training, rows.outcomes.counts())
@@ -432,10 +427,8 @@ class _Comparer:
 
             times = read_event_times(self.training, time)
             training = RowSample(self.training.rows)
-            first = 0
-            for batch in self.training.row_batches(served.columns):
+            for first, batch in numbered(self.training.row_batches(served.columns)):
                 training.add(first, batch, served, times)
-                first += batch.num_rows
             before, after = (
                 [matrix_column(sample.events, field.source, field.type, learned[field.name]) for field in fields]
                 for sample in (training, rows.sample)
