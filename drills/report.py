@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from barograph.contract import Contract
 from barograph.contract.alerts import FIELD_RULES
@@ -64,7 +64,7 @@ class DrillReport:
     degraded_after_s: int | None = None
     recovered_after_s: int | None = None
     """Event time from the end of the fault to the guard's recovery, in seconds."""
-    observed: tuple[str, ...] = field(default=())
+    observed: tuple[str, ...] = ()
     """Alerts that the fault caused."""
 
     @property
@@ -299,15 +299,10 @@ def expect(
 
 
 def _alert(expected: ExpectedRule, rules: Sequence[Rule], settings: AlertSettings) -> ExpectedAlert:
-    rule = _rule_of(expected, rules)
+    rule = next(
+        (each for each in rules if each.name == expected.rule and expected.key in (None, *each.signal.keys)), None
+    )
     if rule is None:
         return ExpectedAlert(expected.rule, expected.key, None, "", "")
     point = settings.route(rule.route).point(rule.severity)
     return ExpectedAlert(expected.rule, expected.key, rule.severity, rule.route, point)
-
-
-def _rule_of(expected: ExpectedRule, rules: Sequence[Rule]) -> Rule | None:
-    for rule in rules:
-        if rule.name == expected.rule and (expected.key is None or expected.key in rule.signal.keys):
-            return rule
-    return None
