@@ -29,17 +29,6 @@ class LocalClickHouse(LocalServer):
     _title: ClassVar[str] = "The local ClickHouse"
     _preferred_port: ClassVar[int] = 28123
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
-        """Describe the engine; nothing is started.
-
-        Args:
-            data_dir: Its folder; made when it is missing.
-            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else 28123
-                (not with 0), else any free one.
-            log_dir: Where `clickhouse.log` is written; by default `data_dir`.
-        """
-        super().__init__(data_dir, port=port, log_dir=log_dir)
-
     @property
     def url(self) -> str:
         """The address of its HTTP interface."""

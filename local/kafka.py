@@ -104,11 +104,7 @@ class LocalKafka(LocalServer):
         """Describe the broker; nothing is started.
 
         Args:
-            data_dir: Its folder; made when it is missing.
-            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else 29092
-                (not with 0), else any free one.
-            log_dir: Where `kafka.log` is written; by default `data_dir`.
-            jvm_options: Options of the Java virtual machine.
+            port: As that of `LocalServer`, whose usual one is 29092 here.
             properties: Broker properties that replace or join the defaults of this module.
             listeners: Additional listeners by name, each with its protocol (`SASL_SSL`), on free loopback ports.
                 Certificates and mechanisms go into `properties`.

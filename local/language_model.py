@@ -30,15 +30,6 @@ class LocalLanguageModel(LocalServer):
     _title: ClassVar[str] = "The language model"
     _preferred_port: ClassVar[int] = 8036
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
-        """Describe the server; nothing is started.
-
-        Args:
-            port: see `LocalServer`.
-            log_dir: folder of its log; by default `data_dir`.
-        """
-        super().__init__(data_dir, port=port, log_dir=log_dir)
-
     @property
     def url(self) -> str:
         """The base URL for clients of OpenAI."""

@@ -89,9 +89,7 @@ class LocalStack:
 
         Args:
             root: Its folder, made when it is missing; by default `default_root()`.
-            kafka_port: See `LocalKafka`.
-            clickhouse_port: See `LocalClickHouse`.
-            jvm_options: Options of the broker's Java virtual machine.
+            kafka_port: As the port of `LocalServer`, like the other one.
         """
         self.root = _root(root)
         self.kafka = LocalKafka(self.root / "kafka", port=kafka_port, log_dir=self.log_dir, jvm_options=jvm_options)
