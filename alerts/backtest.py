@@ -18,8 +18,6 @@ from barograph_server.alerts.simulator import Episode, Simulation, simulate
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import FactTime
 
-__all__ = ["Backtest", "BacktestSide", "KnownIncident", "backtest", "changed"]
-
 _WINDOWS = ("long", "short")
 
 

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from barograph.contract import Contract, Field
 
 from barograph_server.alerts.prediction.page_time import PageTime, predict_pages
-from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.prediction.window_power import Traffic
 from barograph_server.alerts.routing import GROUP_WAIT_S
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.drills.faults import EventTables, Injection

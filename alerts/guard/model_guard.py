@@ -128,9 +128,7 @@ class ModelGuard:
 
 def is_news(record: ModelHealth, before: ModelHealth | None) -> bool:
     """Return whether a record differs from the one before in more than its times and numbers of instances."""
-    if before is None:
-        return True
-    return _content(record) != _content(before)
+    return before is None or _content(record) != _content(before)
 
 
 def _content(record: ModelHealth) -> tuple[object, ...]:
