@@ -175,7 +175,7 @@ def apply_all(
         applied = [change.contract for change in plan.contracts]
         store_serving_sections(client, applied, applied_ms)
         store_lineage(client, applied, applied_ms)
-        _store_contracts(client, plan.contracts, applied_ms)
+        catalogue.store_contracts(client, ((each.contract, each.yaml) for each in plan.contracts), applied_ms)
     try:
         deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
     except GrafanaError as error:
@@ -317,30 +317,13 @@ def _apply_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence
             admin.configure(name, {key: expected for key, (_, expected) in change.settings.items()})
     states = admin.wait(specs)
     recorded = {row.name: row for row in queries.topics(client)}
+    recorded_at = _milliseconds(clock)
     rows = [
-        {
-            "name": name,
-            "topic_id": state.topic_id,
-            "partitions": state.partitions,
-            "recorded_at": _milliseconds(clock),
-        }
+        {"name": name, "topic_id": state.topic_id, "partitions": state.partitions, "recorded_at": recorded_at}
         for name, state in states.items()
         if not _is_recorded(recorded.get(name), state)
     ]
     insert_rows(client, "topics", rows)
-
-
-def _store_contracts(client: Client, changes: Sequence[ContractChange], applied_ms: int) -> None:
-    rows = [
-        {
-            "model": change.contract.model,
-            "contract_id": change.contract.id,
-            "yaml": change.yaml,
-            "applied_at": applied_ms,
-        }
-        for change in changes
-    ]
-    insert_rows(client, "contracts", rows)
 
 
 def _milliseconds(clock: Clock) -> int:
