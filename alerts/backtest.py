@@ -77,8 +77,6 @@ def backtest(
             in the file.
         since: start of the history, Unix seconds.
         until: end of the history, Unix seconds.
-        known: the times at which facts became known.
-        incidents: incidents that the rule should detect.
 
     Raises:
         AlertsError: the rule is unknown, or no contract has it.

@@ -23,9 +23,6 @@ def write_files(folder: Path, files: Mapping[str, Json]) -> Iterator[str]:
     Other generated files in the folder are removed. Rules that only they, or earlier versions of the files, contain are
     deleted by a file of their own. Files without our header stay.
 
-    Args:
-        files: result of `to_files`.
-
     Raises:
         OSError: a file cannot be read or written.
     """

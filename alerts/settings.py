@@ -147,7 +147,6 @@ def read_alert_settings(tree: Any, file: str) -> AlertSettings:
 
     Args:
         tree: the section as a TOML or YAML parser returns it.
-        file: the name of the settings file, for messages.
 
     Raises:
         AlertsError: a key is unknown, a value does not fit, or a contact point is not defined. The text has a line per

@@ -40,11 +40,7 @@ def format_interval(interval_ms: int) -> str:
 
 
 def go_duration_s(text: str) -> int | None:
-    """Parse a Go duration (`5m`, `1h30m`; Go has no unit for days) into whole seconds.
-
-    Returns:
-        None if the text is not a duration, or is shorter than half a second.
-    """
+    """Parse a Go duration (`5m`, `1h30m`, no days) into whole seconds; None if it is none, or shorter than 0.5 s."""
     parts = _GO_PART.findall(text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         return None
@@ -68,9 +64,7 @@ def interval_ms(range_ms: int, max_data_points: int, least_ms: int) -> int:
     """Return the step that Grafana chooses: range divided by points, rounded, at least the panel's minimum.
 
     Args:
-        range_ms: the length of the dashboard's range.
         max_data_points: points that the panel can show; by default its width in pixels.
-        least_ms: the panel's minimum interval.
 
     Source: grafana/grafana, `packages/grafana-data/src/datetime/rangeutil.ts`, `roundInterval`.
     """
@@ -108,9 +102,7 @@ def expand(sql: str, time_range: TimeRange, variables: Mapping[str, Value], *, i
     """Expand a dashboard query into the SQL that ClickHouse receives.
 
     Args:
-        sql: the query as the dashboard stores it.
         variables: the value of each variable by name; `ALL` for All.
-        interval_ms: the step of the panel in milliseconds.
 
     Raises:
         MacroError: a name or format is unknown, or an argument is missing.

@@ -226,7 +226,6 @@ def bar_chart(entry: PanelEntry, query: PanelQuery, *, repeat: str | None = None
     """A bar chart; the first column names the bars.
 
     Args:
-        query: returns a row per bar.
         repeat: a variable; the panel is shown once for each of its values, side by side.
     """
     panel = (

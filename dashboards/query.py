@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 from grafana_foundation_sdk.cog import builder as cog_builder
-from grafana_foundation_sdk.cog import runtime, variants
+from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models.common import DataSourceRef
 
 from barograph_server.dashboards.style import PLUGIN, PLUGIN_VERSION, STYLE
@@ -40,11 +39,6 @@ class ClickHouseQuery(variants.Dataquery):
             "meta": {"timezone": "UTC"},
         }
 
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ClickHouseQuery:
-        """Parse the output of `to_json`."""
-        return cls(data["rawSql"], data.get("format", TIME_SERIES), data.get("refId", "A"))
-
 
 class Query(cog_builder.Builder[ClickHouseQuery]):
     """Builds the query of a panel or an annotation from a named query."""
@@ -64,8 +58,3 @@ def dedent_sql(sql: str) -> str:
 def variable_query(query: PanelQuery) -> dict[str, object]:
     """The query of a template variable; its rows are the options."""
     return {"editorType": "sql", "rawSql": dedent_sql(query.sql), "refId": "A"}
-
-
-def register() -> None:
-    """Register the query model, so that the SDK can parse our queries from JSON."""
-    runtime.register_dataquery_variant(runtime.DataqueryConfig(PLUGIN, ClickHouseQuery.from_json))

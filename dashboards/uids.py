@@ -25,10 +25,6 @@ class PanelLink(NamedTuple):
 def panel_link(page: str, key: str) -> PanelLink:
     """Return the link to a panel.
 
-    Args:
-        page: `fleet`, `model`, `field`, `shadow`, `llm` or `pipeline`.
-        key: the panel's key in the file of that page.
-
     Raises:
         KeyError: no such page or panel; the message lists the valid ones.
     """

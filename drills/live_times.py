@@ -28,10 +28,6 @@ def prediction_arrivals(faulty: pa.Table, recorded: pa.Table) -> NDArray[np.int6
 
     A prediction arrives at its recorded time: a fault of clocks changes its time but not its arrival. Faults of
     delivery reorder the rows, and a row arrives no earlier than the rows before it.
-
-    Args:
-        faulty: predictions with a fault, in order of arrival.
-        recorded: the predictions without it.
     """
     index = pc.index_in(faulty["id"].combine_chunks(), value_set=recorded["id"].combine_chunks())
     arrivals: NDArray[np.int64] = np.maximum.accumulate(epoch_ms(recorded)[index.to_numpy()])

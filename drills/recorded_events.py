@@ -40,8 +40,6 @@ def read_events(
 
     Args:
         version: the version; None for the one with the most predictions in the range.
-        since: first event time of the range.
-        until: its end, which is not part of it.
 
     Returns:
         The version, and its events in order of time.

@@ -265,7 +265,6 @@ def load_settings(
     Args:
         config: a TOML or YAML file; by default the file that `BAROGRAPH_CONFIG` names, else `barograph.toml` in
             `folder` if it exists.
-        needs: the servers that must be configured.
         folder: by default the current folder.
         find: finds a running local stack; called only if no server is configured.
 

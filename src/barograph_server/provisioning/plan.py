@@ -114,7 +114,6 @@ def plan_all(
     """Plan `apply_all` without changing anything.
 
     Args:
-        settings: connections to Kafka, ClickHouse and optionally Grafana, and the partition counts of the topics.
         contracts: the contracts, each with the text of its file.
         effective_s: event time (Unix seconds) from which a replacement baseline applies; by default the start of the
             next pane that is at least `MIN_LEAD_S` ahead.
@@ -334,9 +333,6 @@ def with_evaluators(
     contracts: Sequence[tuple[Contract, str]], stored: Iterable[Contract] = ()
 ) -> list[tuple[Contract, str]]:
     """Add the contracts of the evaluators, each with its text.
-
-    Args:
-        stored: the contracts in force.
 
     Raises:
         ApplyError: the model of an evaluator has a contract of its own.

@@ -105,8 +105,6 @@ def backfill(
         wait: whether to wait until the processors have taken the events.
         max_rejected: the largest share of predictions, labels or values that may be rejected.
         id: the column of ids; this and the following by default as in the contract's `columns`.
-        time: the column of event times.
-        class_: the column of the predicted class.
         label_time: the column of the times at which labels became known.
         label_delay: how long after their prediction labels in a table of predictions became known, such as `7d`.
         shift_to_now: whether to move all times by weeks, so that the newest is in the last week.

@@ -105,8 +105,6 @@ def compare(
         prod: The production data, in the same forms.
         time: The column of event times; without it all production rows are one period and φ is unknown. With a
             contract, this and the other columns are by default those of its `columns`.
-        score: The column of the model's score.
-        class_: The column of the predicted class.
         label: The column of the ground truth. Production may lack it, or have nulls.
         id: The column of ids, which is not a field; rows without an id are left out, as by the publisher.
         by: `month`, `week`, `day`, `hour` (calendar periods in UTC) or `all`; by default chosen by the time span.
@@ -115,9 +113,7 @@ def compare(
         scores: The prefix of the columns of class probabilities, `scores.` by default.
         latency: The column of latencies in milliseconds.
         model: The name of the model in an inferred contract.
-        version: The version of the model in the baseline.
         multivariate: Whether to train a classifier that tells production from training (with scikit-learn).
-        on_step: Called with a description of each step.
 
     Raises:
         CompareError: the tables cannot be compared.

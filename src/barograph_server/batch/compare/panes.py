@@ -107,9 +107,7 @@ def judge_periods(
 
     Args:
         contract: the contract in force; its panes have the length of the summaries' panes.
-        summaries: from `merge_summaries`.
         periods: ascending; each consists of whole panes.
-        phi_name: name of the window length whose φ is used.
 
     Raises:
         CompareError: there are no rows.

@@ -153,7 +153,6 @@ class ServedRows:
         """Yield the events of a batch, without the rows that the publisher leaves out: without id or time.
 
         Args:
-            batch: of `columns`.
             at_ms: event times, shape (n,).
             null: rows without a time, shape (n,).
 

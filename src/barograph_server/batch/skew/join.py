@@ -48,7 +48,6 @@ def join(served: Table, recomputed: Table, on: str, served_on: str | None = None
 
     Args:
         served: the served rows; an id may repeat, and each row is compared.
-        on: the column of ids.
         served_on: the column of ids in `served`, if it has another name.
     """
     served_on = served_on or on

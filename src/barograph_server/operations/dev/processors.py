@@ -34,7 +34,6 @@ class Processor(ChildProcess):
         """Describe the process without starting it.
 
         Args:
-            settings_path: the file that `write_settings` wrote.
             password: the password of ClickHouse, which the file must not hold.
         """
         super().__init__(kind, run_dir=run_dir, log_path=log_dir / f"{kind}.log")
