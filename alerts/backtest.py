@@ -18,8 +18,6 @@ from barograph_server.alerts.simulator import Episode, Simulation, simulate
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import FactTime
 
-__all__ = ["Backtest", "BacktestSide", "KnownIncident", "backtest", "changed"]
-
 _WINDOWS = ("long", "short")
 
 
@@ -79,7 +77,6 @@ def backtest(
             in the file.
         since: start of the history, Unix seconds.
         until: end of the history, Unix seconds.
-        known: the times at which facts became known.
 
     Raises:
         AlertsError: the rule is unknown, or no contract has it.

@@ -8,8 +8,6 @@ from barograph_server.alerts.rule import Rule
 from barograph_server.alerts.settings import AlertsError, AlertSettings
 from barograph_server.alerts.templates import contract_rules, guard_rule, processor_rules
 
-__all__ = ["rules_for", "rules_of"]
-
 
 def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Rule]:
     """Generate the rules of all models, ordered by model, and those of the pipeline.
@@ -21,10 +19,8 @@ def rules_for(contracts: Iterable[Contract], settings: AlertSettings) -> list[Ru
     problems = [problem for contract in by_model for problem in _problems(contract, settings)]
     if problems:
         raise AlertsError("\n".join(problems))
-    return [rule for contract in by_model for rule in rules_of(contract, settings)] + [
-        *processor_rules(settings),
-        guard_rule(settings),
-    ]
+    rules = [rule for contract in by_model for rule in rules_of(contract, settings)]
+    return [*rules, *processor_rules(settings), guard_rule(settings)]
 
 
 def rules_of(contract: Contract, settings: AlertSettings) -> list[Rule]:
@@ -47,6 +43,5 @@ def _problems(contract: Contract, settings: AlertSettings) -> Iterable[str]:
             there = ", ".join(settings.mute_timings) or "none"
             yield (
                 f"contract {contract.model!r}: alerts.mute: the mute timing {name!r} is not defined; defined are "
-                f"{there}; "
-                f'add [alerts.mute_timings."{name}"] with weekdays and times in the settings'
+                f'{there}; add [alerts.mute_timings."{name}"] with weekdays and times in the settings'
             )

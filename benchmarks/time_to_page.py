@@ -12,7 +12,7 @@ from barograph.contract import Contract, Window
 
 from barograph_server.alerts.backtest import changed
 from barograph_server.alerts.prediction.page_time import predict_pages
-from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.prediction.window_power import Traffic
 from barograph_server.alerts.text import duration
 from barograph_server.profiling.infer.infer import InferOptions, infer_table
 from barograph_server.profiling.infer.profile import Roles

@@ -9,14 +9,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
 from barograph_server.dashboards.uids import DASHBOARDS
 
-TITLES = {
-    "fleet": "Fleet",
-    "model": "Model",
-    "field": "Field",
-    "shadow": "Shadow",
-    "llm": "LLM",
-    "pipeline": "Pipeline",
-}
+TITLES = {page: page.title() for page in DASHBOARDS} | {"llm": "LLM"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +26,6 @@ class DataLink:
 
     @property
     def url(self) -> str:
-        """The URL, with Grafana's variables in it."""
         parts = ["${__url_time_range}", "${datasource:queryparam}"]
         for variable, source in self.variables.items():
             if source == f"${variable}":
@@ -47,7 +39,6 @@ class DataLink:
         return f"/d/{DASHBOARDS[self.page]}?" + "&".join(parts)
 
     def built(self) -> build.DashboardLink:
-        """The link as a panel stores it."""
         return build.DashboardLink(self.title).type(DashboardLinkType.LINK).url(self.url).target_blank(False)
 
 

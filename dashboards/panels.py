@@ -225,7 +225,6 @@ def bar_chart(entry: PanelEntry, query: PanelQuery, *, repeat: str | None = None
     """A bar chart; the first column names the bars.
 
     Args:
-        query: returns a row per bar.
         repeat: a variable; the panel is shown once for each of its values, side by side.
     """
     panel = (
@@ -293,7 +292,6 @@ class _Constants(dict[str, Any]):
 
 
 def make_panel(entry: PanelEntry) -> AnyPanel:
-    """Make a panel of a page."""
     queries = named_queries()
     return KINDS[entry.kind](entry, *(queries[name] for name in entry.queries), **entry.options)
 

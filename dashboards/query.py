@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import textwrap
-from typing import Any
 
 from grafana_foundation_sdk.cog import builder as cog_builder
-from grafana_foundation_sdk.cog import runtime, variants
+from grafana_foundation_sdk.cog import variants
 from grafana_foundation_sdk.models.common import DataSourceRef
 
 from barograph_server.dashboards.style import PLUGIN, PLUGIN_VERSION, STYLE
@@ -28,7 +27,6 @@ class ClickHouseQuery(variants.Dataquery):
         self.sql, self.format, self.ref_id = sql, query_format, ref_id
 
     def to_json(self) -> dict[str, object]:
-        """The query as a panel stores it."""
         return {
             "refId": self.ref_id,
             "datasource": DATASOURCE,
@@ -39,11 +37,6 @@ class ClickHouseQuery(variants.Dataquery):
             "queryType": _QUERY_TYPES[self.format],
             "meta": {"timezone": "UTC"},
         }
-
-    @classmethod
-    def from_json(cls, data: dict[str, Any]) -> ClickHouseQuery:
-        """Parse the output of `to_json`."""
-        return cls(data["rawSql"], data.get("format", TIME_SERIES), data.get("refId", "A"))
 
 
 class Query(cog_builder.Builder[ClickHouseQuery]):
@@ -64,8 +57,3 @@ def dedent_sql(sql: str) -> str:
 def variable_query(query: PanelQuery) -> dict[str, object]:
     """The query of a template variable; its rows are the options."""
     return {"editorType": "sql", "rawSql": dedent_sql(query.sql), "refId": "A"}
-
-
-def register() -> None:
-    """Register the query model, so that the SDK can parse our queries from JSON."""
-    runtime.register_dataquery_variant(runtime.DataqueryConfig(PLUGIN, ClickHouseQuery.from_json))

@@ -4,14 +4,7 @@ from typing import NamedTuple
 
 from barograph_server.dashboards.page_files import panel_ids
 
-DASHBOARDS = {
-    "fleet": "barograph-fleet",
-    "model": "barograph-model",
-    "field": "barograph-field",
-    "shadow": "barograph-shadow",
-    "llm": "barograph-llm",
-    "pipeline": "barograph-pipeline",
-}
+DASHBOARDS = {page: f"barograph-{page}" for page in ("fleet", "model", "field", "shadow", "llm", "pipeline")}
 """Page → uid of its dashboard."""
 
 
@@ -24,10 +17,6 @@ class PanelLink(NamedTuple):
 
 def panel_link(page: str, key: str) -> PanelLink:
     """Return the link to a panel.
-
-    Args:
-        page: `fleet`, `model`, `field`, `shadow`, `llm` or `pipeline`.
-        key: the panel's key in the file of that page.
 
     Raises:
         KeyError: no such page or panel; the message lists the valid ones.

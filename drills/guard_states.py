@@ -6,7 +6,6 @@ evaluated.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator
 
 from barograph.contract import Contract
 from barograph.guard.health import FiringState, ModelHealth
@@ -37,20 +36,17 @@ def guard_states(contract: Contract, simulation: Simulation) -> list[ModelHealth
     for at in sorted(time for time in times if time <= simulation.until):
         for replay, change in transitions.get(at, ()):
             active.pop((replay.rule.uid, change.key), None)
-            active.update(_instances(replay, change))
+            if change.after in ("Pending", "Alerting", "Recovering"):
+                active[replay.rule.uid, change.key] = _instance(replay, change, change.after)
         record = guard.evaluate(at, degrading_instances(contract, active.values()), "")
         if not records or records[-1].state != record.state:
             records.append(record)
     return records
 
 
-def _instances(replay: Replay, change: Transition) -> Iterator[tuple[tuple[str, str], LiveInstance]]:
-    states: dict[str, FiringState] = {"Pending": "Pending", "Alerting": "Alerting", "Recovering": "Recovering"}
-    if change.after not in states:
-        return
+def _instance(replay: Replay, change: Transition, state: FiringState) -> LiveInstance:
     rule, changes = replay.rule, replay.changes[change.key]
     numbers = changes.numbers(change.at)
     labels = changes.details(change.at) | ({rule.signal.label: change.key} if rule.signal.label else {})
     summary = words(rule.summary, labels, numbers)
-    instance = LiveInstance(rule, change.key, states[change.after], change.at, numbers, summary)
-    yield (rule.uid, change.key), instance
+    return LiveInstance(rule, change.key, state, change.at, numbers, summary)

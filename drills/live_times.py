@@ -7,7 +7,7 @@ from barograph.contract import Contract
 from numpy.typing import NDArray
 
 from barograph_server.drills.faults import EventTables
-from barograph_server.drills.faults.fault import epoch_ms, replace_column
+from barograph_server.drills.faults.fault import epoch_ms, moved_times, replace_column
 
 
 def move_to(events: EventTables, contract: Contract, start_ms: int) -> EventTables:
@@ -16,22 +16,11 @@ def move_to(events: EventTables, contract: Contract, start_ms: int) -> EventTabl
     Fields that are timestamps move too, so that their age stays.
     """
     delta_ms = start_ms - int(epoch_ms(events.predictions).min())
-    predictions, labels = _moved(events.predictions, "at", delta_ms), _moved(events.labels, "at", delta_ms)
-    for field in contract.fields:
-        if field.type == "timestamp" and field.source in predictions.column_names:
-            predictions = _moved(predictions, field.source, delta_ms)
-    return EventTables(predictions, labels)
-
-
-def _moved(table: pa.Table, name: str, delta_ms: int) -> pa.Table:
-    column = table[name]
-    milliseconds = column
-    if pa.types.is_timestamp(column.type):
-        milliseconds = column.cast(pa.timestamp("ms", column.type.tz)).cast(pa.int64())
-    moved = pc.add(milliseconds, pa.scalar(delta_ms).cast(milliseconds.type))
-    if pa.types.is_timestamp(column.type):
-        moved = moved.cast(pa.timestamp("ms", column.type.tz)).cast(column.type)
-    return replace_column(table, name, moved)
+    predictions, labels = events.predictions, events.labels
+    for name in ("at", *(field.source for field in contract.fields if field.type == "timestamp")):
+        if name in predictions.column_names:
+            predictions = replace_column(predictions, name, moved_times(predictions[name], delta_ms))
+    return EventTables(predictions, replace_column(labels, "at", moved_times(labels["at"], delta_ms)))
 
 
 def prediction_arrivals(faulty: pa.Table, recorded: pa.Table) -> NDArray[np.int64]:
@@ -39,9 +28,6 @@ def prediction_arrivals(faulty: pa.Table, recorded: pa.Table) -> NDArray[np.int6
 
     A prediction arrives at its recorded time: a fault of clocks changes its time but not its arrival. Faults of
     delivery reorder the rows, and a row arrives no earlier than the rows before it.
-
-    Args:
-        faulty: predictions with a fault, in order of arrival.
     """
     index = pc.index_in(faulty["id"].combine_chunks(), value_set=recorded["id"].combine_chunks())
     arrivals: NDArray[np.int64] = np.maximum.accumulate(epoch_ms(recorded)[index.to_numpy()])

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 from barograph.contract import Contract, Field
 
 from barograph_server.alerts.prediction.page_time import PageTime, predict_pages
-from barograph_server.alerts.prediction.traffic import Traffic
+from barograph_server.alerts.prediction.window_power import Traffic
 from barograph_server.alerts.routing import GROUP_WAIT_S
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.drills.faults import EventTables, Injection
@@ -48,9 +48,6 @@ def predict_page(
     """Predict the first expected notification, whichever fault changed the values of a field.
 
     The fault is taken as lasting, and the traffic as that of its period.
-
-    Args:
-        live: whether the drill runs on the wall clock.
     """
     if not injection.fires:
         return PagePrediction(None)
@@ -102,7 +99,6 @@ def count_values(field: Field, trained: FieldBaseline, predictions: pa.Table) ->
 
     Args:
         field: the field; a timestamp counts by its age in seconds at the event.
-        predictions: events with the field's column.
     """
     column = predictions[field.source].combine_chunks()
     cells = FieldCells(trained)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from barograph.contract import Contract
 from barograph.contract.alerts import FIELD_RULES
@@ -64,12 +64,11 @@ class DrillReport:
     degraded_after_s: int | None = None
     recovered_after_s: int | None = None
     """Event time from the end of the fault to the guard's recovery, in seconds."""
-    observed: tuple[str, ...] = field(default=())
+    observed: tuple[str, ...] = ()
     """Alerts that the fault caused."""
 
     @property
     def passed(self) -> bool:
-        """Whether all expectations are met."""
         return all(check.is_met for check in self.checks)
 
 
@@ -284,7 +283,6 @@ class DrillExpectation:
 def expect(
     injection: Injection, contract: Contract, rules: Sequence[Rule], settings: AlertSettings
 ) -> DrillExpectation:
-    """State what must happen."""
     alerts = tuple(_alert(each, rules, settings) for each in injection.fires)
 
     def degrades(expected: ExpectedRule) -> bool:
@@ -299,15 +297,10 @@ def expect(
 
 
 def _alert(expected: ExpectedRule, rules: Sequence[Rule], settings: AlertSettings) -> ExpectedAlert:
-    rule = _rule_of(expected, rules)
+    rule = next(
+        (each for each in rules if each.name == expected.rule and expected.key in (None, *each.signal.keys)), None
+    )
     if rule is None:
         return ExpectedAlert(expected.rule, expected.key, None, "", "")
     point = settings.route(rule.route).point(rule.severity)
     return ExpectedAlert(expected.rule, expected.key, rule.severity, rule.route, point)
-
-
-def _rule_of(expected: ExpectedRule, rules: Sequence[Rule]) -> Rule | None:
-    for rule in rules:
-        if rule.name == expected.rule and (expected.key is None or expected.key in rule.signal.keys):
-            return rule
-    return None

@@ -29,20 +29,8 @@ class LocalClickHouse(LocalServer):
     _title: ClassVar[str] = "The local ClickHouse"
     _preferred_port: ClassVar[int] = 28123
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
-        """Describe the engine; nothing is started.
-
-        Args:
-            data_dir: Its folder; made when it is missing.
-            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else 28123
-                (not with 0), else any free one.
-            log_dir: Where `clickhouse.log` is written; by default `data_dir`.
-        """
-        super().__init__(data_dir, port=port, log_dir=log_dir)
-
     @property
     def url(self) -> str:
-        """The address of its HTTP interface."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def address(self, database: str = "default", user: str = "default") -> Address:
@@ -101,7 +89,6 @@ def create_passwords(folder: Path) -> None:
 
 
 def read_passwords(folder: Path) -> Mapping[str, str]:
-    """Read the password of each of `USERS`."""
     return {user: _read_password(netrc_path(folder, user)) for user in USERS}
 
 

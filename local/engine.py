@@ -17,6 +17,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from enum import IntEnum
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -26,13 +27,18 @@ from chdb.state.sqlitelike import Connection
 from barograph_server.local import read_only
 from barograph_server.local.statement import Statement, parse_statement
 
-# Codes of ClickHouse's own errors that this module raises.
-_SYNTAX_ERROR = 62
-_UNKNOWN_SETTING = 115
-_READONLY = 164
-_NOT_ENOUGH_SPACE = 243
-_SESSION_NOT_FOUND = 372
-_SESSION_IS_LOCKED = 373
+
+class _Code(IntEnum):
+    """Codes of ClickHouse's own errors that this module raises."""
+
+    SYNTAX_ERROR = 62
+    UNKNOWN_SETTING = 115
+    READONLY = 164
+    NOT_ENOUGH_SPACE = 243
+    SESSION_NOT_FOUND = 372
+    SESSION_IS_LOCKED = 373
+    UNKNOWN_EXCEPTION = 1002
+
 
 _MIB = 2**20
 _MEMORY = Path("/dev/shm")  # noqa: S108 - names in it are drawn, and opened by this user alone
@@ -77,11 +83,16 @@ class EngineError(Exception):
         self.code = code
 
     @classmethod
+    def of(cls, code: _Code, text: str) -> EngineError:
+        """Write an error of this module as ClickHouse writes its own."""
+        return cls(f"Code: {code}. DB::Exception: {text}. ({code.name})", code)
+
+    @classmethod
     def from_engine(cls, error: Exception) -> EngineError:
         """Take code and message out of what the embedded engine raised."""
         match = _MESSAGE.search(str(error))
         if match is None:
-            return cls(f"Code: 1002. DB::Exception: {error}. (UNKNOWN_EXCEPTION)", 1002)
+            return cls.of(_Code.UNKNOWN_EXCEPTION, str(error))
         message = _STACK_TRACE.sub("", _VERSION_NOTE.sub("", match.group()))
         return cls(message.strip(), int(match.group(1)))
 
@@ -146,13 +157,9 @@ class _Session:
     def execute(self, request: Request) -> Reply:
         statement = parse_statement(request.body)
         if not request.body.strip():
-            raise EngineError(f"Code: {_SYNTAX_ERROR}. DB::Exception: Empty query. (SYNTAX_ERROR)", _SYNTAX_ERROR)
+            raise EngineError.of(_Code.SYNTAX_ERROR, "Empty query")
         if statement.has_another:
-            raise EngineError(
-                f"Code: {_SYNTAX_ERROR}. DB::Exception: Syntax error (Multi-statements are not allowed). "
-                "(SYNTAX_ERROR)",
-                _SYNTAX_ERROR,
-            )
+            raise EngineError.of(_Code.SYNTAX_ERROR, "Syntax error (Multi-statements are not allowed)")
         try:
             self._apply(request)
             if statement.insert_text is not None:
@@ -220,38 +227,20 @@ class _Session:
         return Reply(
             body=body,
             format=reply_format if body or statement.has_result else None,
-            summary=_summary(
-                read_rows=result.rows_read(),
-                read_bytes=result.bytes_read(),
-                written_rows=result.rows_written(),
-                written_bytes=result.bytes_written(),
-                elapsed_s=result.elapsed(),
-            ),
+            summary=_summary(result),
         )
 
     def _insert(self, statement: Statement, request: Request) -> Reply:
         for name, value in request.parameters.items():
             self._run(f"SET param_{_checked(name)} = {_string(value)}")
         assert statement.insert_text is not None
-        head, tail = (
-            statement.insert_text[: statement.settings_start],
-            statement.insert_text[statement.settings_start :],
-        )
+        text, start = statement.insert_text, statement.settings_start
+        head, tail = text[:start], text[start:]
         with _data_file(request.body[statement.data_start :]) as path:
             result = self._run(
                 f"{head}\nFROM INFILE {_string(str(path))} COMPRESSION 'none' {tail}\nFORMAT {statement.insert_format}"
             )
-        return Reply(
-            body=b"",
-            format=None,
-            summary=_summary(
-                read_rows=result.rows_written(),
-                read_bytes=result.bytes_written(),
-                written_rows=result.rows_written(),
-                written_bytes=result.bytes_written(),
-                elapsed_s=result.elapsed(),
-            ),
-        )
+        return Reply(body=b"", format=None, summary=_summary(result, is_insert=True))
 
 
 @contextmanager
@@ -269,8 +258,7 @@ def _data_file(data: bytes) -> Iterator[Path]:
             file.flush()
             yield Path(file.name)
     except OSError as error:
-        message = f"Code: {_NOT_ENOUGH_SPACE}. DB::Exception: The data cannot be held: {error}. (NOT_ENOUGH_SPACE)"
-        raise EngineError(message, _NOT_ENOUGH_SPACE) from error
+        raise EngineError.of(_Code.NOT_ENOUGH_SPACE, f"The data cannot be held: {error}") from error
 
 
 class Engine:
@@ -324,12 +312,6 @@ class Engine:
         self._sessions.clear()
         self._anchor.close()
 
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _enter(self, request: Request) -> _Session:
         """Find or make the request's session and lock it; close those that nobody has used for long."""
         name = request.session_id
@@ -338,17 +320,10 @@ class Engine:
             session = self._sessions.get(name)
             if session is None:
                 if request.session_check:
-                    raise EngineError(
-                        f"Code: {_SESSION_NOT_FOUND}. DB::Exception: Session {name} not found. (SESSION_NOT_FOUND)",
-                        _SESSION_NOT_FOUND,
-                    )
+                    raise EngineError.of(_Code.SESSION_NOT_FOUND, f"Session {name} not found")
                 session = self._sessions[name] = _Session(self._address, is_kept=True)
             if not session.lock.acquire(blocking=False):
-                raise EngineError(
-                    f"Code: {_SESSION_IS_LOCKED}. DB::Exception: Session {name} is locked by a concurrent "
-                    "client. (SESSION_IS_LOCKED)",
-                    _SESSION_IS_LOCKED,
-                )
+                raise EngineError.of(_Code.SESSION_IS_LOCKED, f"Session {name} is locked by a concurrent client")
             return session
 
     def _close_expired(self, besides: str) -> None:
@@ -360,23 +335,16 @@ class Engine:
 
 
 def _not_read_only(what: str) -> EngineError:
-    return EngineError(
-        f"Code: {_READONLY}. DB::Exception: Cannot execute query in readonly mode: a read-only request of the local "
-        f"ClickHouse does not allow {what}. (READONLY)",
-        _READONLY,
-    )
+    problem = "Cannot execute query in readonly mode: a read-only request of the local ClickHouse does not allow"
+    return EngineError.of(_Code.READONLY, f"{problem} {what}")
 
 
-def _summary(
-    *, read_rows: int, read_bytes: int, written_rows: int, written_bytes: int, elapsed_s: float
-) -> dict[str, str]:
-    return {
-        "read_rows": str(read_rows),
-        "read_bytes": str(read_bytes),
-        "written_rows": str(written_rows),
-        "written_bytes": str(written_bytes),
-        "elapsed_ns": str(int(elapsed_s * 1e9)),
-    }
+def _summary(result: Any, *, is_insert: bool = False) -> dict[str, str]:
+    """Summarise a result; an INSERT has read what it wrote."""
+    written = result.rows_written(), result.bytes_written()
+    read = written if is_insert else (result.rows_read(), result.bytes_read())
+    names = ("read_rows", "read_bytes", "written_rows", "written_bytes", "elapsed_ns")
+    return dict(zip(names, map(str, (*read, *written, int(result.elapsed() * 1e9))), strict=True))
 
 
 def _checked(name: str) -> str:
@@ -386,10 +354,7 @@ def _checked(name: str) -> str:
         EngineError: It is no identifier.
     """
     if not _NAME.fullmatch(name):
-        raise EngineError(
-            f"Code: {_UNKNOWN_SETTING}. DB::Exception: Unknown setting {name!r}. (UNKNOWN_SETTING)",
-            _UNKNOWN_SETTING,
-        )
+        raise EngineError.of(_Code.UNKNOWN_SETTING, f"Unknown setting {name!r}")
     return name
 
 

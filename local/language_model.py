@@ -30,18 +30,8 @@ class LocalLanguageModel(LocalServer):
     _title: ClassVar[str] = "The language model"
     _preferred_port: ClassVar[int] = 8036
 
-    def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
-        """Describe the server; nothing is started.
-
-        Args:
-            port: see `LocalServer`.
-            log_dir: folder of its log; by default `data_dir`.
-        """
-        super().__init__(data_dir, port=port, log_dir=log_dir)
-
     @property
     def url(self) -> str:
-        """The base URL for clients of OpenAI."""
         return f"{self.root_url}/v1"
 
     @property
@@ -53,15 +43,9 @@ class LocalLanguageModel(LocalServer):
         model_file()
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
+        module = "barograph_server.local.language_model_server"
         numbers = (str(state["port"]), str(_SLOTS), str(_CONTEXT_TOKENS))
-        return [
-            sys.executable,
-            "-m",
-            "barograph_server.local.language_model_server",
-            model_file(),
-            *numbers,
-            MODEL,
-        ], None
+        return [sys.executable, "-m", module, model_file(), *numbers, MODEL], None
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
         return is_healthy(state["port"])

@@ -37,7 +37,7 @@ class LocalServer(abc.ABC):
     _title: ClassVar[str]
     _preferred_port: ClassVar[int]
 
-    def __init__(self, data_dir: Path, *, port: int | None, log_dir: Path | None) -> None:
+    def __init__(self, data_dir: Path, *, port: int | None = None, log_dir: Path | None = None) -> None:
         """Describe the server; nothing is started.
 
         Args:

@@ -11,11 +11,7 @@ from barograph_server.alerts.wall_clock import LiveInstance
 
 
 def degrading_instances(contract: Contract, instances: Iterable[LiveInstance]) -> list[ActiveInstance]:
-    """Select the instances of the rules in `fallback.rules`; of rules with an instance per field, critical fields.
-
-    Args:
-        instances: its instances that are pending, firing or recovering.
-    """
+    """Select the instances of the rules in `fallback.rules`; of rules with an instance per field, critical fields."""
     critical = {field.name for field in contract.fields if field.critical}
     return [
         _active(each)

@@ -38,7 +38,6 @@ class ActiveInstance:
 
 class ModelGuard:
     def __init__(self, model: str, fallback: Fallback, instance: str, last: ModelHealth | None = None) -> None:
-        """Continue from the last record."""
         self._model, self.fallback, self._instance = model, fallback, instance
         self.last = last
         self._state: HealthState = "healthy"
@@ -128,9 +127,7 @@ class ModelGuard:
 
 def is_news(record: ModelHealth, before: ModelHealth | None) -> bool:
     """Return whether a record differs from the one before in more than its times and numbers of instances."""
-    if before is None:
-        return True
-    return _content(record) != _content(before)
+    return before is None or _content(record) != _content(before)
 
 
 def _content(record: ModelHealth) -> tuple[object, ...]:

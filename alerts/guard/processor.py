@@ -15,12 +15,12 @@ from barograph.contract import Contract
 from barograph.guard.health import ModelHealth
 from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
 
-from barograph_server.alerts.guard.cause_history import cause_history
 from barograph_server.alerts.guard.degrading import LAG_RULE, PIPELINE_RULES, blind_reason, degrading_instances
 from barograph_server.alerts.guard.health_history import HealthHistory
 from barograph_server.alerts.guard.health_log import HealthLog
 from barograph_server.alerts.guard.model_guard import ModelGuard, is_news
 from barograph_server.alerts.guard.prompt_rollbacks import PromptRollbacks
+from barograph_server.alerts.guard.suspected_causes import cause_history
 from barograph_server.alerts.rule import Rule, definitions
 from barograph_server.alerts.rules import rules_for
 from barograph_server.alerts.settings import AlertsError, AlertSettings
@@ -50,8 +50,6 @@ Deliver = Callable[[Notification, list[AlertMessage]], None]
 
 
 class GuardProcessor:
-    """One instance of the guard."""
-
     def __init__(
         self,
         settings: ProcessorSettings,
@@ -112,7 +110,8 @@ class GuardProcessor:
             self._health_log.close()
             for task in self._tasks:
                 task.close()
-            self._disconnect()
+            if self._client is not None:
+                self._client.close()
 
     def _poll(self) -> None:
         message = self._consumer.poll(STEP_S)
@@ -231,11 +230,6 @@ class GuardProcessor:
                 return None
         self._problem = ""
         return self._client
-
-    def _disconnect(self) -> None:
-        if self._client is not None:
-            self._client.close()
-            self._client = None
 
 
 def is_due(record: ModelHealth, before: ModelHealth | None) -> bool:

@@ -60,11 +60,7 @@ class PromptRollbacks:
             self.check(acting)
 
     def check(self, contracts: Mapping[str, Contract]) -> None:
-        """Act on the proposals that are not settled.
-
-        Args:
-            contracts: those with the mode `act`, by model.
-        """
+        """Act on the proposals for contracts with the mode `act`, by model, that are not settled."""
         ids = {model: each.id for model, each in contracts.items()}
         if ids != self._contracts:
             self._settled, self._contracts = set(), ids

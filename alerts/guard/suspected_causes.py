@@ -2,20 +2,26 @@
 
 The onset of a move is estimated from panes (`sketches.detection.onset`), and the changes before it are ranked
 (`alerts.guard.change_ranking`). The computation reads only what is stored, so it can be repeated at any time.
+
+A thread of the guard looks for such verdicts once a minute. It ranks the changes of those of the last day again each
+time, because a change may be reported after the verdict. Onsets are estimated once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from threading import Event
 
 from barograph.contract import Contract
 
+from barograph_server.alerts.guard.background_task import BackgroundTask, TaskStopped
 from barograph_server.alerts.guard.change_ranking import RankedChange, rank_changes
-from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.governance.changes import read_changes
 from barograph_server.warehouse.governance.major_verdicts import (
     MajorVerdict,
     OnsetInterval,
+    models_with_major_verdicts,
     read_major_verdicts,
     read_onset,
 )
@@ -26,6 +32,10 @@ LOOKBACK = timedelta(days=1)
 N_STORED = 5
 """Rows of each verdict. Fewer changes leave rows without a kind, so that a repeated computation replaces all."""
 NEVER = datetime.fromtimestamp(0, UTC)
+CHECK_S = 60.0
+"""Pause between checks, in seconds."""
+REACH = timedelta(days=1)
+"""Age in event time up to which a verdict is explained, and explained again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +121,8 @@ def _rows(explained: ExplainedVerdict, now: datetime) -> list[dict[str, object]]
 def _onset_text(onset: OnsetInterval | None) -> str:
     if onset is None:
         return ""
-    return f"It moved between {onset.low:%Y-%m-%d %H:%M} and {_until(onset)} UTC."
-
-
-def _until(onset: OnsetInterval) -> str:
-    return f"{onset.high:%H:%M}" if onset.high.date() == onset.low.date() else f"{onset.high:%Y-%m-%d %H:%M}"
+    until = f"{onset.high:%H:%M}" if onset.high.date() == onset.low.date() else f"{onset.high:%Y-%m-%d %H:%M}"
+    return f"It moved between {onset.low:%Y-%m-%d %H:%M} and {until} UTC."
 
 
 def _cause_text(ranked: Sequence[RankedChange]) -> str:
@@ -127,3 +134,26 @@ def _cause_text(ranked: Sequence[RankedChange]) -> str:
     change = first.change
     owner = f", owner {change.owner}" if change.owner else ""
     return f"{first.likelihood.capitalize()} cause: {change.title} at {change.changed_at:%Y-%m-%d %H:%M} UTC{owner}."
+
+
+def cause_history(
+    address: Address, connect_to: Callable[[Address], Client], clock: Callable[[], float]
+) -> BackgroundTask:
+    """Return the task of the leading guard that explains the verdicts of the last day and stores what is new."""
+    stored: dict[str, list[ExplainedVerdict]] = {}
+    onsets: OnsetCache = {}
+
+    def work(contracts: Mapping[str, Contract], stop: Event) -> None:
+        now = datetime.fromtimestamp(clock(), UTC)
+        with connect_to(address) as client:
+            for model in sorted(models_with_major_verdicts(client, now - REACH) & contracts.keys()):
+                if stop.is_set():
+                    raise TaskStopped
+                explained = explain_verdicts(client, contracts[model], now - REACH, now, onsets)
+                if explained != stored.get(model):
+                    store_causes(client, explained, now)
+                    stored[model] = explained
+        for key in [key for key in onsets if key[1].window_end <= now - REACH]:
+            del onsets[key]
+
+    return BackgroundTask("ranking of changes", CHECK_S, clock, work)

@@ -15,11 +15,7 @@ _DAY = tuple(HORIZONS).index("1d")
 
 
 def invisible_change(row: Detectability, std: Mapping[str, float]) -> str:
-    """Describe the change that a rule does not detect in a day.
-
-    Args:
-        std: standard deviation of each numeric field in training.
-    """
+    """Describe the change that a rule does not detect in a day."""
     size, what = row.smallest[_DAY], _NOUNS[row.change]
     return f"a {what} of less than {size_text(row, size, std)}" if math.isfinite(size) else f"any {what}"
 

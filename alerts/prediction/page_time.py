@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 from barograph.contract import Contract
 
-from barograph_server.alerts.prediction.traffic import Traffic
-from barograph_server.alerts.prediction.window_power import FieldPower, WindowTraffic
+from barograph_server.alerts.prediction.window_power import FieldPower, Traffic, WindowTraffic
 from barograph_server.alerts.rule import Rule, Severity
 from barograph_server.alerts.rules import rules_of
 from barograph_server.alerts.settings import AlertSettings

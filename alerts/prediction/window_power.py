@@ -1,4 +1,4 @@
-"""Detection curves of one window of a contract, at a field's traffic and overdispersion."""
+"""Detection curves of one window of a contract, at a field's traffic and overdispersion, and that traffic itself."""
 
 import math
 from dataclasses import dataclass, replace
@@ -6,14 +6,16 @@ from dataclasses import dataclass, replace
 import numpy as np
 from barograph.contract import Contract, Window
 
-from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, TrainingRate
+from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, TrainingRate
 from barograph_server.sketches.detection.delay import DetectionCurve
 from barograph_server.sketches.detection.effects import FieldShares, trained_shares
 from barograph_server.sketches.detection.psi_power import decision_exceedance, interval_exceedance
 from barograph_server.sketches.detection.rate_power import count_exceedance, least_major_count, least_paging_count
+from barograph_server.sketches.drift.few_windows import chosen_phi
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import SHARE_FLOOR
 from barograph_server.sketches.drift.rate_cells import trained_rate
+from barograph_server.sketches.drift.window_phi import typical_length_s
 from barograph_server.warehouse.signals.verdicts import ALONE_EVENTS, RATE_P
 
 LEAST_INDEPENDENT = 10.0
@@ -38,6 +40,32 @@ class WindowTraffic:
     def is_sufficient(self) -> bool:
         """Whether a full window has enough independent events for a prediction."""
         return self.events / self.phi >= LEAST_INDEPENDENT
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """A constant rate of events."""
+
+    events_per_s: float
+    """Events of the field and slice per second, above 0."""
+
+    def __post_init__(self) -> None:
+        if not self.events_per_s > 0.0:
+            raise ValueError(f"a rate of events must be above 0, not {self.events_per_s}")
+
+    def windows(self, contract: Contract, baseline: FieldBaseline) -> dict[str, WindowTraffic]:
+        """Return the windows of a contract at this rate, by name."""
+        counts = baseline.slices[ALL]
+        # Rare categories share a bin, so that there are fewer bins than cells.
+        of_bins = max(1, baseline.bin_of_cell()[-1])
+        result = {}
+        for window in contract.windows:
+            length_s = typical_length_s(window, contract.pane_s, self.events_per_s)
+            learned = counts.phi.get(window.name, Phi())
+            nu = learned.nu or math.inf
+            phi = chosen_phi(learned.value, learned.windows, min(nu, of_bins), contract.phi)
+            result[window.name] = WindowTraffic(window, length_s, self.events_per_s * length_s, float(phi), nu)
+        return result
 
 
 class FieldPower:

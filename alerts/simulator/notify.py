@@ -104,11 +104,7 @@ def is_muted(timing: MuteTiming, at: int) -> bool:
 
 
 def dispatch(alerts: Iterable[Alert], tree: Policy, settings: AlertSettings, until: int) -> list[Notification]:
-    """List all notifications up to a time, in time order.
-
-    Args:
-        until: the end of the simulation, Unix seconds.
-    """
+    """List all notifications up to a time (Unix seconds), in time order."""
     dispatcher = Dispatcher(tree, settings)
     for alert in alerts:
         dispatcher.add(alert)
@@ -147,8 +143,6 @@ class Dispatcher:
 
 @dataclass(slots=True)
 class AlertGroup:
-    """Alerts that share one notification."""
-
     where: Destination
     group: tuple[tuple[str, str], ...]
     settings: AlertSettings

@@ -87,12 +87,7 @@ def as_user(admin: Client, address: Address, role: Role, tables: Sequence[str]) 
 
 
 def role_checks(role: Role, run: Run, tables: Sequence[str]) -> Iterator[Check]:
-    """Check the privileges and limits of a role.
-
-    Args:
-        run: runs a statement as a user with the role.
-        tables: all tables and views of the database.
-    """
+    """Check the privileges and limits of a role."""
     for table in tables:
         # The names are those of our own database.
         may_read = role.reads == ("*",) or table in role.reads

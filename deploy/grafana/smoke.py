@@ -148,7 +148,9 @@ def _evaluated_rules(grafana: Grafana, patience_s: float, pause_s: float) -> lis
     """Return our rules once all are evaluated, or as they are after the longest wait."""
     deadline = time.monotonic() + patience_s
     while True:
-        rules = _our_rules(grafana)
+        found = grafana.get("prometheus/grafana/api/v1/rules")
+        groups = (found or {}).get("data", {}).get("groups", [])
+        rules = [rule for group in groups for rule in group["rules"] if _is_ours(rule)]
         if grafana.problem or all(map(_is_evaluated, rules)) or time.monotonic() > deadline:
             return rules
         time.sleep(pause_s)
@@ -166,12 +168,6 @@ def _rules(grafana: Grafana, rules: list[dict[str, Any]]) -> Iterator[Check]:
 
 def _is_evaluated(rule: dict[str, Any]) -> bool:
     return rule["health"] in ("ok", "error", "nodata")
-
-
-def _our_rules(grafana: Grafana) -> list[dict[str, Any]]:
-    found = grafana.get("prometheus/grafana/api/v1/rules")
-    groups = (found or {}).get("data", {}).get("groups", [])
-    return [rule for group in groups for rule in group["rules"] if _is_ours(rule)]
 
 
 def _is_ours(rule: dict[str, Any]) -> bool:

@@ -5,15 +5,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from barograph.contract.model import FieldType
 
-from barograph_server.drills.faults.expected import RATES, drift, drift_of, estimates, field_rates
-from barograph_server.drills.faults.fault import (
-    EventTables,
-    ExpectedRule,
-    Fault,
-    FaultParameter,
-    Injection,
-    replace_column,
-)
+from barograph_server.drills.faults.expected import RATES, always, drift, estimates, field_rates, of_field
+from barograph_server.drills.faults.fault import EventTables, Fault, FaultParameter, Injection, changed_values
 
 NEW_CATEGORY = "drill: new category"
 _COMMON = 0.05
@@ -22,28 +15,23 @@ _COMMON = 0.05
 
 def rename_category(events: EventTables, injection: Injection) -> EventTables:
     """A team renames a category, or its spelling changes: the most frequent value gets another name."""
-    table, rows = events.predictions, injection.rows(events.predictions)
-    column = table[injection.column]
     frequent = most_frequent(injection)
-    renamed = pc.and_(pa.array(rows), pc.fill_null(pc.equal(column, frequent), False))
-    new = pc.if_else(renamed, pa.scalar(f"{frequent} (renamed)", column.type), column)
-    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+    def rename(column: pa.ChunkedArray) -> pa.ChunkedArray:
+        renamed = pc.fill_null(pc.equal(column, frequent), False)
+        return pc.if_else(renamed, pa.scalar(f"{frequent} (renamed)", column.type), column)
+
+    return changed_values(events, injection, rename)
 
 
 def add_category(events: EventTables, injection: Injection) -> EventTables:
     """A market, a product or a partner is added that training does not know."""
-    table, rows = events.predictions, injection.rows(events.predictions)
-    column = table[injection.column]
-    new = pc.if_else(pa.array(rows), pa.scalar(NEW_CATEGORY, column.type), column)
-    return EventTables(replace_column(table, injection.column, new), events.labels)
+    return changed_values(events, injection, lambda column: pa.scalar(NEW_CATEGORY, column.type))
 
 
 def shift_category(events: EventTables, injection: Injection) -> EventTables:
     """People ask more about one topic, or in one language: a category that training knows takes over other events."""
-    table, rows = events.predictions, injection.rows(events.predictions)
-    column = table[injection.column]
-    new = pc.if_else(pa.array(rows), pa.scalar(rising_category(injection), column.type), column)
-    return EventTables(replace_column(table, injection.column, new), events.labels)
+    return changed_values(events, injection, lambda column: pa.scalar(rising_category(injection), column.type))
 
 
 def lose_slice(events: EventTables, injection: Injection) -> EventTables:
@@ -71,17 +59,9 @@ def rising_category(injection: Injection) -> str:
     return trained.categories[int(common[-1] if len(common) else others[0])]
 
 
-def _unseen(injection: Injection) -> tuple[ExpectedRule, ...]:
-    return (ExpectedRule("unseen-rate", injection.field.name),)
-
-
-def _lost(injection: Injection) -> tuple[ExpectedRule, ...]:
-    return (drift_of(injection.field),)
-
-
-def _other_fields(_: Injection) -> tuple[ExpectedRule, ...]:
-    """Without the slice every field that depends on it has other values, nulls included."""
-    return tuple(ExpectedRule(name) for name in ("psi-major", "output-shift", *RATES))
+_unseen = of_field("unseen-rate")
+_other_fields = always("psi-major", "output-shift", *RATES)
+"""Without the slice every field that depends on it has other values, nulls included."""
 
 
 def _category_problem(injection: Injection) -> str:
@@ -118,5 +98,5 @@ FAULTS = (
         rate=FaultParameter(0.3, "of the values", 0.0, 1.0),
         problem=_shift_problem,
     ),
-    Fault("slice-lost", lose_slice, _lost, _other_fields, _CATEGORY, problem=_category_problem),
+    Fault("slice-lost", lose_slice, drift, _other_fields, _CATEGORY, problem=_category_problem),
 )

@@ -3,8 +3,8 @@
 import numpy as np
 import pyarrow as pa
 
-from barograph_server.drills.faults.expected import nothing
-from barograph_server.drills.faults.fault import EventTables, ExpectedRule, Fault, FaultParameter, Injection, epoch_ms
+from barograph_server.drills.faults.expected import always, nothing
+from barograph_server.drills.faults.fault import EventTables, Fault, FaultParameter, Injection, epoch_ms
 from barograph_server.drills.faults.times import HOUR_MS
 
 
@@ -30,17 +30,7 @@ def halve_traffic(events: EventTables, injection: Injection) -> EventTables:
 
 def stop_traffic(events: EventTables, injection: Injection) -> EventTables:
     """The service is down, or its publisher is misconfigured: no predictions arrive."""
-    table, rows = events.predictions, injection.rows(events.predictions)
-    return EventTables(table.filter(pa.array(~rows)), events.labels)
-
-
-def _silent(_: Injection) -> tuple[ExpectedRule, ...]:
-    return (ExpectedRule("silence"),)
-
-
-def _partial_windows(_: Injection) -> tuple[ExpectedRule, ...]:
-    """After the silence a window covers a part of the day or week, in which values differ from those of the whole."""
-    return ExpectedRule("psi-major"), ExpectedRule("output-shift")
+    return halve_traffic(events, injection)
 
 
 FAULTS = (
@@ -53,5 +43,6 @@ FAULTS = (
         rate=FaultParameter(0.2, "of the events", 0.0, 1.0),
     ),
     Fault("traffic-halved", halve_traffic, nothing, rate=FaultParameter(0.5, "of the events", 0.0, 1.0)),
-    Fault("silence", stop_traffic, _silent, _partial_windows),
+    # After the silence a window covers a part of the day or week, in which values differ from those of the whole.
+    Fault("silence", stop_traffic, always("silence"), always("psi-major", "output-shift")),
 )

@@ -1,6 +1,8 @@
 """The rules that see a fault, by field."""
 
-from barograph.contract import Contract, Field
+from collections.abc import Callable
+
+from barograph.contract import Field
 from barograph.contract.check_alerts import is_output
 
 from barograph_server.drills.faults.fault import ExpectedRule, Injection
@@ -18,9 +20,21 @@ def drift(injection: Injection) -> tuple[ExpectedRule, ...]:
     return (drift_of(injection.field),)
 
 
-def nothing(_: Injection) -> tuple[ExpectedRule, ...]:
-    """No rule sees the fault."""
-    return NONE
+def always(*names: str) -> Callable[[Injection], tuple[ExpectedRule, ...]]:
+    """Return a function that names the same rules for each injection."""
+    rules = tuple(map(ExpectedRule, names))
+    return lambda _: rules
+
+
+def of_field(name: str) -> Callable[[Injection], tuple[ExpectedRule, ...]]:
+    """Return a function that names a rule for the affected field."""
+    return lambda injection: (ExpectedRule(name, injection.field.name),)
+
+
+nothing = always()
+"""No rule sees the fault."""
+other_performance = always("performance", "performance-drop")
+"""Both rules on performance may fire, whichever is expected."""
 
 
 def field_rates(injection: Injection) -> tuple[ExpectedRule, ...]:
@@ -38,13 +52,4 @@ def estimates(injection: Injection) -> tuple[ExpectedRule, ...]:
 
 def performance(injection: Injection) -> tuple[ExpectedRule, ...]:
     """Performance falls: the targets of the contract decide, else the comparison with the reference."""
-    return (ExpectedRule("performance" if has_targets(injection.contract) else "performance-drop"),)
-
-
-def other_performance(_: Injection) -> tuple[ExpectedRule, ...]:
-    """Both rules on performance may fire, whichever is expected."""
-    return tuple(ExpectedRule(name) for name in ("performance", "performance-drop"))
-
-
-def has_targets(contract: Contract) -> bool:
-    return bool(contract.slo.performance)
+    return (ExpectedRule("performance" if injection.contract.slo.performance else "performance-drop"),)

@@ -14,6 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from barograph.contract import Contract, Field
 from barograph.contract.model import FieldType
 from numpy.typing import NDArray
@@ -111,7 +112,6 @@ class Injection:
 
     @property
     def field(self) -> Field:
-        """The affected field."""
         assert self.affected is not None, "only faults of fields use it"
         return self.affected
 
@@ -164,7 +164,6 @@ class Injection:
 
     @property
     def fires(self) -> tuple[ExpectedRule, ...]:
-        """The rules that must fire."""
         return self.fault.fires(self)
 
     @property
@@ -181,6 +180,24 @@ def epoch_ms(table: pa.Table) -> NDArray[np.int64]:
 def replace_column(table: pa.Table, name: str, column: pa.Array | pa.ChunkedArray) -> pa.Table:
     """Return a table with another column of a name, at the same position."""
     return table.set_column(table.column_names.index(name), name, column)
+
+
+def changed_values(
+    events: EventTables, injection: Injection, change: Callable[[pa.ChunkedArray], pa.Scalar | pa.ChunkedArray]
+) -> EventTables:
+    """Replace the affected values of the field by those that a function makes of its column."""
+    table = events.predictions
+    column = table[injection.column]
+    new = pc.if_else(pa.array(injection.rows(table)), change(column), column)
+    return EventTables(replace_column(table, injection.column, new), events.labels)
+
+
+def moved_times(column: pa.ChunkedArray, delta_ms: int) -> pa.ChunkedArray:
+    """Move times, which are epoch milliseconds or Arrow timestamps."""
+    if not pa.types.is_timestamp(column.type):
+        return pc.add(column, pa.scalar(delta_ms).cast(column.type))
+    milliseconds = pa.timestamp("ms", column.type.tz)
+    return pc.add(column.cast(milliseconds).cast(pa.int64()), delta_ms).cast(milliseconds).cast(column.type)
 
 
 def with_plain_columns(table: pa.Table) -> pa.Table:

@@ -1,15 +1,30 @@
-"""Checks the options of a fault against a contract, and completes them with defaults."""
+"""Finds faults by name, checks their options against a contract, and completes them with defaults."""
 
 import difflib
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from barograph.contract import Contract, Field
 
 from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import categories, delivery, labels, missing, numbers, serving, times
 from barograph_server.drills.faults.fault import ANY_TYPE, Fault, FaultParameter, FaultPeriod, Injection
 from barograph_server.sketches.baseline.baseline import Baseline
+from barograph_server.terminal import listed
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for family in (numbers, missing, categories, times, delivery, labels, serving)
+    for fault in family.FAULTS
+}
+
+
+def find_fault(name: str) -> Fault:
+    if name in FAULTS:
+        return FAULTS[name]
+    close = difflib.get_close_matches(name, FAULTS, 1)
+    hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(FAULTS)}."
+    raise DrillError(f"There is no fault {name!r}; {hint}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +76,7 @@ def plan_injection(request: InjectionRequest, contract: Contract, baseline: Base
             continue
     raise DrillError(
         f"No field of {contract.model} fits the fault {fault.name}, which affects {_types_text(fault)}. "
-        f"The fields are {_listed(f'{field.name} ({field.type})' for field in contract.fields)}."
+        f"The fields are {listed([f'{field.name} ({field.type})' for field in contract.fields], 12)}."
     )
 
 
@@ -120,7 +135,7 @@ def _find_field(contract: Contract, name: str) -> Field:
             return field
     names = [field.name for field in contract.fields]
     close = difflib.get_close_matches(name, names, 1)
-    hint = f"did you mean {close[0]}?" if close else f"the fields are {_listed(names)}."
+    hint = f"did you mean {close[0]}?" if close else f"the fields are {listed(names, 12)}."
     raise DrillError(f"The contract of {contract.model} has no field {name!r}; {hint}")
 
 
@@ -128,8 +143,3 @@ def _types_text(fault: Fault) -> str:
     if fault.types == ANY_TYPE:
         return "fields of any type"
     return f"fields of type {' or '.join(sorted(fault.types))}"
-
-
-def _listed(names: Iterable[str]) -> str:
-    items = list(names)
-    return ", ".join(items[:12]) + (f" and {len(items) - 12} more" if len(items) > 12 else "")

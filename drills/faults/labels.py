@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from barograph_server.drills.faults.expected import NONE, other_performance, performance
+from barograph_server.drills.faults.expected import NONE, always, other_performance, performance
 from barograph_server.drills.faults.fault import (
     ANY_TYPE,
     EventTables,
@@ -63,8 +63,7 @@ def _flipped(events: EventTables, rows: Mask) -> EventTables:
     return EventTables(events.predictions, replace_column(labels, "label", pc.if_else(pa.array(rows), other, column)))
 
 
-def _stopped(_: Injection) -> tuple[ExpectedRule, ...]:
-    return (ExpectedRule("label-stop"),)
+_stopped = always("label-stop")
 
 
 def _delayed(injection: Injection) -> tuple[ExpectedRule, ...]:

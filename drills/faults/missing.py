@@ -3,7 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from barograph_server.drills.faults.expected import drift_of, field_rates
+from barograph_server.drills.faults.expected import drift_of, field_rates, of_field
 from barograph_server.drills.faults.fault import (
     ANY_TYPE,
     EventTables,
@@ -11,6 +11,7 @@ from barograph_server.drills.faults.fault import (
     Fault,
     FaultParameter,
     Injection,
+    changed_values,
     replace_column,
 )
 
@@ -22,13 +23,13 @@ RENAMED = "_v2"
 
 def raise_nulls(events: EventTables, injection: Injection) -> EventTables:
     """A join upstream loses its keys, or a provider fails: more values of the field are null."""
-    return _replaced(events, injection, pa.scalar(None))
+    return changed_values(events, injection, lambda column: pa.scalar(None, column.type))
 
 
 def write_sentinels(events: EventTables, injection: Injection) -> EventTables:
     """A source starts to write −999 for a missing value instead of null."""
     value = pa.scalar(f"{SENTINEL:g}") if injection.field.type == "category" else pa.scalar(SENTINEL)
-    return _replaced(events, injection, value)
+    return changed_values(events, injection, lambda column: value.cast(column.type))
 
 
 def change_schema(events: EventTables, injection: Injection) -> EventTables:
@@ -40,17 +41,6 @@ def change_schema(events: EventTables, injection: Injection) -> EventTables:
     return EventTables(
         renamed.append_column(injection.column + RENAMED, pc.if_else(rows, column, missing)), events.labels
     )
-
-
-def _replaced(events: EventTables, injection: Injection, value: pa.Scalar) -> EventTables:
-    table, rows = events.predictions, injection.rows(events.predictions)
-    column = table[injection.column]
-    new = pc.if_else(pa.array(rows), value.cast(column.type), column)
-    return EventTables(replace_column(table, injection.column, new), events.labels)
-
-
-def _nulls(injection: Injection) -> tuple[ExpectedRule, ...]:
-    return (ExpectedRule("null-rate", injection.field.name),)
 
 
 def _sentinels(injection: Injection) -> tuple[ExpectedRule, ...]:
@@ -69,6 +59,7 @@ def _member_problem(injection: Injection) -> str:
     return f"{injection.field.name} is a fixed member of events, which a change of schema cannot rename."
 
 
+_nulls = of_field("null-rate")
 _RATE = FaultParameter(0.3, "of the values", 0.0, 1.0)
 
 FAULTS = (

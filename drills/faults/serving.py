@@ -6,15 +6,8 @@ import pyarrow.compute as pc
 from barograph.contract.check_alerts import is_output
 from barograph.contract.model import FieldType
 
-from barograph_server.drills.faults.expected import drift, field_rates
-from barograph_server.drills.faults.fault import (
-    EventTables,
-    ExpectedRule,
-    Fault,
-    FaultParameter,
-    Injection,
-    replace_column,
-)
+from barograph_server.drills.faults.expected import always, drift, field_rates
+from barograph_server.drills.faults.fault import EventTables, Fault, FaultParameter, Injection, replace_column
 
 LATENCY = "latency_ms"
 ERROR = "drill"
@@ -62,14 +55,6 @@ def drift_calibration(events: EventTables, injection: Injection) -> EventTables:
     return EventTables(replace_column(table, injection.column, new), events.labels)
 
 
-def _slow(_: Injection) -> tuple[ExpectedRule, ...]:
-    return (ExpectedRule("latency"),)
-
-
-def _failed(_: Injection) -> tuple[ExpectedRule, ...]:
-    return (ExpectedRule("errors"),)
-
-
 def _latency_problem(injection: Injection) -> str:
     slo = injection.contract.slo
     if slo.latency_ms is not None and slo.latency_share is not None:
@@ -89,12 +74,12 @@ FAULTS = (
     Fault(
         "latency-creep",
         creep_latency,
-        _slow,
+        always("latency"),
         magnitude=FaultParameter(20.0, "times the latency", 0.0, 1e6),
         magnitude_is_identity=1.0,
         problem=_latency_problem,
     ),
-    Fault("error-burst", burst_errors, _failed, rate=FaultParameter(0.3, "of the predictions", 0.0, 1.0)),
+    Fault("error-burst", burst_errors, always("errors"), rate=FaultParameter(0.3, "of the predictions", 0.0, 1.0)),
     Fault(
         "score-collapse",
         collapse_score,

@@ -2,9 +2,8 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from barograph_server.drills.faults.expected import drift, field_rates
+from barograph_server.drills.faults.expected import drift, field_rates, nothing
 from barograph_server.drills.faults.fault import (
     ANY_TYPE,
     EventTables,
@@ -12,7 +11,9 @@ from barograph_server.drills.faults.fault import (
     Fault,
     FaultParameter,
     Injection,
+    changed_values,
     epoch_ms,
+    moved_times,
     replace_column,
 )
 from barograph_server.drills.faults.numbers import changed_numbers
@@ -39,12 +40,9 @@ def delay_upstream(events: EventTables, injection: Injection) -> EventTables:
     delay_ms = round(injection.magnitude * HOUR_MS)
     if injection.field.type == "timestamp":
         return _moved(events, injection, -delay_ms)
-    table, rows = events.predictions, injection.rows(events.predictions)
-    at = np.maximum.accumulate(epoch_ms(table))
+    at = np.maximum.accumulate(epoch_ms(events.predictions))
     earlier = np.maximum(np.searchsorted(at, at - delay_ms, "right") - 1, 0)
-    column = table[injection.column]
-    new = pc.if_else(pa.array(rows), column.take(pa.array(earlier)), column)
-    return EventTables(replace_column(table, injection.column, new), events.labels)
+    return changed_values(events, injection, lambda column: column.take(pa.array(earlier)))
 
 
 def speed_clock(events: EventTables, injection: Injection) -> EventTables:
@@ -55,15 +53,8 @@ def speed_clock(events: EventTables, injection: Injection) -> EventTables:
 
 
 def _moved(events: EventTables, injection: Injection, delta_ms: int) -> EventTables:
-    """Move the affected timestamps, which are epoch milliseconds or Arrow timestamps."""
-    table, rows = events.predictions, pa.array(injection.rows(events.predictions))
-    column = table[injection.column]
-    if pa.types.is_timestamp(column.type):
-        milliseconds = column.cast(pa.timestamp("ms", column.type.tz)).cast(pa.int64())
-        moved = pc.add(milliseconds, delta_ms).cast(pa.timestamp("ms", column.type.tz)).cast(column.type)
-    else:
-        moved = pc.add(column, pa.scalar(delta_ms).cast(column.type))
-    return EventTables(replace_column(table, injection.column, pc.if_else(rows, moved, column)), events.labels)
+    """Move the affected timestamps."""
+    return changed_values(events, injection, lambda column: moved_times(column, delta_ms))
 
 
 def _slip_problem(injection: Injection) -> str:
@@ -82,10 +73,6 @@ def _older(injection: Injection) -> tuple[ExpectedRule, ...]:
     return drift(injection) if injection.field.type == "timestamp" else ()
 
 
-def _no_rule(_: Injection) -> tuple[ExpectedRule, ...]:
-    return ()
-
-
 FAULTS = (
     Fault(
         "timezone-slip",
@@ -100,7 +87,7 @@ FAULTS = (
     Fault(
         "clock-fast",
         speed_clock,
-        _no_rule,
+        nothing,
         magnitude=FaultParameter(60.0, "minutes", 0.0, 1440.0),
         rate=FaultParameter(0.1, "of the events", 0.0, 1.0),
     ),

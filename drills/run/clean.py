@@ -44,13 +44,7 @@ def clean(settings: Settings, *, running: bool = False) -> Iterator[str]:
         if run_id in models:
             with connect(settings.warehouse) as client:
                 live_models.remove(settings, client, models[run_id])
-        if run_id not in run_ids:
-            yield f"{run_id}: removed."
-            continue
-        scratch = replace(
-            settings,
-            warehouse=replace(settings.warehouse, database=f"{databases}{run_id}"),
-            topic_prefix=f"{topics}{run_id}-",
-        )
-        remove_namespace(scratch)
+        if run_id in run_ids:
+            database = replace(settings.warehouse, database=f"{databases}{run_id}")
+            remove_namespace(replace(settings, warehouse=database, topic_prefix=f"{topics}{run_id}-"))
         yield f"{run_id}: removed."

@@ -8,13 +8,12 @@ from confluent_kafka import KafkaException, Producer
 
 from barograph_server.drills.errors import DrillError
 from barograph_server.drills.run.plan import DrillModel
-from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, store_baselines
+from barograph_server.provisioning.catalogue import ALWAYS_S, BaselineChange, store_baselines, store_contracts
 from barograph_server.settings import Settings
 from barograph_server.streams.broker.client import explain
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations import drill_rows
 from barograph_server.warehouse.queries import PREFIX
-from barograph_server.warehouse.tables import insert_rows
 
 FLUSH_S = 30.0
 ROUNDS = 10
@@ -27,16 +26,7 @@ def register(client: Client, models: Sequence[DrillModel]) -> None:
     now_ms = int(time.time() * 1000)
     changes = [BaselineChange(each.baseline, each.baseline.id, ALWAYS_S, "") for each in models]
     store_baselines(client, changes, REASON, now_ms)
-    rows = [
-        {
-            "model": each.contract.model,
-            "contract_id": each.contract.id,
-            "yaml": dump_contract(each.contract),
-            "applied_at": now_ms,
-        }
-        for each in models
-    ]
-    insert_rows(client, "contracts", rows)
+    store_contracts(client, ((each.contract, dump_contract(each.contract)) for each in models), now_ms)
 
 
 def remove(settings: Settings, client: Client, models: Iterable[str]) -> None:

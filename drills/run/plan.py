@@ -58,7 +58,6 @@ class DrillPlan:
 
     @property
     def title(self) -> str:
-        """Fault and affected field."""
         injection = self.injection
         return f"{injection.fault.name} {injection.affected.name if injection.affected is not None else ''}".strip()
 
@@ -117,11 +116,7 @@ def complete_injection(
 
 
 def fault_period(events: EventTables, start_s: int | None, duration_s: int | None) -> FaultPeriod:
-    """Return the period of the fault: by default from the middle of the events, for half of the rest.
-
-    Args:
-        start_s: time from the first event to the fault, in seconds.
-    """
+    """Return the period of the fault: by default from the middle of the events, for half of the rest."""
     at = epoch_ms(events.predictions)
     first, last = int(at.min()), int(at.max()) + 1
     start = first + ((last - first) // 2 if start_s is None else 1000 * start_s)

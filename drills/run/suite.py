@@ -41,8 +41,6 @@ SUITE = RecordKind(
 
 @dataclass(frozen=True, slots=True)
 class DrillSuite:
-    """Drills of one model."""
-
     model: str
     version: str | None
     history_s: int | None
@@ -53,21 +51,11 @@ class DrillSuite:
 def read_suite(path: Path) -> DrillSuite:
     """Read a suite. Errors are those of `read_suite_values`."""
     values = read_suite_values(path, SUITE, "suite, model and drills, as docs/drills.md")
-    return DrillSuite(
-        values["model"],
-        values.get("version"),
-        values.get("history"),
-        values.get("until"),
-        tuple(map(_request, values["drills"])),
-    )
+    version, history_s, until = map(values.get, ("version", "history", "until"))
+    return DrillSuite(values["model"], version, history_s, until, tuple(map(_request, values["drills"])))
 
 
 def _request(values: dict[str, Any]) -> DrillRequest:
-    injection = InjectionRequest(
-        find_fault(values["fault"]),
-        values.get("field"),
-        values.get("other"),
-        values.get("magnitude"),
-        values.get("rate"),
-    )
+    options = map(values.get, ("field", "other", "magnitude", "rate"))
+    injection = InjectionRequest(find_fault(values["fault"]), *options)
     return DrillRequest(injection, values.get("duration"), values.get("start"), values.get("route"))

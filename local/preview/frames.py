@@ -82,9 +82,6 @@ def moment_ms(text: str | int, now_ms: int, *, is_end: bool) -> int:
         text: `now`, `now-30m`, `now-7d/d`, milliseconds since 1970, or a date and time (UTC where no zone is given).
         is_end: whether it is the later end: `/d` then means the day's end.
 
-    Returns:
-        Milliseconds since 1970.
-
     Raises:
         RangeError: the text is none of these.
     """

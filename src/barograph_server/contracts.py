@@ -12,6 +12,7 @@ from barograph.contract.kinds import RecordKind
 from barograph.contract.yaml_tree import read_tree
 
 from barograph_server.errors import CommandError
+from barograph_server.terminal import listed
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.configuration import read_value
 from barograph_server.warehouse.queries import contracts, is_drill
@@ -58,8 +59,7 @@ def hint(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, names, n=1)
     if close:
         return f"; did you mean {close[0]!r}?"
-    listed = ", ".join(names[:12]) + (f" and {len(names) - 12} more" if len(names) > 12 else "")
-    return f"; there are {listed}." if names else "; there are none."
+    return f"; there are {listed(names, 12)}." if names else "; there are none."
 
 
 def require_evaluators(contract: Contract) -> list[str]:

@@ -70,7 +70,6 @@ class SafeText(Text):
         super().__init__(visible(text), *args, **options)
 
     def append(self, text: Text | str, style: Any = None) -> Self:
-        """Append text without its control characters."""
         super().append(visible(text) if isinstance(text, str) else text, style)
         return self
 
@@ -162,8 +161,6 @@ class Terminal:
         """Open the output.
 
         Args:
-            console: where to print; by default a console of the process.
-            stderr: whether that console is standard error.
             is_wide: whether the width is `PIPE_WIDTH` if the output is not a terminal; for pages that fill the width,
                 use False.
         """
@@ -237,7 +234,6 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 
 
 def significant(value: float) -> str:
-    """Write a number with six significant digits."""
     return f"{value:.6g}"
 
 
@@ -280,11 +276,9 @@ def utc_second(at: float | datetime) -> str:
 
 
 def iso_utc(at: float | datetime, *, seconds: bool = False) -> str:
-    """Write a time in ISO 8601, in UTC, as options accept it: `2026-03-01T12:00Z`.
+    """Write a time (a number is Unix seconds) in ISO 8601, in UTC, as options accept it: `2026-03-01T12:00Z`.
 
-    Args:
-        at: the time, as Unix seconds if it is a number.
-        seconds: whether to write the seconds even if they are 0.
+    `seconds` writes the seconds even if they are 0.
     """
     moment = _utc(at)
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if seconds or moment.second else f"{moment:%Y-%m-%dT%H:%MZ}"

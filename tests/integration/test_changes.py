@@ -11,8 +11,7 @@ import pytest
 from barograph.contract import Arms, Contract, DeclaredSource, LabelSpec, Rollback
 from barograph.contract.file import dump_contract
 
-from barograph_server.alerts.guard.cause_history import CHECK_S, cause_history
-from barograph_server.alerts.guard.suspected_causes import explain_verdicts, store_causes
+from barograph_server.alerts.guard.suspected_causes import CHECK_S, cause_history, explain_verdicts, store_causes
 from barograph_server.alerts.rules import rules_for
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.dashboards.macros import TimeRange, expand_backend

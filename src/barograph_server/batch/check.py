@@ -49,7 +49,6 @@ def check(
     Args:
         time: the column of event times; by default `at` if the file has it.
         id: the column of ids; this and the following by default as in the contract's `columns`.
-        class_: the column of the predicted class.
         without: columns that are not features.
         sample: check only this many rows, evenly spread from the first to the last.
 

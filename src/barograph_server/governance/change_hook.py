@@ -39,9 +39,7 @@ class ChangesHook(LoopbackServer):
 
         Args:
             address: ClickHouse, with a user of the role `barograph_changes`.
-            token: the secret that each request must send.
             port: port to listen on; 0 means any free port.
-            now: returns the time of a change that states none.
         """
         super().__init__("hook of changes", port)
         self._address, self._token, self._now = address, token, now

@@ -109,7 +109,6 @@ def _inputs(contract: Contract, names: tuple[str, ...]) -> list[Field]:
 
 
 def _output(option: str | None, frequent_class: str) -> tuple[str, float | str]:
-    """Return the kind of output and its operand."""
     if option is None:
         return ("class=", frequent_class) if frequent_class else ("score", "")
     if option.startswith("class=") and option != "class=":

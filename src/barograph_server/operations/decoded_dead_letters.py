@@ -38,18 +38,15 @@ def decode_text(
     if not dead_letter.value:
         return "(no bytes)" if dead_letter.has_bytes else "(bytes not stored here: see the message in the source topic)"
     mask = _Mask(None if unmasked else contract, is_off=unmasked)
-    if dead_letter.is_arrow:
-        try:
-            return _truncate(_rows(dead_letter.value, mask))
-        except ValueError:
-            return _truncate(_shape(dead_letter.value, unmasked=unmasked))
     try:
+        if dead_letter.is_arrow:
+            return _truncate(_rows(dead_letter.value, mask))
         tree = json.loads(dead_letter.value)
     except (ValueError, RecursionError):
-        return _truncate(_shape(dead_letter.value, unmasked=unmasked))
-    if not isinstance(tree, dict):
-        return _truncate(_shape(dead_letter.value, unmasked=unmasked))
-    return _truncate(_dump({name: mask.member(name, value) for name, value in tree.items()}))
+        tree = None
+    if isinstance(tree, dict):
+        return _truncate(_dump({name: mask.member(name, value) for name, value in tree.items()}))
+    return _truncate(_shape(dead_letter.value, unmasked=unmasked))
 
 
 class _Mask:

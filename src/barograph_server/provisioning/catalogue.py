@@ -75,7 +75,6 @@ class BaselineChange:
 
 
 def read_catalogue(client: Client) -> Catalogue:
-    """Read the stored contracts and baselines."""
     contracts: dict[str, tuple[str, Contract | None]] = {}
     for row in queries.contracts(client):
         try:
@@ -169,6 +168,15 @@ def store_baselines(client: Client, changes: Iterable[BaselineChange], reason: s
         for change in changes
     ]
     insert_rows(client, "baselines", rows)
+
+
+def store_contracts(client: Client, contracts: Iterable[tuple[Contract, str]], applied_ms: int) -> None:
+    """Store contracts, each with its text and the current time (`applied_ms`, Unix milliseconds)."""
+    rows = [
+        {"model": contract.model, "contract_id": contract.id, "yaml": yaml, "applied_at": applied_ms}
+        for contract, yaml in contracts
+    ]
+    insert_rows(client, "contracts", rows)
 
 
 def describe_misfits(

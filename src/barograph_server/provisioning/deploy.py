@@ -33,12 +33,8 @@ def plan(
         overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
     """
     inputs = read_inputs(_paths(contracts), _paths(baselines), _paths(codebooks))
-    return plan_all(
-        open_settings(settings),
-        *inputs,
-        effective_s=parse_effective(effective),
-        overwrite_grafana=overwrite_grafana,
-    )
+    effective_s = parse_effective(effective)
+    return plan_all(open_settings(settings), *inputs, effective_s=effective_s, overwrite_grafana=overwrite_grafana)
 
 
 def apply(
@@ -59,15 +55,12 @@ def apply(
 
     Objects of Grafana that were not applied from here are in `grafana.skipped` of the result.
 
+    Arguments are those of `plan`, and these:
+
     Args:
-        contracts: contract files; without them, only tables and topics.
-        baselines: baseline files; by default those next to the contracts.
-        codebooks: files of codebooks; by default those next to the contracts.
-        effective: event time from which a replacement baseline applies, such as `2026-03-01T00:00:00Z`.
         evidence: bundles for new serving versions.
         override: why a new serving version is applied without evidence; stored.
         by: who overrides; stored.
-        overwrite_grafana: whether to overwrite Grafana objects that were not applied from here.
         on_warning: receives a warning about each connection without encryption, before the first change.
     """
     inputs = read_inputs(_paths(contracts), _paths(baselines), _paths(codebooks))

@@ -37,7 +37,15 @@ from barograph_server.provisioning.promotions import (
     justify_promotions,
     store_promotions,
 )
-from barograph_server.provisioning.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
+from barograph_server.provisioning.topics import (
+    TopicAdmin,
+    TopicChange,
+    TopicSpec,
+    TopicState,
+    compare,
+    is_ready,
+    topic_specs,
+)
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
 from barograph_server.streams.evaluator.active import NO_VERSION
@@ -114,7 +122,6 @@ def plan_all(
     """Plan `apply_all` without changing anything.
 
     Args:
-        settings: connections to Kafka, ClickHouse and optionally Grafana, and the partition counts of the topics.
         contracts: the contracts, each with the text of its file.
         effective_s: event time (Unix seconds) from which a replacement baseline applies; by default the start of the
             next pane that is at least `MIN_LEAD_S` ahead.
@@ -174,7 +181,7 @@ def apply_all(
         applied = [change.contract for change in plan.contracts]
         store_serving_sections(client, applied, applied_ms)
         store_lineage(client, applied, applied_ms)
-        _store_contracts(client, plan.contracts, applied_ms)
+        catalogue.store_contracts(client, ((each.contract, each.yaml) for each in plan.contracts), applied_ms)
     try:
         deployed = _call_grafana(apply_grafana, settings, in_force, overwrite=overwrite_grafana)
     except GrafanaError as error:
@@ -287,11 +294,7 @@ def _partition_notes(specs: Sequence[TopicSpec], states: dict[str, TopicState]) 
     notes = []
     for spec in specs:
         state = states.get(spec.name)
-        if (
-            state is None
-            or state.partitions == spec.partitions
-            or (spec.can_grow and state.partitions < spec.partitions)
-        ):
+        if state is None or state.partitions == spec.partitions or not is_ready(spec, state):
             continue
         reason = "Kafka cannot remove partitions" if spec.can_grow else "its keys are bound to their partitions"
         notes.append(
@@ -312,30 +315,13 @@ def _apply_topics(client: Client, admin: TopicAdmin, plan: Plan, specs: Sequence
             admin.configure(name, {key: expected for key, (_, expected) in change.settings.items()})
     states = admin.wait(specs)
     recorded = {row.name: row for row in queries.topics(client)}
+    recorded_at = _milliseconds(clock)
     rows = [
-        {
-            "name": name,
-            "topic_id": state.topic_id,
-            "partitions": state.partitions,
-            "recorded_at": _milliseconds(clock),
-        }
+        {"name": name, "topic_id": state.topic_id, "partitions": state.partitions, "recorded_at": recorded_at}
         for name, state in states.items()
         if not _is_recorded(recorded.get(name), state)
     ]
     insert_rows(client, "topics", rows)
-
-
-def _store_contracts(client: Client, changes: Sequence[ContractChange], applied_ms: int) -> None:
-    rows = [
-        {
-            "model": change.contract.model,
-            "contract_id": change.contract.id,
-            "yaml": change.yaml,
-            "applied_at": applied_ms,
-        }
-        for change in changes
-    ]
-    insert_rows(client, "contracts", rows)
 
 
 def _milliseconds(clock: Clock) -> int:

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
 import pyarrow.compute as pc
 from barograph.contract import Contract, format_duration
 
@@ -85,28 +84,16 @@ class _Scored:
         counts = window_counts(self.rules, table)
         metric = "mae" if self.rules.kind == "number" else "accuracy"
         values = measure(self.rules, counts)[metric, ""].metric.value
-        return [
-            CandidatePeriod(
-                version,
-                int(start),
-                int(start) + length_s,
-                int(counts.predictions[i]),
-                int(counts.labelled[i]),
-                metric,
-                float(values[i]),
-                in_force=False,
-                reason=reason
-                if self.is_matured(int(start) + length_s)
-                else f"labels may arrive until {utc_second(self.horizon_end_s(int(start) + length_s))}",
+        periods = []
+        for i, reason in enumerate(rejection(self.contract, self.rules, counts)):
+            start_s = int(table.column("start")[i].as_py())
+            if not self.is_matured(start_s + length_s):
+                reason = f"labels may arrive until {utc_second(self.horizon_end_s(start_s + length_s))}"
+            n, labelled, value = int(counts.predictions[i]), int(counts.labelled[i]), float(values[i])
+            periods.append(
+                CandidatePeriod(version, start_s, start_s + length_s, n, labelled, metric, value, False, reason)
             )
-            for i, (start, reason) in enumerate(
-                zip(
-                    np.asarray(table.column("start").to_pylist()).tolist(),
-                    rejection(self.contract, self.rules, counts),
-                    strict=True,
-                )
-            )
-        ]
+        return periods
 
 
 def list_periods(address: Address, model: str, version: str | None = None) -> list[CandidatePeriod]:

@@ -23,7 +23,7 @@ from barograph.publisher.tables import (
 from barograph.values import InvalidEvent
 
 from barograph_server.batch.backfill.files import EventFile, LoadError
-from barograph_server.terminal import plural
+from barograph_server.terminal import listed, plural
 
 EventKind = Literal["predictions", "labels"]
 
@@ -81,7 +81,7 @@ def inspect_files(
         if column and label_files:
             note = (
                 f"{source.file.path}: the labels in the column {column} are not sent, because the labels of this load "
-                f"are those of {_listed(label_files)}. To send them, load the table alone."
+                f"are those of {listed(label_files, _MAX_COLUMNS)}. To send them, load the table alone."
             )
             source = replace(source, notes=(*source.notes, note))
         sources.append(source)
@@ -95,8 +95,8 @@ def inspect_files(
         untimed = [str(source.file.path) for source in labels if source not in timed]
         if untimed:
             raise LoadError(
-                f"These files have labels, but no column {label_time.column!r}: {_listed(untimed)}. Rename their "
-                "columns, or load them apart."
+                f"These files have labels, but no column {label_time.column!r}: {listed(untimed, _MAX_COLUMNS)}. "
+                "Rename their columns, or load them apart."
             )
     if label_time.delay_s and not any(source.delay_s for source in labels):
         raise LoadError(
@@ -150,7 +150,6 @@ def read_blocks(source: EventSource, contract: Contract, version: str | None) ->
 
 
 def _labelled_rows(table: pa.Table) -> pa.Table:
-    """Return the rows with an id and a known label."""
     is_known = known_labels(table.column("label").combine_chunks())
     return table.filter(pc.and_(is_known, known_ids(table.column("id").combine_chunks())))
 
@@ -196,16 +195,16 @@ def _predictions(
     missing = [field.source for field in contract.fields if field.source not in available]
     if contract.fields and len(missing) == len(contract.fields):
         raise LoadError(
-            f"{file.path} has no column of a field of the contract of {contract.model}: {_listed(missing)}. Rename its "
-            "columns, or give the matching contract."
+            f"{file.path} has no column of a field of the contract of {contract.model}: "
+            f"{listed(missing, _MAX_COLUMNS)}. Rename its columns, or give the matching contract."
         )
     notes = file.notes
     if missing:
-        notes.append(f"{file.path}: missing columns, counted as null: {_listed(missing)}.")
+        notes.append(f"{file.path}: missing columns, counted as null: {listed(missing, _MAX_COLUMNS)}.")
     ignored = [name for name in ignored if name not in ("label", _renamed(file, label_time.column))]
     if ignored:
         hint = "; if one of them has labels, name it with --label" if contract.label and "label" not in names else ""
-        notes.append(f"{file.path}: columns ignored, not in the contract: {_listed(ignored)}{hint}.")
+        notes.append(f"{file.path}: columns ignored, not in the contract: {listed(ignored, _MAX_COLUMNS)}{hint}.")
     return EventSource(file, "predictions", frozenset(names[index] for index in sources.values()), tuple(notes))
 
 
@@ -263,7 +262,7 @@ def _labels(file: EventFile, contract: Contract, label_time: LabelTime) -> Event
     _check_labels(file, contract.label)
     ignored = [name for name in names if name not in ("id", "label", time, "model")]
     if ignored:
-        notes.append(f"{file.path}: columns ignored, not part of a label: {_listed(ignored)}.")
+        notes.append(f"{file.path}: columns ignored, not part of a label: {listed(ignored, _MAX_COLUMNS)}.")
     return EventSource(file, "labels", frozenset(names) - frozenset(ignored), tuple(notes), time)
 
 
@@ -305,8 +304,3 @@ def _check_times(file: EventFile, column: str) -> None:
         raise LoadError(
             f"{file.path}: the column {column} has type {kind}; convert it to timestamps or milliseconds since 1970."
         )
-
-
-def _listed(names: list[str]) -> str:
-    listed = ", ".join(names[:_MAX_COLUMNS])
-    return listed if len(names) <= _MAX_COLUMNS else f"{listed} and {len(names) - _MAX_COLUMNS} more"

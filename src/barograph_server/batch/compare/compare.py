@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 import numpy as np
-import pyarrow as pa
 from barograph.contract import Contract
 from barograph.publisher.tables import as_table, unread_labels
 from barograph.values import InvalidEvent
@@ -34,7 +33,7 @@ from barograph_server.batch.compare.periods import (
     make_periods,
     pane_length_s,
 )
-from barograph_server.batch.compare.production import ProductionPass, RowSample, loss_cells, matrix_column
+from barograph_server.batch.compare.production import ProductionPass, RowSample, loss_cells, matrix_column, numbered
 from barograph_server.batch.compare.report import ComparedTable
 from barograph_server.batch.compare.served import (
     OUTPUT_ROLES,
@@ -106,8 +105,6 @@ def compare(
         prod: The production data, in the same forms.
         time: The column of event times; without it all production rows are one period and φ is unknown. With a
             contract, this and the other columns are by default those of its `columns`.
-        score: The column of the model's score.
-        class_: The column of the predicted class.
         label: The column of the ground truth. Production may lack it, or have nulls.
         id: The column of ids, which is not a field; rows without an id are left out, as by the publisher.
         by: `month`, `week`, `day`, `hour` (calendar periods in UTC) or `all`; by default chosen by the time span.
@@ -116,9 +113,7 @@ def compare(
         scores: The prefix of the columns of class probabilities, `scores.` by default.
         latency: The column of latencies in milliseconds.
         model: The name of the model in an inferred contract.
-        version: The version of the model in the baseline.
         multivariate: Whether to train a classifier that tells production from training (with scikit-learn).
-        on_step: Called with a description of each step.
 
     Raises:
         CompareError: the tables cannot be compared.
@@ -145,16 +140,13 @@ def compare(
         def open_data(data: Any, name: str) -> Table:
             if isinstance(data, str | Path):
                 return stack.enter_context(open_table(Path(data), types))
-            return memory_table(name, _as_table(data, name))
+            try:
+                table = as_table(data)
+            except InvalidEvent as error:
+                raise CompareError(f"{name}: {error}.") from error
+            return memory_table(name, table)
 
         return compare_tables(open_data(train, _TRAINING), open_data(prod, _PRODUCTION), options, on_step)
-
-
-def _as_table(data: Any, name: str) -> pa.Table:
-    try:
-        return as_table(data)
-    except InvalidEvent as error:
-        raise CompareError(f"{name}: {error}.") from error
 
 
 def compare_tables(
@@ -222,23 +214,12 @@ class _Comparer:
         hints += value_hints(contract, judged, lines)
         self._add_notes(rows, periods, judged)
         self._add_notes_on_tables(contract, columns, times, inferred)
-        if inferred is not None:
-            self.notes += inferred.warnings
-        has_times = options.roles.time is not None
+        self.notes += inferred.warnings
+        span_ms = () if options.roles.time is None else (times.first_ms, times.last_ms)
+        training, production = self.training, self.production
         return CompareReport(
-            training=ComparedTable(
-                self.training.name,
-                self.training.rows,
-                0,
-                *(inferred.period_ms if inferred and inferred.period_ms else ()),
-            ),
-            production=ComparedTable(
-                self.production.name,
-                self.production.rows,
-                rows.n_rejected,
-                times.first_ms if has_times else None,
-                times.last_ms if has_times else None,
-            ),
+            training=ComparedTable(training.name, training.rows, 0, *(inferred.period_ms or ())),
+            production=ComparedTable(production.name, production.rows, rows.n_rejected, *span_ms),
             contract=contract,
             baseline=baseline,
             grain=grain,
@@ -392,10 +373,10 @@ class _Comparer:
         columns = source_columns_of(contract, self._roles_in(self.training), self.training)
         selected = outcome_columns(rules, columns, self.options.roles.label)
         if self._has(self.training, "label") and len(selected) > 1:
-            counts, first = OutcomeCounts(rules, 1), 0
+            counts = OutcomeCounts(rules, 1)
             served = self._served_training(contract, registry, columns)
             names = [*selected.values(), *(served.columns if rules.losses else ())]
-            for batch in self.training.row_batches(list(dict.fromkeys(names))):
+            for first, batch in numbered(self.training.row_batches(list(dict.fromkeys(names)))):
                 period = np.zeros(batch.num_rows, np.int64)
                 outputs = {name: batch.column(column) for name, column in selected.items()}
                 events = served.events(batch, period, period > 0) if rules.losses else ()
@@ -405,7 +386,6 @@ class _Comparer:
                     lo, hi = np.searchsorted(loss.rows, [first, first + batch.num_rows])
                     cells[loss.rows[lo:hi] - first] = loss.held_out[lo:hi]
                 counts.add(period, outputs, cells)
-                first += batch.num_rows
             training = counts.counts()
         labels = [period.label for period in periods]
         return compare_performance(contract, rules, labels, training, rows.outcomes.counts())
@@ -432,10 +412,8 @@ class _Comparer:
 
             times = read_event_times(self.training, time)
             training = RowSample(self.training.rows)
-            first = 0
-            for batch in self.training.row_batches(served.columns):
+            for first, batch in numbered(self.training.row_batches(served.columns)):
                 training.add(first, batch, served, times)
-                first += batch.num_rows
             before, after = (
                 [matrix_column(sample.events, field.source, field.type, learned[field.name]) for field in fields]
                 for sample in (training, rows.sample)

@@ -99,19 +99,13 @@ def rename_baseline(contract: Contract, inferred: InferResult, table: str) -> Ba
         msgspec.structs.replace(dimension, name=names.get(dimension.source, dimension.name))
         for dimension in inferred.baseline.dimensions
     )
-    renamed = {
-        old.name: new.name
-        for old, new in zip(inferred.baseline.dimensions, dimensions, strict=True)
-        if old.name != new.name
-    }
+    renamed = {old.name: new.name for old, new in zip(inferred.baseline.dimensions, dimensions, strict=True)}
     loss = inferred.baseline.loss
     if loss is not None and not {each.source for each in loss.features} <= {SCORE, *contract.sources}:
         loss = None
     baseline = msgspec.structs.replace(
         inferred.baseline, model=contract.model, fields=tuple(fields), dimensions=dimensions, loss=loss
     )
-    if not renamed:
-        return baseline
 
     def rename(slice_name: str) -> str:
         name, separator, value = slice_name.partition("=")

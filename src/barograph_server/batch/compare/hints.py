@@ -180,11 +180,7 @@ def _distance(left: FloatArray, right: FloatArray, scale: float) -> float:
 
 
 def spelling_hint(field: FieldBaseline, merged_unseen: Counter[str], n_rows: int) -> Hint | None:
-    """Compare unseen values with the categories of training, after case, spaces and signs are removed.
-
-    Args:
-        merged_unseen: unseen values with their counts.
-    """
+    """Compare unseen values with the categories of training, after case, spaces and signs are removed."""
     for what, normal in (*SPELLINGS, ("several differences of spelling", normal_spelling)):
         by_normal = {normal(category): category for category in reversed(field.categories)}
         alike = Counter(

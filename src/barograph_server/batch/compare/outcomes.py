@@ -16,6 +16,7 @@ from barograph.publisher.label_columns import read_labels
 from barograph.string_views import to_string
 from numpy.typing import NDArray
 
+from barograph_server.profiling.infer.tables import is_number
 from barograph_server.sketches.baseline.loss_trees import NO_CELL
 from barograph_server.sketches.performance.binary import SCORE_FLOOR
 from barograph_server.streams.scorer.window_counts import SparseCells, WindowCounts
@@ -74,7 +75,6 @@ class OutcomeCounts:
             self._add_numbers(period, score, truth, labelled, np.zeros_like(period) if cells is None else cells)
 
     def merge(self, other: OutcomeCounts) -> None:
-        """Add the counts of another batch."""
         for name in ("predictions", "labelled", "_confusion", "_sums", "_cells"):
             getattr(self, name)[...] += getattr(other, name)
         for step, rows in other._errors.items():
@@ -84,43 +84,26 @@ class OutcomeCounts:
 
     def counts(self) -> WindowCounts:
         """Return the counts in the form from which the scorer computes metrics."""
-        none = np.zeros((self._n, 0))
-        if self._rules.kind == "number":
-            steps = sorted(self._errors)
-            errors = np.stack([self._errors[step] for step in steps], axis=1) if steps else none
-            middle = [0.0 if step < _MIN_STEP else float(np.exp((step + 0.5) * np.log(ERROR_STEP))) for step in steps]
-            empty = np.zeros((self._n, 0, 3))
-            numbers = np.array(sorted(self._values), np.int64)
-            values = [self._values[number] for number in numbers.tolist()]
-            cells = _sparse(np.stack(values, axis=1), numbers) if values else SparseCells.empty()
-            return WindowCounts(
-                self.predictions,
-                self.labelled,
-                self._confusion,
-                self._sums,
-                empty,
-                empty,
-                errors,
-                np.array(middle),
-                cells,
-            )
-        hist, cells = self._cells[:, 0], SparseCells.empty()
+        errors, middle, cells = np.zeros((self._n, 0)), np.zeros(0), SparseCells.empty()
+        hist = self._cells[:, 0]
         confusion: FloatArray = self._confusion
-        if self._rules.kind == "classes":
+        if self._rules.kind == "number":
+            hist = np.zeros((self._n, 0, 6))
+            if self._errors:
+                steps = sorted(self._errors)
+                errors = np.stack([self._errors[step] for step in steps], axis=1)
+                middle = np.array(
+                    [0.0 if step < _MIN_STEP else np.exp((step + 0.5) * np.log(ERROR_STEP)) for step in steps]
+                )
+            if self._values:
+                numbers = np.array(sorted(self._values), np.int64)
+                cells = _sparse(np.stack([self._values[number] for number in numbers.tolist()], axis=1), numbers)
+        elif self._rules.kind == "classes":
             hist, predicted = np.split(self._cells, 2, axis=1)
             cells = _sparse(predicted.reshape(self._n, -1, 5), np.arange(predicted[0, ..., 0].size))
             confusion = confusion.reshape(self._n, self._classes, self._classes)
-        return WindowCounts(
-            self.predictions,
-            self.labelled,
-            confusion,
-            self._sums,
-            hist[..., :3],
-            hist[..., 3:],
-            none,
-            np.zeros(0),
-            cells,
-        )
+        sides = hist[..., :3], hist[..., 3:]
+        return WindowCounts(self.predictions, self.labelled, confusion, self._sums, *sides, errors, middle, cells)
 
     # ------------------------------------------------------------------------------------------ kinds of models
 
@@ -131,9 +114,8 @@ class OutcomeCounts:
         score = read_scores(columns.get(SCORE), n)
         usable = (score >= 0) & (score <= 1)
         predicted = np.where(usable, score >= rules.threshold, -1).astype(np.int64)
-        texts = read_classes(columns.get(CLASS), n)
-        if texts is not None:
-            names, codes = texts
+        if (classes := columns.get(CLASS)) is not None:
+            names, codes = _codes(classes)
             values = rules.values_of(names, is_open=rules.has_open_classes)
             positive = np.array([value == rules.positive for value in values] + [False])
             known = np.array([value != "" for value in values] + [False])
@@ -163,9 +145,8 @@ class OutcomeCounts:
             inside = np.asarray(((filled >= 0) & (filled <= 1)).all(axis=1))
             usable = present & inside & (np.abs(np.where(inside[:, None], filled, 0).sum(axis=1) - 1) <= SUM_TOLERANCE)
             predicted = np.where(usable, np.argmax(filled, axis=1), predicted)
-        texts = read_classes(columns.get(CLASS), n)
-        if texts is not None:
-            names, codes = texts
+        if (classes := columns.get(CLASS)) is not None:
+            names, codes = _codes(classes)
             index = {name: i for i, name in enumerate(rules.classes)}
             lookup = np.array([index.get(value, -1) for value in rules.values_of(names, is_open=False)] + [-1])
             predicted = np.where(codes >= 0, lookup[codes], predicted)
@@ -262,20 +243,10 @@ def _count(period: IntArray, cell: NDArray[np.integer], n_periods: int, width: i
 
 def read_scores(column: pa.Array | None, n: int) -> FloatArray:
     """Read scores; NaN for null and for values that are not numbers."""
-    if column is None:
+    column = None if column is None else _decoded(column)
+    if column is None or not is_number(column.type):
         return np.full(n, np.nan)
-    column = _decoded(column)
-    kind = column.type
-    if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    return np.full(n, np.nan)
-
-
-def read_classes(column: pa.Array | None, n: int) -> tuple[list[str], IntArray] | None:
-    """Read predicted classes as distinct names and a code per row, −1 for none; None without a column."""
-    if column is None:
-        return None
-    return _codes(column)
+    return np.array(pc.cast(column, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
 def read_truth(rules: Rules, column: pa.Array | None, n: int) -> FloatArray:

@@ -75,11 +75,10 @@ def summarise(registry: Registry, events: Iterable[EventColumns]) -> dict[PaneKe
 def merge_summaries(total: dict[PaneKey, PaneSummary], panes: dict[PaneKey, PaneSummary]) -> None:
     """Add the summaries of a batch, which is not used afterwards."""
     for key, summary in panes.items():
-        present = total.get(key)
-        if present is None:
-            total[key] = summary
+        if key in total:
+            total[key].merge(summary)
         else:
-            present.merge(summary)
+            total[key] = summary
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +109,7 @@ def judge_periods(
 
     Args:
         contract: the contract in force; its panes have the length of the summaries' panes.
-        summaries: from `merge_summaries`.
         periods: ascending; each consists of whole panes.
-        phi_name: name of the window length whose φ is used.
 
     Raises:
         CompareError: there are no rows.

@@ -24,11 +24,8 @@ LEARNED = (Window(HOUR_S, 300), Window(DAY_S, HOUR_S), Window(WEEK_S, DAY_S), Wi
 _LENGTH_S: dict[Grain, int] = {"hour": HOUR_S, "day": DAY_S, "week": WEEK_S, "month": MONTH_S}
 _PANE_S: dict[Grain, int] = {"hour": HOUR_S, "day": DAY_S, "week": DAY_S, "month": DAY_S, "all": MONTH_S}
 _EDGE_S: dict[Grain, int] = {"hour": 300, "day": HOUR_S, "week": DAY_S, "month": DAY_S}
-_SPANS: tuple[tuple[int, Grain], ...] = (
-    *((60 * DAY_S, "month"), (14 * DAY_S, "week"), (2 * DAY_S, "day")),
-    (2 * HOUR_S, "hour"),
-)
-"""Least span of the production data in seconds → grain of its periods, of which it covers at least one whole."""
+_SPANS: dict[Grain, int] = {"month": 60 * DAY_S, "week": 14 * DAY_S, "day": 2 * DAY_S, "hour": 2 * HOUR_S}
+"""Grain of periods → least span of the production data in seconds, which covers at least one of them whole."""
 
 
 class PeriodWindow(Window, frozen=True):
@@ -57,7 +54,7 @@ class Period:
 def choose_grain(first_ms: int, last_ms: int) -> Grain:
     """Choose the grain of periods by the span of the data; below two hours all rows are one period."""
     span_s = (last_ms - first_ms) / 1000
-    return next((grain for least_s, grain in _SPANS if span_s >= least_s), "all")
+    return next((grain for grain, least_s in _SPANS.items() if span_s >= least_s), "all")
 
 
 def pane_length_s(grain: Grain, contract: Contract) -> int:

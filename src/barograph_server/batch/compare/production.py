@@ -1,6 +1,6 @@
 """One pass over the production rows: panes, outcomes, and a sample for the classifier."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -26,6 +26,14 @@ IntArray = NDArray[np.int64]
 
 BATCH_ROWS = 1 << 17
 """Rows that a thread counts at a time."""
+
+
+def numbered(batches: Iterable[pa.RecordBatch]) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Yield each batch of a table with the number of its first row."""
+    first = 0
+    for batch in batches:
+        yield first, batch
+        first += batch.num_rows
 
 
 class RowSample:
@@ -83,19 +91,14 @@ class ProductionPass:
         self.n_rejected = 0
 
     def read(self, workers: int, *, sampled: bool) -> None:
-        for result in map_in_order(partial(self._count, sampled), self._batches(), workers):
+        columns = list(dict.fromkeys([*self._served.columns, *self._selected.values()]))
+        batches = numbered(self._table.row_batches(columns, BATCH_ROWS))
+        for result in map_in_order(partial(self._count, sampled), batches, workers):
             merge_summaries(self.panes, result.panes)
             if self.outcomes is not None and result.outcomes is not None:
                 self.outcomes.merge(result.outcomes)
             self.sample.events += result.sample.events
             self.n_rejected += result.n_rejected
-
-    def _batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
-        first = 0
-        columns = list(dict.fromkeys([*self._served.columns, *self._selected.values()]))
-        for batch in self._table.row_batches(columns, BATCH_ROWS):
-            yield first, batch
-            first += batch.num_rows
 
     def _count(self, sampled: bool, numbered: tuple[int, pa.RecordBatch]) -> _BatchResult:
         first, batch = numbered

@@ -131,7 +131,6 @@ class ServedRows:
 
     @property
     def columns(self) -> list[str]:
-        """The columns to read, each once."""
         names = [*self._columns.values(), *([self._id] if self._id else [])]
         return list(dict.fromkeys(names))
 
@@ -153,7 +152,6 @@ class ServedRows:
         """Yield the events of a batch, without the rows that the publisher leaves out: without id or time.
 
         Args:
-            batch: of `columns`.
             at_ms: event times, shape (n,).
             null: rows without a time, shape (n,).
 

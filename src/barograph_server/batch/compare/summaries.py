@@ -1,6 +1,6 @@
 """Summaries of the verdicts per field, worst first, and hints from the values of production."""
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -75,21 +75,18 @@ def _unseen_values(series: Series, field_index: int) -> Counter[str]:
 def summarise_fields(
     contract: Contract, baseline: Baseline, judged: JudgedPeriods, periods: Sequence[Period]
 ) -> list[FieldVerdicts]:
-    drift: dict[str, list[dict[str, Any]]] = {}
-    for row in unsliced_rows(rows_by_period(judged.drift, contract, periods)):
-        drift.setdefault(row["field"], []).append(row)
-    rates: dict[str, list[dict[str, Any]]] = {}
-    for row in unsliced_rows(rows_by_period(judged.rates, contract, periods)):
-        rates.setdefault(row["field"], []).append(row)
+    drift, rates = defaultdict[str, list[dict[str, Any]]](list), defaultdict[str, list[dict[str, Any]]](list)
+    for table, by_field in ((judged.drift, drift), (judged.rates, rates)):
+        for row in unsliced_rows(rows_by_period(table, contract, periods)):
+            by_field[row["field"]].append(row)
     masked = masked_fields(contract)
     critical = {field.name for field in contract.fields if field.critical}
     flags = {field.name for field in contract.fields if field.type == "bool"}
     whole = {period.end_s for period in periods if period.is_whole}
     lines = []
     for i, field in enumerate(baseline.fields):
-        of_field = drift.get(field.name, [])
+        of_field, of_rates = drift[field.name], rates[field.name]
         worst = max(of_field, key=lambda row: (SEVERITY[row["level"]], row["end_s"] in whole, row["psi"]), default=None)
-        of_rates = rates.get(field.name, [])
         worst_rate = max(
             of_rates, key=lambda row: (SEVERITY[row["level"]], row["end_s"] in whole, abs(row["delta"])), default=None
         )

@@ -25,8 +25,6 @@ from barograph_server.terminal import (
 
 MAX_RATES = 20
 """Rates that are listed, the worst ones."""
-
-
 MAX_SLICES = 10
 
 

@@ -55,8 +55,6 @@ class FieldPair:
 
 @dataclass(frozen=True, slots=True)
 class SkippedField:
-    """A field that is not compared."""
-
     name: str
     reason: str
 
@@ -85,17 +83,18 @@ def pair_fields(
     for name, field, left, right in _candidates(served, recomputed, contract, excluded):
         if only and name not in only:
             continue
-        reason = _skip_reason(name, field, left, right, served, recomputed, is_production)
-        if reason is not None:
-            skipped.append(SkippedField(name, reason))
-            continue
-        assert left is not None
-        assert right is not None
-        types = plain_type(served.columns[left]), plain_type(recomputed.columns[right])
-        kind = _value_type(field, *types)
-        exact = kind == "time" or any(map(_is_integral, types))
-        show = field is None or field.pii == "keep"
-        pairs.append(FieldPair(name, left, right, kind, exact, show, field))
+        if left is None or right is None:
+            sides = [table.name for table, column in ((served, left), (recomputed, right)) if column is None]
+            what = "not" if field is not None and name in _OUTPUTS else "no column"
+            skipped.append(SkippedField(name, f"{what} in {' nor in '.join(sides)}"))
+        elif is_production and field is not None and field.pii == "drop":
+            skipped.append(SkippedField(name, "personal data, dropped before it was published"))
+        else:
+            types = plain_type(served.columns[left]), plain_type(recomputed.columns[right])
+            kind = _value_type(field, *types)
+            exact = kind == "time" or any(map(_is_integral, types))
+            show = field is None or field.pii == "keep"
+            pairs.append(FieldPair(name, left, right, kind, exact, show, field))
     missing = set(only) - {pair.name for pair in pairs} - {field.name for field in skipped}
     if missing:
         raise SkewError(f"No field is named {sorted(missing)[0]!r} on both sides; correct --field.")
@@ -127,25 +126,6 @@ def _candidates(
         for field in contract.fields
         if field.source.partition(".")[0] in ("features", "context", *_OUTPUTS)
     ]
-
-
-def _skip_reason(
-    name: str,
-    field: Field | None,
-    left: str | None,
-    right: str | None,
-    served: Table,
-    recomputed: Table,
-    is_production: bool,
-) -> str | None:
-    if left is None or right is None:
-        sides = [table.name for table, column in ((served, left), (recomputed, right)) if column is None]
-        if field is not None and name in _OUTPUTS:
-            return f"not in {' nor in '.join(sides)}"
-        return f"no column in {' nor in '.join(sides)}"
-    if is_production and field is not None and field.pii == "drop":
-        return "personal data, dropped before it was published"
-    return None
 
 
 def _value_type(field: Field | None, *types: pa.DataType) -> ValueType:

@@ -49,7 +49,6 @@ def skew(
         end: their end, exclusive.
         tolerance: the largest relative difference of equal numbers.
         settings: the settings, or their file, for `clickhouse:`.
-        on_field: receives the name of each field before its comparison.
 
     Raises:
         ContractError, InferError, SettingsError: the contract, a file or the settings cannot be read.

@@ -34,7 +34,6 @@ def openlineage_events(contract: Contract, applied_at: datetime, bootstrap_serve
     depends on all inputs.
 
     Args:
-        applied_at: when it was applied, the time of the events.
         bootstrap_servers: the brokers; the first one is the namespace of the topic.
     """
     producer = f"urn:barograph:{importlib.metadata.version('barograph-server')}"

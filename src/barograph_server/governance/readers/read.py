@@ -94,7 +94,6 @@ def read_callers(client: Client, contracts: Iterable[Contract], since: datetime)
 
     Args:
         client: the connection; its user may read predictions.
-        since: start of the range of predictions, in event time.
 
     Returns:
         The callers, and a note on each model whose callers are known only in part.

@@ -18,7 +18,7 @@ TERMINATE_S = 20
 """Time limit for stopping a process that an earlier command left, in seconds."""
 
 
-class Processor:
+class Processor(ChildProcess):
     """One processor, configured by a settings file; of the environment it uses only the password of ClickHouse."""
 
     def __init__(
@@ -36,59 +36,40 @@ class Processor:
         Args:
             password: the password of ClickHouse, which the file must not hold.
         """
-        self.name = kind
+        super().__init__(kind, run_dir=run_dir, log_path=log_dir / f"{kind}.log")
         self._settings_path = settings_path
         self._variables = {variable_of("clickhouse.password"): password, **(variables or {})}
-        self._child = ChildProcess(kind, run_dir=run_dir, log_path=log_dir / f"{kind}.log")
-
-    @property
-    def log_path(self) -> Path:
-        return self._child.log_path
-
-    @property
-    def is_running(self) -> bool:
-        return self._child.is_running
 
     def start(self) -> None:
         """Start it, after stopping a process that a crashed `barograph dev` left."""
-        if self._child.find():
-            self._child.terminate(TERMINATE_S)
+        if self.find():
+            self.terminate(TERMINATE_S)
         command = [sys.executable, "-m", "barograph_server.cli.main", "run", self.name, "--instance", INSTANCE]
-        environ = {**_without_settings(os.environ), **self._variables}
-        self._child.spawn([*command, "--config", self._settings_path], environ=environ)
+        # Settings of the environment would override the file, and may name production servers.
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        environ = {**others, **self._variables}
+        self.spawn([*command, "--config", self._settings_path], environ=environ)
 
     def describe_end(self) -> str:
         """Describe how it ended and why, according to its log."""
-        code = self._child.exit_code
+        code = self.exit_code
         if code is None:
             end = "ended"
         else:
             end = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
-        reason = last_reason(self._child.last_lines().splitlines()).rstrip(".")
+        reason = last_reason(self.last_lines().splitlines()).rstrip(".")
         return f"{end}{f': {reason}' if reason else ''}. Its log is {self.log_path}."
-
-    def terminate(self, timeout_s: float) -> bool:
-        """Ask it to stop, kill it after `timeout_s`, and return whether it stopped by itself."""
-        return self._child.terminate(timeout_s)
 
 
 def write_settings(path: Path, settings: Settings) -> None:
     """Write the settings of the local stack as a file for `load_settings`. It holds no secret."""
     address = settings.warehouse
     overrides = settings.processor_overrides
+    partitions = ("predictions_partitions", "labels_partitions", "partials_partitions")
+    names = ("bootstrap_servers", "topic_prefix", *partitions, "clock", "retention_days")
     lines = [
         "# Written by `barograph dev` for its processors, at each start.",
-        *_assignments(
-            {
-                "bootstrap_servers": settings.bootstrap_servers,
-                "topic_prefix": settings.topic_prefix,
-                "predictions_partitions": settings.predictions_partitions,
-                "labels_partitions": settings.labels_partitions,
-                "partials_partitions": settings.partials_partitions,
-                "clock": settings.clock,
-                "retention_days": settings.retention_days,
-            }
-        ),
+        *_assignments({name: getattr(settings, name) for name in names}),
         "[clickhouse]",
         *_assignments({"host": address.host, "port": address.port, "database": address.database}),
         "[processors]",
@@ -100,8 +81,3 @@ def write_settings(path: Path, settings: Settings) -> None:
 def _assignments(values: Mapping[str, Any]) -> list[str]:
     # A JSON string is a TOML string, except for characters beyond the basic plane, which JSON would write as pairs.
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-
-
-def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Remove the settings from the environment: they would override the file, and may name production servers."""
-    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}

@@ -1,7 +1,6 @@
 """Checks of the Kafka brokers: whether they answer, support transactions, and have a safe configuration."""
 
 from collections.abc import Collection, Iterator, Mapping
-from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import ConfigResource, ResourceType
@@ -33,10 +32,10 @@ class Broker:
     def n_brokers(self) -> int:
         return len(self.metadata.brokers)
 
-    def config(self, kind: Any, name: str) -> Mapping[str, str]:
-        resource = ConfigResource(kind, name)
+    def config(self, broker_id: int) -> Mapping[str, str]:
+        resource = ConfigResource(ResourceType.BROKER, str(broker_id))
         future = self.admin.client.describe_configs([resource], request_timeout=TIMEOUT_S)[resource]
-        entries = self.admin.result(future, f"describe the configuration of {name}")
+        entries = self.admin.result(future, f"describe the configuration of {broker_id}")
         return {key: str(entry.value) for key, entry in entries.items()}
 
 
@@ -47,9 +46,16 @@ def check_brokers(broker: Broker, transaction_timeout_s: float) -> Iterator[Find
     for name in (TRANSACTIONS_TOPIC, OFFSETS_TOPIC):
         yield from _check_internal_topic(broker, name)
     try:
-        config = broker.config(ResourceType.BROKER, str(brokers[0]))
+        config = broker.config(brokers[0])
     except KafkaException as cause:
-        yield _config_unavailable(cause, f"the configuration of broker {brokers[0]}", "DescribeConfigs on the cluster")
+        failure = cause.args[0]
+        is_denied = isinstance(failure, KafkaError) and "AUTHORIZATION" in str(failure.name())
+        text = failure.str() if isinstance(failure, KafkaError) else str(failure)
+        yield unknown(
+            COMPONENT,
+            f"Kafka did not return the configuration of broker {brokers[0]}: {text}.",
+            "Grant this user DescribeConfigs on the cluster to enable the check." if is_denied else "",
+        )
         return
     yield from check_broker_config(config, broker.n_brokers, broker.metadata.topics.keys(), transaction_timeout_s)
 
@@ -107,11 +113,3 @@ def check_broker_config(
             "that correct counts need.",
             "Set auto.create.topics.enable to false.",
         )
-
-
-def _config_unavailable(cause: KafkaException, subject: str, permission: str) -> Finding:
-    kafka_error = cause.args[0]
-    is_denied = isinstance(kafka_error, KafkaError) and "AUTHORIZATION" in str(kafka_error.name())
-    action = f"Grant this user {permission} to enable the check." if is_denied else ""
-    text = kafka_error.str() if isinstance(kafka_error, KafkaError) else str(kafka_error)
-    return unknown(COMPONENT, f"Kafka did not return {subject}: {text}.", action)

@@ -10,6 +10,7 @@ from barograph_server.errors import CommandError
 from barograph_server.finding import Finding, error, ok, unknown, warning
 from barograph_server.provisioning.grafana import Grafana, GrafanaError, build_resources, plan_grafana
 from barograph_server.settings import Settings
+from barograph_server.terminal import listed
 
 COMPONENT = "Grafana"
 TIMEOUT_S = 5.0
@@ -42,10 +43,9 @@ def check_grafana(settings: Settings, in_force: Mapping[str, Contract] | None) -
     elif plan.is_empty:
         yield ok(COMPONENT, "Its dashboards and rules are those in force.")
     else:
-        differing = [change.resource.label for change in (*plan.written, *plan.skipped)]
-        more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
+        differing = listed([change.resource.label for change in (*plan.written, *plan.skipped)], 3)
         yield warning(
             COMPONENT,
-            f"Its dashboards and rules differ from those in force: {', '.join(differing[:3])}{more}.",
+            f"Its dashboards and rules differ from those in force: {differing}.",
             "See `barograph plan`, then run `barograph apply`.",
         )

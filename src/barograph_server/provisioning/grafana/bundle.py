@@ -27,9 +27,6 @@ def build_resources(
 ) -> tuple[Resource, ...]:
     """Build the Grafana resources of contracts and settings, in order of dependency.
 
-    Args:
-        settings: the settings, with `grafana` set.
-
     Raises:
         AlertsError: a contract names a route or a mute timing that the settings lack, or a variable with a secret of a
             contact point is not set.

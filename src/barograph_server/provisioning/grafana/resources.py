@@ -144,8 +144,6 @@ class DataSource(Resource):
 
 
 class Dashboard(Resource):
-    """A dashboard in our folder."""
-
     kind = "dashboard"
     actions = frozenset({"dashboards:create", "dashboards:write", "dashboards:delete"})
 

@@ -8,8 +8,7 @@ from barograph.contract.alerts import AlertRule
 
 from barograph_server.alerts.prediction import smallest_change
 from barograph_server.alerts.prediction.page_time import PageTime, detect, predict_pages, rules_reading
-from barograph_server.alerts.prediction.traffic import Traffic
-from barograph_server.alerts.prediction.window_power import WindowTraffic
+from barograph_server.alerts.prediction.window_power import Traffic, WindowTraffic
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, Phi, SliceCounts, TrainingRate
 from barograph_server.sketches.baseline.bins import PsiBins
