@@ -299,15 +299,17 @@ class AlertSectionKind(msgspec.Struct, frozen=True):
         points = {}
         for name, integrations in values.items():
             here = (*path, "contact_points", name)
-            if not integrations and not _has_failed(diagnostics, here):
-                message = "the contact point has no integration; write pagerduty, slack or webhook below it"
-                diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
+            if not integrations:
+                _fail(
+                    diagnostics,
+                    here,
+                    "the contact point has no integration; write pagerduty, slack or webhook below it",
+                )
             for kind, keys in integrations.items():
-                below = (*here, kind)
-                if not {"key_variable", "url_variable"} & keys.keys() and not _has_failed(diagnostics, below):
+                if not {"key_variable", "url_variable"} & keys.keys():
                     variable = next(iter(_INTEGRATIONS[kind]))
                     message = f"the address is missing; write {variable} with the variable that holds it"
-                    diagnostics.fail(below, diagnostics.lines.get(below, 0), message)
+                    _fail(diagnostics, (*here, kind), message)
             points[name] = tuple(
                 Integration(kind, **{_INTEGRATIONS[kind][key]: text for key, text in integrations[kind].items()})
                 for kind in _INTEGRATIONS
@@ -320,11 +322,15 @@ class AlertSectionKind(msgspec.Struct, frozen=True):
     ) -> dict[str, MuteTiming]:
         for name, keys in values.items():
             if not any(keys.get(key) for key in ("times", "weekdays", "days_of_month", "months")):
-                here = (*path, "mute_timings", name)
-                if not _has_failed(diagnostics, here):
-                    message = "the timing would mute forever; write times, weekdays, days_of_month or months"
-                    diagnostics.fail(here, diagnostics.lines.get(here, 0), message)
+                message = "the timing would mute forever; write times, weekdays, days_of_month or months"
+                _fail(diagnostics, (*path, "mute_timings", name), message)
         return {name: MuteTiming(**keys) for name, keys in values.items()}
+
+
+def _fail(diagnostics: Diagnostics, path: Path, message: str) -> None:
+    """Report a problem of the value at a path, unless it has one already."""
+    if not _has_failed(diagnostics, path):
+        diagnostics.fail(path, diagnostics.lines.get(path, 0), message)
 
 
 def _has_failed(diagnostics: Diagnostics, path: Path) -> bool:

@@ -9,14 +9,7 @@ from grafana_foundation_sdk.models.dashboard import DashboardLinkType
 
 from barograph_server.dashboards.uids import DASHBOARDS
 
-TITLES = {
-    "fleet": "Fleet",
-    "model": "Model",
-    "field": "Field",
-    "shadow": "Shadow",
-    "llm": "LLM",
-    "pipeline": "Pipeline",
-}
+TITLES = {page: page.title() for page in DASHBOARDS} | {"llm": "LLM"}
 
 
 @dataclass(frozen=True, slots=True)

@@ -62,7 +62,7 @@ class Page:
 
 def pages() -> list[Page]:
     """All pages, from overview to detail."""
-    chosen = (variables.version(), variables.slice_of_events())
+    chosen = (variables.choice("version"), variables.choice("slice"))
     one = (variables.datasource(), variables.model(), *chosen)
     return [
         Page(
@@ -75,13 +75,13 @@ def pages() -> list[Page]:
         Page(
             "model",
             "What is wrong with this model, since when, and where?",
-            (*one, variables.window(), variables.worst_field()),
+            (*one, variables.choice("window"), variables.repeated("worst_field")),
             "now-7d",
         ),
         Page(
             "field",
             "How did this field move, and is the cause the world, the data source or the mix of slices?",
-            (*one, variables.field(), variables.window()),
+            (*one, variables.choice("field"), variables.choice("window")),
             "now-7d",
         ),
         Page(
@@ -90,8 +90,8 @@ def pages() -> list[Page]:
             (
                 variables.datasource(),
                 variables.model(query="models_with_candidate"),
-                variables.candidate(),
-                variables.criterion(),
+                variables.choice("candidate"),
+                variables.repeated("criterion"),
             ),
             "now-90d",
             refresh="1h",
@@ -99,7 +99,7 @@ def pages() -> list[Page]:
         Page(
             "llm",
             "Is a language model slower, dearer or worse, and have the questions changed?",
-            (variables.datasource(), variables.model(query="language_models"), *chosen, variables.window()),
+            (variables.datasource(), variables.model(query="language_models"), *chosen, variables.choice("window")),
             "now-7d",
         ),
         Page(

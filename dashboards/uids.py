@@ -4,14 +4,7 @@ from typing import NamedTuple
 
 from barograph_server.dashboards.page_files import panel_ids
 
-DASHBOARDS = {
-    "fleet": "barograph-fleet",
-    "model": "barograph-model",
-    "field": "barograph-field",
-    "shadow": "barograph-shadow",
-    "llm": "barograph-llm",
-    "pipeline": "barograph-pipeline",
-}
+DASHBOARDS = {page: f"barograph-{page}" for page in ("fleet", "model", "field", "shadow", "llm", "pipeline")}
 """Page → uid of its dashboard."""
 
 

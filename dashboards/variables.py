@@ -25,50 +25,38 @@ def model(*, all_models: bool = False, query: str = "models") -> build.QueryVari
     """One model, the worst first, of those that a query lists; with `all_models`, also the choice All."""
     variable = _of("model", "Model", "The model name from the contract, worst first", f"variables.{query}")
     if all_models:
-        everything = VariableOption(selected=True, text="All", value="$__all")
-        variable.include_all(True).current(everything)
+        variable.include_all(True).current(_everything())
     return variable
 
 
-def version() -> build.QueryVariable:
-    """One version. The default is the version that started most recently within the range."""
-    return _of("version", "Version", "A version with predictions in the range, newest first", "variables.versions")
+_CHOICES = {
+    "version": ("Version", "A version with predictions in the range, newest first", "variables.versions"),
+    "slice": ("Slice", "A named subset of the events; `all` means every event", "variables.slices"),
+    "field": ("Field", "A feature or an output, worst first", "variables.fields"),
+    "window": ("Window", "The window length, longest first", "variables.windows"),
+    "candidate": ("Candidate", "A version with pairs, the last one first", "variables.candidates"),
+}
+"""Label, description and query of variables with one value, by default the first."""
+_REPEATED = {
+    "worst_field": ("Worst fields", "The fields with the largest PSI", "drift.worst_fields"),
+    "criterion": ("Criteria", "The criteria of the contract", "variables.criteria"),
+}
+"""The same of variables with all values, by which panels are repeated. They are not shown."""
 
 
-def slice_of_events() -> build.QueryVariable:
-    """All events (`all`) or one slice."""
-    return _of("slice", "Slice", "A named subset of the events; `all` means every event", "variables.slices")
+def choice(name: str) -> build.QueryVariable:
+    """One of `_CHOICES`."""
+    return _of(name, *_CHOICES[name])
 
 
-def field() -> build.QueryVariable:
-    """One field. The default is the worst field in the range."""
-    return _of("field", "Field", "A feature or an output, worst first", "variables.fields")
+def repeated(name: str) -> build.QueryVariable:
+    """One of `_REPEATED`."""
+    variable = _of(name, *_REPEATED[name]).multi(True).include_all(True)
+    return variable.current(_everything()).hide(VariableHide.HIDE_VARIABLE)
 
 
-def window() -> build.QueryVariable:
-    """The length of the windows to show."""
-    return _of("window", "Window", "The window length, longest first", "variables.windows")
-
-
-def worst_field() -> build.QueryVariable:
-    """The fields with the largest PSI at the end of the range, all of them, to repeat a panel by. It is not shown."""
-    return _of_all("worst_field", "Worst fields", "The fields with the largest PSI", "drift.worst_fields")
-
-
-def candidate() -> build.QueryVariable:
-    """One candidate. The default is the one whose pairs were counted last."""
-    return _of("candidate", "Candidate", "A version with pairs, the last one first", "variables.candidates")
-
-
-def criterion() -> build.QueryVariable:
-    """The criteria of the candidate, all of them, to repeat a panel by. It is not shown."""
-    return _of_all("criterion", "Criteria", "The criteria of the contract", "variables.criteria")
-
-
-def _of_all(name: str, label: str, description: str, query: str) -> build.QueryVariable:
-    everything = VariableOption(selected=True, text="All", value="$__all")
-    variable = _of(name, label, description, query)
-    return variable.multi(True).include_all(True).current(everything).hide(VariableHide.HIDE_VARIABLE)
+def _everything() -> VariableOption:
+    return VariableOption(selected=True, text="All", value="$__all")
 
 
 def _of(name: str, label: str, description: str, query: str) -> build.QueryVariable:

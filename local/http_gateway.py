@@ -143,15 +143,6 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: GatewayServer
 
-    def do_GET(self) -> None:
-        self._handle()
-
-    def do_HEAD(self) -> None:
-        self._handle()
-
-    def do_POST(self) -> None:
-        self._handle()
-
     def _handle(self) -> None:
         try:
             self._check_origin()
@@ -170,6 +161,8 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._send(HTTPStatus.OK, b"Ok.\n")
         else:
             self._answer(arguments, body, read_only=user == READER or self.command != "POST")
+
+    do_GET = do_HEAD = do_POST = _handle
 
     def _answer(self, arguments: dict[str, str], body: bytes, *, read_only: bool) -> None:
         query_id = arguments.get("query_id") or str(uuid.uuid4())

@@ -93,11 +93,13 @@ class RuleFactory:
     def rule(self, name: str, severity: Severity, **arguments: Any) -> Iterator[Rule]:
         """Yield the rule with the shared attributes, and a summary that says what its signal knows of the change.
 
-        Yields nothing if the contract disables the rule.
+        Yields nothing if the contract disables the rule. `window_s` is the length of the only window that it reads.
         """
         override, alerts = self.override(name), self.contract.alerts
         if override.severity == "none":
             return
+        if "window_s" in arguments:
+            arguments["long_s"] = arguments["short_s"] = arguments.pop("window_s")
         every_s = max(self.every_s, arguments.pop("every_s", 0))
         for_s = alerts.for_s if override.for_s is None else override.for_s
         keep_s = alerts.keep_firing_for_s if override.keep_firing_for_s is None else override.keep_firing_for_s

@@ -87,8 +87,7 @@ def mean_rules(factory: RuleFactory) -> Iterator[Rule]:
             about="inputs",
             form="number",
             clear=clear,
-            long_s=long.length_s,
-            short_s=long.length_s,
+            window_s=long.length_s,
             panel=panel_link("field", "verdicts"),
             **factory.per_field(),
         )
@@ -117,8 +116,7 @@ def rate_rules(factory: RuleFactory) -> Iterator[Rule]:
                 about="inputs",
                 form="percent",
                 clear=clear,
-                long_s=short.length_s,
-                short_s=short.length_s,
+                window_s=short.length_s,
                 panel=panel_link("field", "nulls" if name == "null-rate" else "range"),
                 **factory.per_field(),
             )

@@ -1,4 +1,4 @@
-"""Rules on traffic and on the pipeline."""
+"""Rules on traffic, on the pipeline, on its readers, and on drills of it."""
 
 from collections.abc import Iterator
 from typing import Any, Literal
@@ -7,10 +7,12 @@ from barograph.contract import format_duration
 
 from barograph_server.alerts.rule import Rule, Severity, texts
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.templates.factory import IN_WINDOW, RuleFactory, last_part
-from barograph_server.alerts.text import LabelRef, NumberRef, Text, duration, percent
+from barograph_server.alerts.templates.factory import DAY_S, IN_WINDOW, RuleFactory, last_part
+from barograph_server.alerts.text import LabelRef, NumberRef, Text, duration, in_url, percent
 from barograph_server.dashboards.uids import panel_link
+from barograph_server.warehouse.signals.drills import drills_overdue
 from barograph_server.warehouse.signals.pipeline import DEFERRABLE, GONE_S, URGENT, processor_age, record_age
+from barograph_server.warehouse.signals.readers import undeclared_readers
 from barograph_server.warehouse.signals.signal import Signal
 from barograph_server.warehouse.signals.verdicts import loss, verdict_age
 from barograph_server.warehouse.signals.volume import broken_share, out_of_range, silence
@@ -18,6 +20,11 @@ from barograph_server.warehouse.signals.volume import broken_share, out_of_range
 GUARD_SILENT_S = 180.0
 """The guard stores the state of each model every minute."""
 LOSS_THRESHOLD = 0.01
+READERS_EVERY_S = 1800
+"""Shortest evaluation interval: readers are observed once a day."""
+DRILLS_OVERDUE_S = 30 * DAY_S
+"""Default of `at_least` of the rule drills-overdue."""
+DRILLS_EVERY_S = 1800
 
 
 def _broken(
@@ -42,8 +49,7 @@ def _broken(
         about="volume",
         form="percent",
         clear=clear,
-        long_s=short.length_s,
-        short_s=short.length_s,
+        window_s=short.length_s,
         panel=panel_link("model", panel),
     )
 
@@ -69,8 +75,7 @@ def _out_of_range(factory: RuleFactory, name: str, allowed: float) -> Iterator[R
         about="outputs",
         form="percent",
         clear=round(allowed * factory.clear_share, 12),
-        long_s=short.length_s,
-        short_s=short.length_s,
+        window_s=short.length_s,
         panel=panel_link("model", "rates"),
     )
 
@@ -129,8 +134,7 @@ def pipeline_rules(factory: RuleFactory) -> Iterator[Rule]:
         form="percent",
         has_bounds=False,
         clear=clear,
-        long_s=short.length_s,
-        short_s=short.length_s,
+        window_s=short.length_s,
         panel=panel_link("model", "completeness"),
         **platform | {"route": override.route or factory.settings.platform},
     )
@@ -215,4 +219,53 @@ def _installation_rule(
         every_s=60,
         panel=panel_link("pipeline", "silent"),
         page_query=("&from=now-3h&to=now",),
+    )
+
+
+def reader_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Yield the rule on undeclared readers, for a contract with critical fields and declared consumers.
+
+    Topics and tables hold all models, so a reader of them counts for each such contract.
+    """
+    contract = factory.contract
+    if not contract.consumers or not any(field.critical for field in contract.fields):
+        return
+    yield from factory.rule(
+        "undeclared-reader",
+        "ticket",
+        headline="a reader that no contract declares",
+        summary=("No contract declares ", LabelRef("reader"), ", which reads topics or tables of Barograph."),
+        signal=undeclared_readers(),
+        about="inputs",
+        form="number",
+        has_bounds=False,
+        clear=0.5,
+        every_s=READERS_EVERY_S,
+        panel=panel_link("model", "lineage"),
+    )
+
+
+def drill_rules(factory: RuleFactory) -> Iterator[Rule]:
+    """Yield the rule on the drills of a model, if its contract has the key `alerts.rules.drills-overdue`."""
+    contract, name = factory.contract, "drills-overdue"
+    if name not in contract.alerts.rules:
+        return
+    at_least_s = factory.override(name).at_least_s or DRILLS_OVERDUE_S
+    yield from factory.rule(
+        name,
+        "ticket",
+        headline="drills are overdue",
+        summary=("The drills of the model have not passed for ", NumberRef("A", "duration"), "."),
+        description=(
+            f"For {duration(at_least_s)} no drill has passed, or a failed drill has not been repeated with success. "
+            "Nobody knows whether an incident would page. Clears when the drill passes."
+        ),
+        signal=drills_overdue(contract.model, name, float(at_least_s)),
+        about="pipeline",
+        form="duration",
+        has_bounds=False,
+        clear=float(at_least_s),
+        every_s=DRILLS_EVERY_S,
+        panel=panel_link("fleet", "drills"),
+        page_query=(f"&var-model={in_url(contract.model)}&from=now-604800s&to=now",),
     )

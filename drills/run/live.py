@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field, replace
 
-from barograph import Publisher
 from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 from barograph.guard.health import ModelHealth, encode_health
 
@@ -27,6 +26,7 @@ from barograph_server.alerts.text import duration
 from barograph_server.alerts.wall_clock import LiveAlerts
 from barograph_server.alerts.webhooks import AlertMessage
 from barograph_server.batch.backfill.account import Accountant, SentEvents
+from barograph_server.batch.backfill.backfill import publisher_of
 from barograph_server.drills.errors import DrillError
 from barograph_server.drills.faults import EventTables
 from barograph_server.drills.faults.fault import epoch_ms
@@ -190,14 +190,7 @@ class LiveStream:
         self.end_ms = int(epoch_ms(recorded.predictions).max())
         self._next = [0, 0]
         self._n_accepted = [0, 0]
-        self._publisher = Publisher.from_contract(
-            model.contract,
-            version=model.baseline.version,
-            bootstrap_servers=settings.bootstrap_servers,
-            on_full="wait",
-            topic_prefix=settings.topic_prefix,
-            kafka=settings.kafka,
-        )
+        self._publisher = publisher_of(settings, model.contract, model.baseline.version)
 
     def publish_until(self, now_ms: int) -> None:
         """Publish the events that have arrived by now."""

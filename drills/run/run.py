@@ -8,11 +8,11 @@ from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
-from barograph import Publisher
 from barograph.contract import Contract
 
 from barograph_server.alerts.simulator import Simulation, simulate
 from barograph_server.batch.backfill.account import Accountant, SentEvents
+from barograph_server.batch.backfill.backfill import publisher_of
 from barograph_server.drills.errors import DrillError
 from barograph_server.drills.faults import EventTables
 from barograph_server.drills.faults.fault import epoch_ms
@@ -99,14 +99,7 @@ def _publish(
     sent = []
     for i, (model, events) in enumerate(zip(models, tables, strict=True)):
         on_step(f"publishing {model.contract.model}")
-        with Publisher.from_contract(
-            model.contract,
-            version=model.baseline.version,
-            bootstrap_servers=scratch.bootstrap_servers,
-            on_full="wait",
-            topic_prefix=scratch.topic_prefix,
-            kafka=scratch.kafka,
-        ) as publisher:
+        with publisher_of(scratch, model.contract, model.baseline.version) as publisher:
             n_predictions, n_labels = publish(events, publisher)
             if i == len(models) - 1:
                 publisher.publish_end_marker()

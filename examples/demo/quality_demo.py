@@ -16,6 +16,7 @@ from barograph.contract.evaluators import FAULTY, SOUND, Evaluator, EvaluatorBud
 from barograph.contract.file import dump_contract
 from barograph.text.content import ContentPolicy
 
+from barograph_server.batch.backfill.backfill import publisher_of
 from barograph_server.evaluation.review.evaluator import find_evaluator
 from barograph_server.evaluation.review.exchange import collect_entries, import_entries
 from barograph_server.evaluation.review.gold_labels import GoldLabels
@@ -80,13 +81,7 @@ class QualityDemo(Demo):
             variable_of("evaluator.endpoints"): json.dumps({"small": {"model": VERSION, "url": model.url}}),
         }
         self.start_processors((*KINDS, "evaluator"), variables)
-        publisher = Publisher.from_contract(
-            contract,
-            version=VERSION,
-            bootstrap_servers=self.settings.bootstrap_servers,
-            on_full="wait",
-            topic_prefix=self.settings.topic_prefix,
-        )
+        publisher = publisher_of(self.settings, contract, VERSION)
         with connect(self.settings.warehouse) as client, publisher:
             self._answer(client, publisher, model.url, evaluators)
         self.record_end = datetime.now(UTC)

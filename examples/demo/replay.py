@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 from barograph import Publisher
 
+from barograph_server.batch.backfill.backfill import publisher_of
 from barograph_server.examples.demo.base import POLL_S as APPLIED_S
 from barograph_server.examples.demo.base import Demo
 from barograph_server.examples.demo.findings import Findings
@@ -63,13 +64,7 @@ class FlightsReplay(Demo):
         Returns:
             Numbers of predictions of the primary and of labels that the publisher accepted.
         """
-        publisher = Publisher.from_contract(
-            contract,
-            version=VERSION,
-            bootstrap_servers=self.settings.bootstrap_servers,
-            on_full="wait",
-            topic_prefix=self.settings.topic_prefix,
-        )
+        publisher = publisher_of(self.settings, contract, VERSION)
         n_predictions = n_labels = 0
         pending = list(actions)
         tables = [predictions, labels] if shadows is None else [predictions, labels, shadows]

@@ -69,13 +69,11 @@ class FlightsTables:
 
 @dataclass(frozen=True)
 class FlightsFiles:
-    """The paths of the written tables."""
-
+    tables: FlightsTables
     train: Path
     candidate_train: Path
     predictions: Path
     labels: Path
-    tables: FlightsTables
 
 
 def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
@@ -91,21 +89,12 @@ def prepare(out_dir: Path, now: datetime) -> FlightsFiles:
     """
     tables = build(flight_rows(read_flights()), now)
     out_dir.mkdir(parents=True, exist_ok=True)
-    files = FlightsFiles(
-        train=out_dir / "train.parquet",
-        candidate_train=out_dir / "train-candidate.parquet",
-        predictions=out_dir / "predictions.parquet",
-        labels=out_dir / "labels.parquet",
-        tables=tables,
-    )
-    for path, table in (
-        (files.train, tables.train),
-        (files.candidate_train, tables.candidate_train),
-        (files.predictions, tables.predictions),
-        (files.labels, tables.labels),
-    ):
+    names = ("train", "train-candidate", "predictions", "labels")
+    paths = [out_dir / f"{name}.parquet" for name in names]
+    written = (tables.train, tables.candidate_train, tables.predictions, tables.labels)
+    for path, table in zip(paths, written, strict=True):
         pq.write_table(table, path, row_group_size=ROW_GROUP_ROWS)
-    return files
+    return FlightsFiles(tables, *paths)
 
 
 def build(rows: pa.Table, now: datetime) -> FlightsTables:
@@ -209,5 +198,4 @@ def between(rows: pa.Table, first_date: str, last_date: str) -> pa.Table:
 
 
 def shifted(times: pa.ChunkedArray, weeks: int) -> pa.ChunkedArray:
-    """Move times forward by whole weeks."""
     return pc.add(times.cast(pa.int64()), weeks * WEEK_MS).cast(UTC_MS)

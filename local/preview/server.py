@@ -10,10 +10,10 @@ import asyncio
 import importlib.resources
 import queue
 import time
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -36,9 +36,6 @@ from barograph_server.local.preview.frames import RangeError, frame_of, read_ran
 from barograph_server.local.preview.pages import PageError, annotations_of, panel_answers, panel_of, resolve
 from barograph_server.warehouse.client import Address, Client, QueryResult, connect
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 CLIENTS = 4
 """Maximum number of concurrent panel queries; further queries wait."""

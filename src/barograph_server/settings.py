@@ -132,11 +132,9 @@ class GrafanaSettings:
     clickhouse_host: Annotated[
         str, Setting(TextKind(), "host of ClickHouse as Grafana reaches it", default="that of `clickhouse`")
     ] = ""
-    """Empty: `clickhouse.host`."""
     clickhouse_port: Annotated[
         int, Setting(IntegerKind(1, 65_535), "port of its HTTP interface", default="that of `clickhouse`")
     ] = 0
-    """0: `clickhouse.port`."""
     reader: Annotated[str, Setting(TextKind(), "ClickHouse user that Grafana connects as")] = "grafana"
     reader_password: Annotated[str, Setting(TextKind(), "that user's password", is_secret=True)] = field(
         default="", repr=False
@@ -146,7 +144,6 @@ class GrafanaSettings:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
     bootstrap_servers: Annotated[str, Setting(TextKind(), "Kafka, as `HOST:PORT,…`", default="")] = ""
-    """Empty if no Kafka is configured."""
     kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
     """More librdkafka properties, such as those of security and sockets. May hold secrets."""
     warehouse: Address = field(default_factory=Address)
@@ -163,7 +160,6 @@ class Settings:
     instance: Annotated[
         str, Setting(TextKind(), "name of a processor, unique among processors of its kind", default="the host's name")
     ] = ""
-    """Empty: the host's name."""
     clock: Annotated[Clock, Setting(ChoiceKind(("live", "replay")), "`live` or `replay`")] = "live"
     retention_days: Annotated[
         int,
@@ -176,13 +172,9 @@ class Settings:
     processor_overrides: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `ProcessorSettings` that the sections `processors` and `metrics` set."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
-    """Contact points, routes and mute timings."""
     otlp: OtlpSettings = field(default_factory=OtlpSettings)
-    """The receiver of OTLP exports."""
     scrape: ScrapeSettings = field(default_factory=ScrapeSettings)
-    """The endpoints of inference servers that are polled."""
     evaluator: EvaluatorSettings = field(default_factory=EvaluatorSettings)
-    """The files of evaluators and the endpoints of judges."""
     grafana: GrafanaSettings | None = None
     """None: `apply` deploys to no Grafana."""
 

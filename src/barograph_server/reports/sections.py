@@ -248,16 +248,10 @@ def _changes(report: WeeklyReport) -> ReportSection:
 
 def _drills(report: WeeklyReport) -> ReportSection:
     rows = [
-        (
-            local_minute(report, each.at),
-            each.fault,
-            each.field,
-            each.mode,
-            "passed" if each.passed else "failed",
-            each.missed,
-        )
+        (local_minute(report, each.at), each.fault, each.field, each.mode, "passed" if each.passed else "failed",
+         each.missed)
         for each in report.facts.drills
-    ]
+    ]  # fmt: skip
     lines = () if rows else ("No drill ended in the week.",)
     return ReportSection("Drills", lines, ("time", "fault", "field", "mode", "result", "observed instead"), rows)
 

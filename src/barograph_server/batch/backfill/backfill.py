@@ -137,7 +137,10 @@ def backfill(
             retention_days = min(retention_days, stored_retention_days(client))
         shift_ms = _accepted_shift_ms(progress, sources, contract, version, retention_days, is_wanted=shift_to_now)
         # Labels have no version, so a file of labels needs none.
-        publisher = _make_publisher(contract, version or "unknown", settings)
+        try:
+            publisher = publisher_of(settings, contract, version or "unknown")
+        except ValueError as error:
+            raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.") from error
         try:
             with progress.publishing():
                 for source in sources:
@@ -196,18 +199,16 @@ def _accepted_shift_ms(
     return shift_ms
 
 
-def _make_publisher(contract: Contract, version: str, settings: Settings) -> Publisher:
-    try:
-        return Publisher.from_contract(
-            contract,
-            version=version,
-            bootstrap_servers=settings.bootstrap_servers,
-            on_full="wait",
-            topic_prefix=settings.topic_prefix,
-            kafka=settings.kafka,
-        )
-    except ValueError as error:
-        raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.") from error
+def publisher_of(settings: Settings, contract: Contract | Path, version: str) -> Publisher:
+    """Open a publisher of a version that waits if its queue is full; errors are those of `Publisher.from_contract`."""
+    return Publisher.from_contract(
+        contract,
+        version=version,
+        bootstrap_servers=settings.bootstrap_servers,
+        on_full="wait",
+        topic_prefix=settings.topic_prefix,
+        kafka=settings.kafka,
+    )
 
 
 def _publish_source(

@@ -1,22 +1,22 @@
 """The dashboards of the local stack in the browser, with the open incidents."""
 
-from __future__ import annotations
-
 import math
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import urlencode
 
+from barograph_server.alerts import Rule, rules_for
+from barograph_server.alerts.simulator import Changes, Replay, simulate
+from barograph_server.alerts.text import words
+from barograph_server.contracts import contracts_in_force
 from barograph_server.dashboards.uids import DASHBOARDS
-
-if TYPE_CHECKING:
-    from barograph_server.alerts import Rule
-    from barograph_server.alerts.simulator import Replay
-    from barograph_server.alerts.simulator.history import Changes
-    from barograph_server.local.preview import PreviewServer
-    from barograph_server.settings import Settings
-    from barograph_server.warehouse.client import Address
-    from barograph_server.warehouse.signals import FactTime
+from barograph_server.errors import CommandError
+from barograph_server.local.child_process import choose_port
+from barograph_server.local.preview import PreviewServer
+from barograph_server.settings import Settings
+from barograph_server.warehouse.client import Address, connect
+from barograph_server.warehouse.signals import FactTime
+from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
 DAY_S = 86_400
 PAGE_PORT = 3111
@@ -32,9 +32,8 @@ def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewS
         reader: ClickHouse with the user who may only read; panels use it.
         port: the port; None for `PAGE_PORT`, or a free port if that one is taken.
     """
+    # The builders of dashboards take a second to load.
     from barograph_server.dashboards.pages import dashboards
-    from barograph_server.local.child_process import choose_port
-    from barograph_server.local.preview import PreviewServer
 
     def incidents(from_ms: int, to_ms: int, model: str) -> list[dict[str, Any]]:
         return open_incidents(settings, from_ms, to_ms, model)
@@ -61,13 +60,6 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int, model: str = ""
         (whether it is older), `runbook`, and `alerts`: the `state` and `summary` of each, and as `href` the page with
         the panel of its number.
     """
-    from barograph_server.alerts import rules_for
-    from barograph_server.alerts.simulator import simulate
-    from barograph_server.contracts import contracts_in_force
-    from barograph_server.errors import CommandError
-    from barograph_server.warehouse.client import connect
-    from barograph_server.warehouse.signals.recorded_history import read_recorded_history
-
     with connect(settings.warehouse) as client:
         try:
             contracts = contracts_in_force(client, model or None)
@@ -106,13 +98,8 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int, model: str = ""
                     "alerts": [],
                 },
             )
-            entry["alerts"].append(
-                {
-                    "state": state,
-                    "summary": _summary(replay, key, until),
-                    "href": _panel_path(rule, key, from_ms, to_ms),
-                }
-            )
+            summary, path = _summary(replay, key, until), _panel_path(rule, key, from_ms, to_ms)
+            entry["alerts"].append({"state": state, "summary": summary, "href": path})
     order = ("page", "ticket", "pending")
     return sorted(
         ({"title": title, **entry} for title, entry in listed.items()),
@@ -121,8 +108,6 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int, model: str = ""
 
 
 def _summary(replay: Replay, key: str, at: int) -> str:
-    from barograph_server.alerts.text import words
-
     rule, changes = replay.rule, replay.changes[key]
     if rule.has_bounds:
         at = _last_known(changes, at)
