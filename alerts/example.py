@@ -27,6 +27,5 @@ def example_contracts() -> list[Contract]:
 
 
 def example_files() -> dict[str, Json]:
-    """Alerting files of the example, by name."""
     settings = example_settings()
     return to_files(rules_for(example_contracts(), settings), settings)

@@ -193,7 +193,6 @@ def _rule(rule: Rule, settings: AlertSettings, text: Any) -> Json:
 
 
 def annotation_templates(rule: Rule, settings: AlertSettings) -> dict[str, str]:
-    """Annotations of a rule, as Grafana templates."""
     return {
         "summary": template(rule.message),
         "advice": template((rule.advice,)),

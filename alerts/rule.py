@@ -117,12 +117,10 @@ class Rule:
 
     @property
     def below(self) -> bool:
-        """Whether the rule fires below its threshold."""
         return self.signal.below
 
     @property
     def title(self) -> str:
-        """Unique title."""
         if not self.model:
             return self.headline
         return f"{shortened(self.model, TITLE_CHARS - len(self.headline) - 2)}: {self.headline}"
@@ -194,7 +192,6 @@ class Rule:
 
     @property
     def runbook(self) -> str:
-        """File name of the runbook."""
         return f"{self.name}.md"
 
     @property

@@ -220,8 +220,6 @@ class WeekdaysKind(msgspec.Struct, frozen=True):
 
 
 class TimeZoneKind(msgspec.Struct, frozen=True):
-    """An IANA time zone."""
-
     def read(self, node: Node, path: Path, diagnostics: Diagnostics) -> str:
         text = NameKind("a time zone").read(node, path, diagnostics)
         if text not in zoneinfo.available_timezones():

@@ -26,7 +26,6 @@ class DataLink:
 
     @property
     def url(self) -> str:
-        """The URL, with Grafana's variables in it."""
         parts = ["${__url_time_range}", "${datasource:queryparam}"]
         for variable, source in self.variables.items():
             if source == f"${variable}":
@@ -40,7 +39,6 @@ class DataLink:
         return f"/d/{DASHBOARDS[self.page]}?" + "&".join(parts)
 
     def built(self) -> build.DashboardLink:
-        """The link as a panel stores it."""
         return build.DashboardLink(self.title).type(DashboardLinkType.LINK).url(self.url).target_blank(False)
 
 

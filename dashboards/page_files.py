@@ -9,8 +9,6 @@ import yaml
 
 
 class PanelEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One panel of a page."""
-
     key: str
     """Its name in alert rules (`panel_link`)."""
     id: int
@@ -48,7 +46,6 @@ class RowEntry(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 @cache
 def read_rows(page: str) -> tuple[RowEntry, ...]:
-    """Read the rows of a page."""
     text = Path(__file__).with_name(f"{page}.yaml").read_text("utf-8")
     return msgspec.convert(yaml.load(text, Loader=yaml.CSafeLoader), tuple[RowEntry, ...])
 

@@ -293,7 +293,6 @@ class _Constants(dict[str, Any]):
 
 
 def make_panel(entry: PanelEntry) -> AnyPanel:
-    """Make a panel of a page."""
     queries = named_queries()
     return KINDS[entry.kind](entry, *(queries[name] for name in entry.queries), **entry.options)
 

@@ -27,7 +27,6 @@ class ClickHouseQuery(variants.Dataquery):
         self.sql, self.format, self.ref_id = sql, query_format, ref_id
 
     def to_json(self) -> dict[str, object]:
-        """The query as a panel stores it."""
         return {
             "refId": self.ref_id,
             "datasource": DATASOURCE,

@@ -69,7 +69,6 @@ class DrillReport:
 
     @property
     def passed(self) -> bool:
-        """Whether all expectations are met."""
         return all(check.is_met for check in self.checks)
 
 
@@ -284,7 +283,6 @@ class DrillExpectation:
 def expect(
     injection: Injection, contract: Contract, rules: Sequence[Rule], settings: AlertSettings
 ) -> DrillExpectation:
-    """State what must happen."""
     alerts = tuple(_alert(each, rules, settings) for each in injection.fires)
 
     def degrades(expected: ExpectedRule) -> bool:

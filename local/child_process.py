@@ -139,7 +139,6 @@ class OwnerLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this object holds the lock."""
         return self._file is not None
 
     def acquire(self) -> None:
@@ -272,7 +271,6 @@ class ChildProcess:
             self._watch()
 
     def wait_ready(self, answers: Callable[[], bool], timeout_s: float) -> None:
-        """Wait until `answers` holds."""
         if wait_until(lambda: not self.is_running or answers(), timeout_s) and self.is_running:
             return
         if self.is_running:

@@ -31,7 +31,6 @@ class LocalClickHouse(LocalServer):
 
     @property
     def url(self) -> str:
-        """The address of its HTTP interface."""
         return f"http://{LOOPBACK}:{self.port}"
 
     def address(self, database: str = "default", user: str = "default") -> Address:
@@ -90,7 +89,6 @@ def create_passwords(folder: Path) -> None:
 
 
 def read_passwords(folder: Path) -> Mapping[str, str]:
-    """Read the password of each of `USERS`."""
     return {user: _read_password(netrc_path(folder, user)) for user in USERS}
 
 

@@ -134,8 +134,6 @@ _log = logging.getLogger("barograph_server.local.http_gateway")
 
 
 class _Handler(http.server.BaseHTTPRequestHandler):
-    """Handles the requests of one connection, in order."""
-
     protocol_version = "HTTP/1.1"
     # Header and body are sent together (`_send`). Nagle's algorithm is off: a large body is written in several
     # pieces, and the last one would wait 40 ms for a delayed acknowledgement.

@@ -56,7 +56,6 @@ class Jar:
 
     @property
     def coordinate(self) -> str:
-        """`group:artifact:version`."""
         return f"{self.group}:{self.artifact}:{self.version}"
 
     @property

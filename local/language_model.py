@@ -32,7 +32,6 @@ class LocalLanguageModel(LocalServer):
 
     @property
     def url(self) -> str:
-        """The base URL for clients of OpenAI."""
         return f"{self.root_url}/v1"
 
     @property

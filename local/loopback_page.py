@@ -47,7 +47,6 @@ class LoopbackServer(ABC):
 
     @property
     def url(self) -> str:
-        """URL of the start page."""
         return f"http://{LOOPBACK}:{self.port}/"
 
     @abstractmethod

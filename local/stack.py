@@ -37,7 +37,6 @@ class StackAddresses:
 
     @property
     def clickhouse_url(self) -> str:
-        """ClickHouse's HTTP interface as a URL."""
         return f"http://{self.clickhouse_host}:{self.clickhouse_port}"
 
     def clickhouse(self, database: str) -> Address:

@@ -30,7 +30,6 @@ class HealthLog:
         self._log = structlog.get_logger().bind(processor="guard", instance=settings.instance)
 
     def require_one_partition(self) -> None:
-        """Check that the topic has one partition."""
         self._compacted.require_one_partition()
 
     def lead(self) -> dict[str, ModelHealth]:
@@ -66,5 +65,4 @@ class HealthLog:
         )
 
     def close(self) -> None:
-        """Stop writing."""
         self._compacted.close()

@@ -38,7 +38,6 @@ class ActiveInstance:
 
 class ModelGuard:
     def __init__(self, model: str, fallback: Fallback, instance: str, last: ModelHealth | None = None) -> None:
-        """Continue from the last record."""
         self._model, self.fallback, self._instance = model, fallback, instance
         self.last = last
         self._state: HealthState = "healthy"

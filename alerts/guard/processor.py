@@ -50,8 +50,6 @@ Deliver = Callable[[Notification, list[AlertMessage]], None]
 
 
 class GuardProcessor:
-    """One instance of the guard."""
-
     def __init__(
         self,
         settings: ProcessorSettings,

@@ -143,8 +143,6 @@ class Dispatcher:
 
 @dataclass(slots=True)
 class AlertGroup:
-    """Alerts that share one notification."""
-
     where: Destination
     group: tuple[tuple[str, str], ...]
     settings: AlertSettings

@@ -17,8 +17,6 @@ WEEK_S = 7 * 86_400
 
 @dataclass(frozen=True, slots=True)
 class Simulation:
-    """Replays, incidents and notifications."""
-
     since: int
     until: int
     replays: tuple[Replay, ...]

@@ -83,7 +83,6 @@ class Instance:
 
     @property
     def uses_clear_threshold(self) -> bool:
-        """Whether the clear threshold decides."""
         return self.state in ("Pending", "Alerting") and not self.reason
 
     def _result(self, first: int, last: int, zone: Zone) -> list[Transition]:

@@ -22,13 +22,8 @@ _SHARED: dict[str, Any] = {"about": "volume", "form": "percent", "every_s": COST
 def cost_rules(factory: RuleFactory) -> Iterator[Rule]:
     """Rules on the budget, and for contracts with prices or the rule's key, on cached and on observed tokens."""
     contract = factory.contract
-    budgets: dict[Period, float] = {}
-    if contract.budget.day is not None:
-        budgets["day"] = contract.budget.day
-    if contract.budget.month is not None:
-        budgets["month"] = contract.budget.month
-    if budgets:
-        yield from _budget_rule(factory, budgets)
+    budgets: dict[Period, float | None] = {"day": contract.budget.day, "month": contract.budget.month}
+    yield from _budget_rule(factory, {period: value for period, value in budgets.items() if value is not None})
     if contract.prices or "cache-hit-fall" in contract.alerts.rules:
         yield from _cache_rule(factory)
     if contract.prices or "token-coverage" in contract.alerts.rules:

@@ -45,12 +45,10 @@ class RuleFactory:
 
     @property
     def pane(self) -> PaneTiming:
-        """Sealing parameters of the contract."""
         return PaneTiming(self.contract.pane_s, self.contract.lateness_s, self.contract.out_of_order_s)
 
     @property
     def every_s(self) -> int:
-        """Evaluation interval of the rules."""
         every_s = self.contract.alerts.every_s
         return every_s or min(max(min(window.hop_s for window in self.contract.windows), 60), 600)
 
@@ -178,5 +176,4 @@ class RuleFactory:
 
     @staticmethod
     def of(window: Window) -> HoppingWindow:
-        """Convert a window for signals."""
         return HoppingWindow(window.name, window.hop_s)

@@ -43,7 +43,6 @@ def main(environ: Mapping[str, str] = os.environ, *, patience_s: float = PATIENC
 
 
 def create(client: Client, database: str, environ: Mapping[str, str]) -> None:
-    """Create or update all roles and users."""
     for role, role_statements in statements(database):
         for statement in role_statements:
             client.command(statement)

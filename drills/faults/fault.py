@@ -112,7 +112,6 @@ class Injection:
 
     @property
     def field(self) -> Field:
-        """The affected field."""
         assert self.affected is not None, "only faults of fields use it"
         return self.affected
 
@@ -165,7 +164,6 @@ class Injection:
 
     @property
     def fires(self) -> tuple[ExpectedRule, ...]:
-        """The rules that must fire."""
         return self.fault.fires(self)
 
     @property

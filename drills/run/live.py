@@ -203,7 +203,6 @@ class LiveStream:
                 self._next[i] = end
 
     def close(self) -> None:
-        """Wait until Kafka has all events."""
         self._publisher.flush(FLUSH_S)
         self._publisher.close()
 
@@ -231,7 +230,6 @@ class ModelFollower:
 
     @property
     def last(self) -> ModelHealth | None:
-        """The newest record."""
         return self._guard.last
 
     def step(self, client: Client, now_s: int) -> list[tuple[Notification, list[AlertMessage]]]:
@@ -252,7 +250,6 @@ class ModelFollower:
         return self.last is not None and is_due(self.last, self._published)
 
     def mark_published(self) -> None:
-        """Record that the newest record was published."""
         self._published = self.last
 
     def simulation(self, verdict_delay_s: float) -> Simulation:

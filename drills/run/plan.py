@@ -58,7 +58,6 @@ class DrillPlan:
 
     @property
     def title(self) -> str:
-        """Fault and affected field."""
         injection = self.injection
         return f"{injection.fault.name} {injection.affected.name if injection.affected is not None else ''}".strip()
 

@@ -37,8 +37,6 @@ class DrillResult:
 
 @dataclass(frozen=True, slots=True)
 class DrillOutput:
-    """The results of a call."""
-
     model: str
     version: str
     mode: DrillMode
@@ -90,7 +88,6 @@ def unplanned_result(
 
 
 def store_results(client: Client, model: str, version: str, mode: DrillMode, results: Sequence[DrillResult]) -> None:
-    """Write one row per drill."""
     insert_rows(client, "drills", [_row(model, version, mode, result) for result in results])
 
 

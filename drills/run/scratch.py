@@ -105,7 +105,6 @@ class ScratchNamespace:
             self._processors.append(processor)
 
     def check(self) -> None:
-        """Check that every processor runs."""
         for processor in self._processors:
             if not processor.is_running:
                 end = processor.describe_end().partition(" Its log is")[0]

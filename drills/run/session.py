@@ -63,8 +63,6 @@ class SessionOptions:
 
 
 class DrillSession:
-    """One call."""
-
     def __init__(self, config: Path | None, model: str, options: SessionOptions, *, quiet: bool = False) -> None:
         """Load the settings; with `quiet`, only errors are printed, because the caller prints JSON."""
         drill_name(model, "check")

@@ -41,8 +41,6 @@ SUITE = RecordKind(
 
 @dataclass(frozen=True, slots=True)
 class DrillSuite:
-    """Drills of one model."""
-
     model: str
     version: str | None
     history_s: int | None

@@ -1,13 +1,13 @@
 """Output of drills: what must happen, what happened, and JUnit's XML for CI."""
 
 import xml.etree.ElementTree as ET
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from barograph_server.alerts.text import duration
 from barograph_server.drills.faults import FAULTS, Fault, FaultParameter
-from barograph_server.drills.report import DrillCheck, DrillReport
+from barograph_server.drills.report import DrillCheck
 from barograph_server.drills.run.plan import DrillPlan
 from barograph_server.drills.run.results import DrillResult
 from barograph_server.terminal import AlignedTable, Terminal, utc_minute
@@ -48,7 +48,6 @@ def _size(plan: DrillPlan) -> str:
 
 
 def print_result(terminal: Terminal, result: DrillResult) -> None:
-    """Print each expectation with what happened."""
     report, passed = result.report, result.passed
     terminal.line(f"{result.title}: {'passed' if passed else 'FAILED'}", "green" if passed else "bold red")
     table = AlignedTable("", "expected", "observed", "after")
@@ -75,7 +74,8 @@ def write_junit(path: Path, model: str, results: Sequence[DrillResult]) -> None:
         report = result.report
         case = ET.SubElement(suite, "testcase", classname=f"drills.{model}", name=result.title)
         if not result.passed:
-            problems = list(_problems(report))
+            unmet = (check for check in report.checks if not check.is_met)
+            problems = [f"expected: {check.expected}; observed: {check.observed}" for check in unmet]
             ET.SubElement(case, "failure", message=problems[0]).text = "\n".join(problems)
         ET.SubElement(case, "system-out").text = "\n".join((*map(_check_line, report.checks), *report.notes))
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -85,12 +85,6 @@ def write_junit(path: Path, model: str, results: Sequence[DrillResult]) -> None:
 def _check_line(check: DrillCheck) -> str:
     after = "" if check.after_s is None else f" after {duration(check.after_s)}"
     return f"{'ok' if check.is_met else 'failed'}: expected {check.expected}; observed {check.observed}{after}"
-
-
-def _problems(report: DrillReport) -> Iterator[str]:
-    for check in report.checks:
-        if not check.is_met:
-            yield f"expected: {check.expected}; observed: {check.observed}"
 
 
 def fault_rows() -> list[dict[str, Any]]:

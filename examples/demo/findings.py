@@ -129,13 +129,11 @@ class Findings:
 
 
 def heading(terminal: Terminal, text: str) -> None:
-    """Print a heading after an empty line."""
     terminal.line()
     terminal.line(text, "bold")
 
 
 def paragraph(terminal: Terminal, text: str) -> None:
-    """Print text in lines that fit."""
     width = min(terminal.width, WIDEST)
     terminal.line(fill(text, width, initial_indent="  ", subsequent_indent="  ", break_long_words=False))
 

@@ -48,8 +48,6 @@ _INCIDENTS = pa.schema({"title": _TEXT, "begin": _TIME, "resolved": _TEXT, "inst
 
 
 class FlightsDemo(FlightsReplay):
-    """The four signals over five months."""
-
     name = "demo"
     findings = "flights"
 

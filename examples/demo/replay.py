@@ -41,8 +41,6 @@ class Action:
 
 
 class FlightsReplay(Demo):
-    """A demo that replays flights."""
-
     def replay(
         self,
         contract: Path,

@@ -35,8 +35,6 @@ WINDOWS = (Window(DAY_S, DAY_S), WEEK)
 
 
 class ShadowDemo(FlightsReplay):
-    """A candidate beside the primary."""
-
     name = "shadow-demo"
     findings = "shadow"
 

@@ -77,6 +77,9 @@ def build_shadow(now: datetime) -> ShadowFlights:
     baseline_scores = out_of_fold_scores(training)
     weeks = whole_weeks_before(now, served)
     scores, latency_ms = answers(primary, served)
+    is_outage = pc.is_in(pc.strftime(served["at"], "%Y-%m-%dT%H"), pa.array(OUTAGE))
+    mirrored = _shadow_table(candidate, CANDIDATE, served, weeks, faults(served["id"]))
+    published, no_error = mirrored.filter(pc.invert(is_outage)), pa.nulls(served.num_rows, pa.string())
     return ShadowFlights(
         train=training_table(training, baseline_scores),
         predictions=pa.table(
@@ -89,21 +92,12 @@ def build_shadow(now: datetime) -> ShadowFlights:
             | {f"features.{name}": served[name] for name in FEATURES}
             | {"score": scores, "class": classes(scores), "latency_ms": latency_ms}
         ),
-        shadows=pa.concat_tables(
-            [_candidate_table(candidate, served, weeks), _copy_table(primary, served, weeks)]
-        ).sort_by([("at", "ascending"), ("id", "ascending"), ("version", "ascending")]),
+        shadows=pa.concat_tables([published, _shadow_table(primary, COPY, served, weeks, no_error)]).sort_by(
+            [("at", "ascending"), ("id", "ascending"), ("version", "ascending")]
+        ),
         labels=label_table(served, weeks),
         shift_weeks=weeks,
     )
-
-
-def _candidate_table(candidate: DelayModel, served: pa.Table, weeks: int) -> pa.Table:
-    table = _shadow_table(candidate, CANDIDATE, served, weeks, faults(served["id"]))
-    return table.filter(pc.invert(pc.is_in(pc.strftime(served["at"], "%Y-%m-%dT%H"), pa.array(OUTAGE))))
-
-
-def _copy_table(primary: DelayModel, served: pa.Table, weeks: int) -> pa.Table:
-    return _shadow_table(primary, COPY, served, weeks, pa.nulls(served.num_rows, pa.string()))
 
 
 def _shadow_table(model: DelayModel, version: str, served: pa.Table, weeks: int, error: pa.Array) -> pa.Table:

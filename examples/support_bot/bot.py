@@ -75,7 +75,6 @@ class PromptOnSpans(SpanProcessor):
     """Adds the current prompt to the span of each model call, and the number of the call to all spans."""
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Set the attributes that Barograph reads."""
         call = _current_call.get(None)
         if call is None:
             return
@@ -94,27 +93,16 @@ class ShiftedTimes(SpanExporter):
         self._exporter, self._origin_ns = exporter, origin_s * 10**9
 
     def export(self, spans: Sequence[ReadableSpan]) -> Any:
-        """Export the spans at their new times."""
         return self._exporter.export([self._moved(span) for span in spans])
 
     def shutdown(self) -> None:
-        """End the exporter."""
         self._exporter.shutdown()
 
     def _moved(self, span: ReadableSpan) -> ReadableSpan:
         start_ns = self._origin_ns + (span.attributes or {}).get(_NUMBER, 0) * _HOUR_NS // CALLS_PER_HOUR
-        return ReadableSpan(
-            name=span.name,
-            context=span.context,
-            parent=span.parent,
-            resource=span.resource,
-            attributes=span.attributes,
-            kind=span.kind,
-            status=span.status,
-            start_time=start_ns,
-            end_time=start_ns + (span.end_time - span.start_time),
-            instrumentation_scope=span.instrumentation_scope,
-        )
+        names = ("name", "context", "parent", "resource", "attributes", "kind", "status", "instrumentation_scope")
+        unchanged: dict[str, Any] = {name: getattr(span, name) for name in names}
+        return ReadableSpan(**unchanged, start_time=start_ns, end_time=start_ns + (span.end_time - span.start_time))
 
 
 class Bot:
@@ -130,7 +118,6 @@ class Bot:
         self._stop = threading.Event()
 
     def command(self, line: str) -> None:
-        """Carry out a line of standard input."""
         name, _, values = line.partition(" ")
         if name == "mix":
             topic, _, share = values.rpartition(" ")

@@ -23,8 +23,6 @@ class PageError(LookupError):
 
 @dataclass(frozen=True)
 class Option:
-    """One value that a variable can take."""
-
     text: str
     value: str
 

@@ -26,12 +26,10 @@ class Finding:
 
 
 def ok(subject: str, message: str) -> Finding:
-    """Report that something works."""
     return Finding(subject, FindingLevel.OK, message)
 
 
 def warning(subject: str, message: str, action: str) -> Finding:
-    """Report that something works, but somebody should know."""
     return Finding(subject, FindingLevel.WARNING, message, action)
 
 
@@ -41,5 +39,4 @@ def error(subject: str, message: str, action: str = "") -> Finding:
 
 
 def unknown(subject: str, message: str, action: str = "") -> Finding:
-    """Report that a check was not possible."""
     return Finding(subject, FindingLevel.UNKNOWN, message, action)

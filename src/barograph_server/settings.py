@@ -364,7 +364,6 @@ _BOOTSTRAP = "bootstrap.servers"
 
 
 def _file_record() -> RecordKind:
-    """Describe the whole settings file."""
     sections: dict[str, dict[str, Setting]] = {}
     for key in KEYS.values():
         section, _, name = key.name.rpartition(".")

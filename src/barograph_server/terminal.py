@@ -70,7 +70,6 @@ class SafeText(Text):
         super().__init__(visible(text), *args, **options)
 
     def append(self, text: Text | str, style: Any = None) -> Self:
-        """Append text without its control characters."""
         super().append(visible(text) if isinstance(text, str) else text, style)
         return self
 
@@ -235,7 +234,6 @@ def plural(count: int, noun: str, nouns: str = "") -> str:
 
 
 def significant(value: float) -> str:
-    """Write a number with six significant digits."""
     return f"{value:.6g}"
 
 

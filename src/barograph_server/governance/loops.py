@@ -61,7 +61,6 @@ class LoopReport:
 
 
 def read_report(client: Client, contract: Contract, options: LoopOptions) -> LoopReport:
-    """Read the predictions and measure."""
     entity = _entity_column(contract, options.entity)
     predictions = EntityPredictions(client, contract.model, entity, options.start, options.end)
     population = predictions.population()
@@ -112,7 +111,6 @@ def _inputs(contract: Contract, names: tuple[str, ...]) -> list[Field]:
 
 
 def _output(option: str | None, frequent_class: str) -> tuple[str, float | str]:
-    """Return the kind of output and its operand."""
     if option is None:
         return ("class=", frequent_class) if frequent_class else ("score", "")
     if option.startswith("class=") and option != "class=":

@@ -75,7 +75,6 @@ class BaselineChange:
 
 
 def read_catalogue(client: Client) -> Catalogue:
-    """Read the stored contracts and baselines."""
     contracts: dict[str, tuple[str, Contract | None]] = {}
     for row in queries.contracts(client):
         try:

@@ -54,7 +54,6 @@ class Promotion:
 
     @property
     def needs_evidence(self) -> bool:
-        """Whether an evidence bundle is needed."""
         return self.old.promotion == "required"
 
     @property

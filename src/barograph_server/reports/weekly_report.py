@@ -83,8 +83,6 @@ class FieldWeek:
 
 @dataclass(frozen=True, slots=True)
 class MajorSlice:
-    """A slice with major verdicts."""
-
     slice: str
     verdicts: int
     measures: list[str]
@@ -172,7 +170,6 @@ class WeekFacts:
         return sum(each.severity == severity for each in self.incidents or ())
 
     def total(self, name: Literal["predictions", "errors", "timed", "slow", "late"]) -> int:
-        """Sum a column of the days."""
         return sum(getattr(day, name) for day in self.days)
 
     @property

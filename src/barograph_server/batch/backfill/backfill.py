@@ -220,7 +220,6 @@ def _publish_source(
     report: BackfillReport,
     shift_ms: int,
 ) -> None:
-    """Publish a file, and count its rows."""
     started_s = clock.monotonic()
     n_rows = 0
     progress.rows(source, n_rows)
@@ -262,7 +261,6 @@ def _settle_account(
     timeout_s: float,
     max_rejected: float,
 ) -> None:
-    """Wait for the processors, and add the account to the report."""
     try:
         with progress.waiting():
             account = accountant.wait(sent, timeout_s)

@@ -150,7 +150,6 @@ def read_blocks(source: EventSource, contract: Contract, version: str | None) ->
 
 
 def _labelled_rows(table: pa.Table) -> pa.Table:
-    """Return the rows with an id and a known label."""
     is_known = known_labels(table.column("label").combine_chunks())
     return table.filter(pc.and_(is_known, known_ids(table.column("id").combine_chunks())))
 

@@ -85,8 +85,6 @@ def _latest_metrics(report: Comparison) -> list[PeriodMetric]:
 
 @dataclass(frozen=True, slots=True)
 class _ShownField:
-    """A field, with its charts and rates."""
-
     verdicts: FieldVerdicts
     strip: Markup
     chart: Markup | None

@@ -75,7 +75,6 @@ class OutcomeCounts:
             self._add_numbers(period, score, truth, labelled, np.zeros_like(period) if cells is None else cells)
 
     def merge(self, other: OutcomeCounts) -> None:
-        """Add the counts of another batch."""
         for name in ("predictions", "labelled", "_confusion", "_sums", "_cells"):
             getattr(self, name)[...] += getattr(other, name)
         for step, rows in other._errors.items():

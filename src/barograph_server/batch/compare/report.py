@@ -164,7 +164,6 @@ class Comparison:
         return "; ".join([*causes, *rows[:1]])
 
     def count(self, level: str) -> int:
-        """Return the number of fields whose worst level is this one."""
         return sum(line.level == level for line in self.fields)
 
     def fails_at(self, level: FailLevel) -> bool:
@@ -254,5 +253,4 @@ def worst_level(levels: Sequence[str]) -> str:
 
 
 def unsliced_rows(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Select the rows of the slice `all`."""
     return [row for row in rows if row["slice"] == ALL]

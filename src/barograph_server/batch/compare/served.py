@@ -131,7 +131,6 @@ class ServedRows:
 
     @property
     def columns(self) -> list[str]:
-        """The columns to read, each once."""
         names = [*self._columns.values(), *([self._id] if self._id else [])]
         return list(dict.fromkeys(names))
 

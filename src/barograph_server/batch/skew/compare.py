@@ -37,8 +37,6 @@ _Sample = tuple[int, str | None, str | None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SkewOptions:
-    """How to compare the two sides."""
-
     on: str = "id"
     by: tuple[str, ...] = ()
     """Columns of the entity, for lags and windows."""
@@ -77,8 +75,6 @@ class FieldSkew:
 
 @dataclass(frozen=True, slots=True)
 class SkewReport:
-    """The result of comparing two tables."""
-
     joined: JoinedRows
     fields: list[FieldSkew]
     skipped: list[SkippedField]

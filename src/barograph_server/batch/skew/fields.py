@@ -55,8 +55,6 @@ class FieldPair:
 
 @dataclass(frozen=True, slots=True)
 class SkippedField:
-    """A field that is not compared."""
-
     name: str
     reason: str
 

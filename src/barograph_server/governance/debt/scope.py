@@ -120,8 +120,6 @@ Outcome = DebtFinding | str | None
 
 @dataclass(frozen=True, slots=True)
 class DebtReport:
-    """The outcomes of all checks."""
-
     at: datetime
     """The clock of the rules."""
     findings: tuple[DebtFinding, ...]

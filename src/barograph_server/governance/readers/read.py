@@ -225,8 +225,6 @@ class DeclaredReader:
 
 @dataclass(frozen=True, slots=True)
 class ConsumerReport:
-    """All readers."""
-
     declared: tuple[DeclaredReader, ...]
     undeclared: tuple[Reader, ...]
     """Readers that no contract declares."""

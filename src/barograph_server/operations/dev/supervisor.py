@@ -68,7 +68,6 @@ class Supervisor:
         self._report, self._clock = report, clock
 
     def start(self) -> None:
-        """Start every child."""
         for state in self._states:
             self._start(state)
 

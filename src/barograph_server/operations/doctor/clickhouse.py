@@ -30,7 +30,6 @@ def not_permitted(component: str, cause: WarehouseError | WarehouseBusy) -> Find
 
 
 def check_clickhouse(client: Client) -> Iterator[Finding]:
-    """Run all checks of ClickHouse."""
     yield from check_version(client)
     yield from check_migrations(client)
     yield from check_privileges(client)

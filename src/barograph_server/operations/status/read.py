@@ -53,8 +53,6 @@ class ModelStatus:
 
 @dataclass(frozen=True, slots=True)
 class PipelineStatus:
-    """The state of all models and processors."""
-
     models: tuple[ModelStatus, ...]
     processors: tuple[ProcessorRow, ...]
     losses: tuple[LostRange, ...]

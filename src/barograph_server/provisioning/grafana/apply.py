@@ -43,8 +43,6 @@ def check_grafana(grafana: Grafana, resources: Sequence[Resource], *, overwrite:
 
 
 class _Deployment:
-    """One apply: its progress and its record."""
-
     def __init__(self, grafana: Grafana, plan: GrafanaPlan) -> None:
         self._grafana = grafana
         self._plan = plan
@@ -54,7 +52,6 @@ class _Deployment:
         self._notes: list[str] = []
 
     def run(self) -> GrafanaPlan:
-        """Write everything and return the changes made."""
         try:
             self._write_all()
         except KeyboardInterrupt as error:

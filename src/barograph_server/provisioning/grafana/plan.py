@@ -58,8 +58,6 @@ class GrafanaChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GrafanaPlan:
-    """The changes in Grafana, planned or made."""
-
     changes: tuple[GrafanaChange, ...]
     """All resources, also those that are up to date, in the order of writes."""
     record: Record
@@ -78,7 +76,6 @@ class GrafanaPlan:
 
     @property
     def is_empty(self) -> bool:
-        """Whether Grafana is up to date."""
         return not (self.written or self.skipped)
 
 
@@ -181,7 +178,6 @@ def _check_data_source(change: GrafanaChange, *, overwrite: bool) -> None:
 
 
 def _in_folders(grafana: Grafana, folders: Mapping[str, str]) -> Iterator[Resource]:
-    """List the dashboards and rule groups of folders."""
     query = {"type": "dash-db", "folderUIDs": list(folders)}
     boards = grafana.read("list its dashboards", "/search", query)
     for board in boards:

@@ -64,7 +64,6 @@ class Resource(ABC):
 
     @property
     def label(self) -> str:
-        """Kind and name, for messages."""
         return f"{self.kind} {self.name}"
 
     @property
@@ -145,8 +144,6 @@ class DataSource(Resource):
 
 
 class Dashboard(Resource):
-    """A dashboard in our folder."""
-
     kind = "dashboard"
     actions = frozenset({"dashboards:create", "dashboards:write", "dashboards:delete"})
 
