@@ -270,9 +270,7 @@ def _file_name(rule: Rule) -> str:
     if not rule.model:
         return "pipeline"
     plain = "".join(char if char.isascii() and char.isalnum() else "-" for char in rule.model)[:40].strip("-")
-    return (
-        plain if plain == rule.model.replace("_", "-") or plain == rule.model else f"{plain}-{digest(rule.model)[:8]}"
-    )
+    return plain if plain == rule.model.replace("_", "-") else f"{plain}-{digest(rule.model)[:8]}"
 
 
 # ------------------------------------------------------------------------------------------------ contact points

@@ -36,8 +36,8 @@ def lint(files: Mapping[str, Json], runbooks: Collection[str]) -> list[str]:
     problems = [f"{name}: {fault}" for name, content in files.items() for fault in faults(content, FILE)]
     if problems:
         return problems
-    rules = [rule for content in files.values() for group in content.get("groups", []) for rule in group["rules"]]
     groups = [group for content in files.values() for group in content.get("groups", [])]
+    rules = [rule for group in groups for rule in group["rules"]]
     policies = [policy for content in files.values() for policy in content.get("policies", [])]
     for rule in rules:
         problems += [f"{rule['title']}: {problem}" for problem in _rule(rule, runbooks)]

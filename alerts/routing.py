@@ -46,12 +46,8 @@ def branch(rules: Iterable[Rule], settings: AlertSettings, group_by: tuple[str, 
     severity and mute timing, and grouped by `group_by`.
     """
     rules = list(rules)
-    broken = Policy(
-        (("alertname", "=~", "|".join(BROKEN)),),
-        settings.platform,
-        group_by=("alertname",),
-        repeat_s=PAGE_REPEAT_S,
-    )
+    names = ("alertname", "=~", "|".join(BROKEN))
+    broken = Policy((names,), settings.platform, group_by=("alertname",), repeat_s=PAGE_REPEAT_S)
     routes = sorted({(rule.labels.get("route", ""), rule.severity) for rule in rules})
     children = [_route(route, severity, rules, settings) for route, severity in routes]
     return Policy(

@@ -91,14 +91,8 @@ class LiveAlerts:
         self._last = now
         self._update_incidents(now)
         return [
-            (
-                notification,
-                [
-                    *(self._message(alert, True) for alert in notification.firing),
-                    *(self._message(alert, False) for alert in notification.resolved),
-                ],
-            )
-            for notification in self._dispatcher.due_notifications(now)
+            (each, [self._message(alert, alert in each.firing) for alert in (*each.firing, *each.resolved)])
+            for each in self._dispatcher.due_notifications(now)
         ]
 
     def instances(self) -> Iterator[LiveInstance]:

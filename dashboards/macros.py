@@ -232,7 +232,7 @@ def _time_group(_query: _Query, column: str, period: str) -> str:
     return f"toStartOfInterval(toDateTime({column}), INTERVAL {seconds} second)"
 
 
-_MACROS: dict[str, tuple[int, Callable[..., str]]] = {
+MACROS: dict[str, tuple[int, Callable[..., str]]] = {
     "timeFilter": (1, lambda query, column: query.between(column, query.seconds)),
     "timeFilter_ms": (1, lambda query, column: query.between(column, query.milliseconds)),
     "dateFilter": (1, lambda query, column: query.between(column, query.date)),
@@ -259,13 +259,8 @@ _MACROS: dict[str, tuple[int, Callable[..., str]]] = {
     "interval_ms": (0, lambda query: str(query.interval_ms)),
     "interval": (0, lambda query: format_interval(query.interval_ms)),
 }
-"""Macro name → number of arguments and expansion."""
-
-BACKEND_MACROS = frozenset(_MACROS)
-FRONTEND_MACROS = frozenset({"conditionalAll", "from", "to", "interval", "interval_ms"})
-"""Names without `$__`. Other names are unknown to these versions or unsupported here (`$__adHocFilters`)."""
-
-_NAME = re.compile(r"\$__(\w+)")
+"""Macro name without `$__` → number of arguments and expansion. Other names are unknown to this version of the plugin,
+or unsupported here (`$__adHocFilters`)."""
 
 
 def expand_backend(sql: str, time_range: TimeRange, interval_ms: int = 60_000) -> str:
@@ -279,8 +274,8 @@ def expand_backend(sql: str, time_range: TimeRange, interval_ms: int = 60_000) -
     """
     query = _Query(time_range, interval_ms)
     sql = without_comments(sql)
-    for name in sorted(_MACROS, key=lambda name: (-len(name), name)):
-        count, write = _MACROS[name]
+    for name in sorted(MACROS, key=lambda name: (-len(name), name)):
+        count, write = MACROS[name]
         token = re.compile(rf"\$__{name}\b")
         position = 0
         while match := token.search(sql, position):
@@ -308,29 +303,17 @@ def _refuse_unknown(sql: str) -> None:
             continue
         name = match[1] or match[2]
         if name.startswith("__"):
-            raise MacroError(f"$__{name[2:]} is not a macro of ClickHouse plugin 4.20; it has {_listed(_MACROS)}")
+            raise MacroError(f"$__{name[2:]} is not a macro of ClickHouse plugin 4.20; it has {_listed(MACROS)}")
         raise MacroError(f"${name} is a dashboard variable, which backend queries cannot use")
 
 
 def without_comments(sql: str) -> str:
     """Replace comments by spaces, so that positions do not change."""
     blanked = list(sql)
-    for start, end, kind in _regions(sql):
+    for start, end, kind in regions(sql):
         if kind == "comment":
             blanked[start:end] = [sign if sign == "\n" else " " for sign in sql[start:end]]
     return "".join(blanked)
-
-
-def quoted_texts(sql: str) -> list[str]:
-    """List the quoted texts, including their quotes."""
-    return [sql[start:end] for start, end, kind in _regions(sql) if kind == "quoted"]
-
-
-def macros_of(sql: str) -> list[str]:
-    """List the macros outside comments and quotes, in order, without `$__`."""
-    sql = without_comments(sql)
-    quoted = _quoted(sql)
-    return [match[1] for match in _NAME.finditer(sql) if match.start() not in quoted]
 
 
 _REGION = re.compile(
@@ -340,7 +323,7 @@ _REGION = re.compile(
 )
 
 
-def _regions(sql: str) -> list[tuple[int, int, str]]:
+def regions(sql: str) -> list[tuple[int, int, str]]:
     """Find comments and quoted text as (start, end, kind)."""
     return [
         (match.start(), match.end(), "comment" if match["comment"] else "quoted") for match in _REGION.finditer(sql)
@@ -348,7 +331,7 @@ def _regions(sql: str) -> list[tuple[int, int, str]]:
 
 
 def _quoted(sql: str) -> set[int]:
-    return {at for start, end, kind in _regions(sql) if kind == "quoted" for at in range(start, end)}
+    return {at for start, end, kind in regions(sql) if kind == "quoted" for at in range(start, end)}
 
 
 def _arguments(sql: str, start: int) -> tuple[list[str], int]:

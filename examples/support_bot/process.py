@@ -24,12 +24,8 @@ class BotProcess:
         """
         self._record, self._log = Path(options["record"]), log
         self._record.write_text("", encoding="utf-8")
-        command = [
-            sys.executable,
-            "-m",
-            "barograph_server.examples.support_bot.bot",
-            msgspec.json.encode(options).decode(),
-        ]
+        module = "barograph_server.examples.support_bot.bot"
+        command = [sys.executable, "-m", module, msgspec.json.encode(options).decode()]
         environ = {
             **os.environ,
             "OTEL_SERVICE_NAME": name,

@@ -12,7 +12,7 @@ import pytest
 from barograph_server.alerts import rules_for, to_files
 from barograph_server.dashboards.macros import ALL, TimeRange, Value, expand, expand_backend
 from barograph_server.dashboards.pages import dashboards
-from barograph_server.dashboards.parse import panels_of, queries_in
+from barograph_server.dashboards.parse import panels_of
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Address, Client, QueryResult, WarehouseError
@@ -20,6 +20,7 @@ from barograph_server.warehouse.panels import PanelQuery
 from barograph_server.warehouse.roles import ROLES
 from barograph_server.warehouse.tables import SCHEMAS, insert_columns
 from tests.support.alerting import contracts, installation
+from tests.support.dashboard_lint import queries_in
 from tests.support.language_model import SECRET, fill_evaluations, fill_serving, fill_topics
 from tests.support.roles_gateway import as_role, roles_gateway
 from tests.support.two_day_model import END_S, QUERIES, RANGE, START_S, ask, fill, fill_pipeline, watched

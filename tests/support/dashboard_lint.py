@@ -8,17 +8,61 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from barograph_server.dashboards.macros import (
-    BACKEND_MACROS,
-    FRONTEND_MACROS,
-    macros_of,
-    quoted_texts,
-    without_comments,
-)
-from barograph_server.dashboards.parse import Json, panels_of, queries_in, variables_of
+from barograph_server.dashboards.macros import MACROS, regions, without_comments
+from barograph_server.dashboards.parse import Json, panels_of
 from barograph_server.dashboards.query import dedent_sql
 from barograph_server.dashboards.style import PLUGIN, STYLE
 from barograph_server.warehouse.panels import PanelQuery
+
+KNOWN_MACROS = MACROS.keys() | {"conditionalAll", "from", "to", "interval", "interval_ms"}
+"""Those of the plugin and those of the browser, without `$__`."""
+
+
+class DashboardQuery(NamedTuple):
+    """A query in a dashboard."""
+
+    where: str
+    kind: str
+    """`variable`, `annotation`, or the type of the panel."""
+    sql: str
+    format: int
+    panel: Json | None
+
+
+def variables_of(dashboard: Json) -> list[str]:
+    """The names of the variables, in order."""
+    return [variable["name"] for variable in dashboard["templating"]["list"]]
+
+
+def queries_in(dashboard: Json) -> Iterator[DashboardQuery]:
+    """Every ClickHouse query of a dashboard: of variables, annotations and panels."""
+    title = dashboard["title"]
+    for variable in dashboard["templating"]["list"]:
+        if variable["type"] == "query":
+            yield DashboardQuery(
+                f"{title}, variable {variable['name']}", "variable", variable["query"]["rawSql"], 1, None
+            )
+    for annotation in dashboard["annotations"]["list"]:
+        target = annotation.get("target", {})
+        if "rawSql" in target:
+            where = f"{title}, annotation {annotation['name']}"
+            yield DashboardQuery(where, "annotation", target["rawSql"], target.get("format", 0), None)
+    for panel in panels_of(dashboard):
+        for target in panel.get("targets", []):
+            where = f"{title}, {panel.get('title')}, query {target.get('refId')}"
+            yield DashboardQuery(where, panel["type"], target.get("rawSql", ""), target.get("format", 0), panel)
+
+
+def quoted_texts(sql: str) -> list[str]:
+    """List the quoted texts, including their quotes."""
+    return [sql[start:end] for start, end, kind in regions(sql) if kind == "quoted"]
+
+
+def macros_of(sql: str) -> list[str]:
+    """List the macros outside comments and quotes, in order, without `$__`."""
+    sql = without_comments(sql)
+    quoted = {at for start, end, kind in regions(sql) if kind == "quoted" for at in range(start, end)}
+    return [match[1] for match in re.finditer(r"\$__(\w+)", sql) if match.start() not in quoted]
 
 
 class LintFinding(NamedTuple):
@@ -88,7 +132,7 @@ def sql_faults(sql: str, variables: Collection[str], *, by_time: bool, rows: boo
     bare = without_comments(sql)
     named = macros_of(sql)
     for name in named:
-        if name not in BACKEND_MACROS | FRONTEND_MACROS:
+        if name not in KNOWN_MACROS:
             yield "macro", f"$__{name} is unknown to Grafana and to plugin 4.20"
     if any("$__" in text for text in quoted_texts(sql)):
         yield "quoted-macro", "a macro is inside quotes, where it is not expanded"

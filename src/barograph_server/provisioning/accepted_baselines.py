@@ -78,7 +78,9 @@ def accept(
         entry = next(entry for entry in history if entry.baseline_id == served.baseline_id)
         old = parse_baseline(entry)
         panes = PaneRange(request.model, request.version, entry.baseline_id, request.from_s, request.to_s)
-        learned = learn(client, panes, old, contract, _source(request, entry), on_step)
+        counted = f"{utc_second(request.from_s)} to {utc_second(request.to_s)}, counted with {entry.baseline_id}"
+        source = f"production from {counted}: {' '.join(request.reason.split())}"
+        learned = learn(client, panes, old, contract, source, on_step)
         change = _plan_change(client, request, contract, stored, learned.baseline, clock())
         if change is not None and not request.dry_run:
             catalogue.store_baselines(client, [change], request.reason, int(clock() * 1000))
@@ -210,10 +212,3 @@ def _counted_field(field: FieldBaseline) -> FieldBaseline:
         for name, counts in field.slices.items()
     }
     return msgspec.structs.replace(field, quantiles=(), edges=(), hours_of_week={}, slices=slices)
-
-
-def _source(request: AcceptRequest, entry: BaselineRow) -> str:
-    return (
-        f"production from {utc_second(request.from_s)} to {utc_second(request.to_s)}, counted with "
-        f"{entry.baseline_id}: {' '.join(request.reason.split())}"
-    )

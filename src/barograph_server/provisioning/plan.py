@@ -37,7 +37,15 @@ from barograph_server.provisioning.promotions import (
     justify_promotions,
     store_promotions,
 )
-from barograph_server.provisioning.topics import TopicAdmin, TopicChange, TopicSpec, TopicState, compare, topic_specs
+from barograph_server.provisioning.topics import (
+    TopicAdmin,
+    TopicChange,
+    TopicSpec,
+    TopicState,
+    compare,
+    is_ready,
+    topic_specs,
+)
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
 from barograph_server.streams.evaluator.active import NO_VERSION
@@ -219,7 +227,7 @@ def _plan_pipeline(
     """Plan everything except Grafana; also return the contracts in force after the apply, by model."""
     migrations = migrate.load() if client is None else tuple(migrate.pending(client))
     stored, recorded, stored_codebooks = Catalogue(), dict[str, TopicRow](), set[str]()
-    if client is not None and _has_catalogue(client):
+    if client is not None and {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client)):
         stored = catalogue.read_catalogue(client)
         recorded = {row.name: row for row in queries.topics(client)}
         stored_codebooks = queries.codebook_ids(client)
@@ -261,10 +269,6 @@ def _plan_pipeline(
     return plan, in_force
 
 
-def _has_catalogue(client: Client) -> bool:
-    return {"contracts", "baselines", "codebooks", "topics"} <= set(tables(client))
-
-
 def _is_recorded(row: TopicRow | None, state: TopicState) -> bool:
     return row is not None and (row.topic_id, row.partitions) == (state.topic_id, state.partitions)
 
@@ -291,11 +295,7 @@ def _partition_notes(specs: Sequence[TopicSpec], states: dict[str, TopicState]) 
     notes = []
     for spec in specs:
         state = states.get(spec.name)
-        if (
-            state is None
-            or state.partitions == spec.partitions
-            or (spec.can_grow and state.partitions < spec.partitions)
-        ):
+        if state is None or state.partitions == spec.partitions or not is_ready(spec, state):
             continue
         reason = "Kafka cannot remove partitions" if spec.can_grow else "its keys are bound to their partitions"
         notes.append(

@@ -104,7 +104,7 @@ def compare(spec: TopicSpec, state: TopicState | None) -> TopicChange | None:
     """Compare a topic with its specification; None if no change is needed."""
     if state is None:
         return TopicChange(spec, create=True)
-    grow_from = state.partitions if spec.can_grow and state.partitions < spec.partitions else None
+    grow_from = None if is_ready(spec, state) else state.partitions
     differing = {
         key: (state.config.get(key, ""), value)
         for key, value in spec.enforced.items()
@@ -175,7 +175,7 @@ class TopicAdmin:
         deadline = time.monotonic() + TIMEOUT_S
         while True:
             result = self.read([spec.name for spec in specs])
-            missing = [spec.name for spec in specs if not _is_ready(spec, result.get(spec.name))]
+            missing = [spec.name for spec in specs if not is_ready(spec, result.get(spec.name))]
             if not missing:
                 return result
             if time.monotonic() > deadline:
@@ -204,5 +204,6 @@ class TopicAdmin:
         }
 
 
-def _is_ready(spec: TopicSpec, state: TopicState | None) -> bool:
+def is_ready(spec: TopicSpec, state: TopicState | None) -> bool:
+    """Whether a topic exists and has no partitions to add."""
     return state is not None and not (spec.can_grow and state.partitions < spec.partitions)

@@ -206,16 +206,9 @@ def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]
     if not report.facts.total("predictions"):
         return "uncertain", "It is unknown whether this week was healthy: no predictions were counted.", limits
     if limits:
-        return (
-            "uncertain",
-            f"It is not certain that this week was healthy: nothing major was found, but {'; '.join(limits)}.",
-            limits,
-        )
-    return (
-        "healthy",
-        "This week was healthy: every event counts, nothing is major, no alert rule fired.",
-        limits,
-    )
+        sentence = f"It is not certain that this week was healthy: nothing major was found, but {'; '.join(limits)}."
+        return "uncertain", sentence, limits
+    return "healthy", "This week was healthy: every event counts, nothing is major, no alert rule fired.", limits
 
 
 def _problems(facts: WeekFacts, slo: Slo) -> Iterator[str]:

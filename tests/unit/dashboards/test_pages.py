@@ -10,11 +10,11 @@ from barograph_server.dashboards import macros, style
 from barograph_server.dashboards.page_files import panel_ids, read_rows
 from barograph_server.dashboards.pages import FOLDER, dashboards
 from barograph_server.dashboards.panels import PANEL_TYPES
-from barograph_server.dashboards.parse import panels_of, queries_in
+from barograph_server.dashboards.parse import panels_of
 from barograph_server.dashboards.uids import DASHBOARDS, panel_link
 from barograph_server.sketches.rollout.decision import HARM_E_VALUE
 from barograph_server.warehouse.panels.named import named_queries
-from tests.support.dashboard_lint import lint
+from tests.support.dashboard_lint import lint, macros_of, queries_in
 from tests.support.json_schema import faults
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -182,7 +182,7 @@ def test_comments_are_blanked_and_quotes_are_not() -> None:
         macros.expand_backend(r"SELECT 'O\'-- B' , 'x''-- y', $__interval_s", RANGE)
         == r"SELECT 'O\'-- B' , 'x''-- y', 60"
     )
-    assert macros.macros_of("$__timeFilter(a) -- $__b\n'$__c' $__interval") == ["timeFilter", "interval"]
+    assert macros_of("$__timeFilter(a) -- $__b\n'$__c' $__interval") == ["timeFilter", "interval"]
 
 
 def test_macros_unknown_to_the_plugin_are_rejected() -> None:

@@ -13,7 +13,6 @@ from clickhouse_connect.driver.exceptions import DatabaseError
 
 from barograph_server.alerts import rules_for, rules_of, to_files
 from barograph_server.dashboards.pages import dashboards
-from barograph_server.dashboards.parse import queries_in
 from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse import migrate
@@ -32,6 +31,7 @@ from barograph_server.warehouse.schema import Relations, declare
 from barograph_server.warehouse.scoring.arms import count_arms
 from barograph_server.warehouse.tables import SCHEMAS, dictionary_column, ragged, table_of
 from tests.support.alerting import contracts, installation
+from tests.support.dashboard_lint import queries_in
 from tests.support.grafana_provisioning import ROOT
 
 

@@ -223,9 +223,7 @@ class Accountant:
         now = event_counts.event_counts(self.client, model)
         dead = _increase(self.before.dead, now.dead)
         labels = _increase(self.before.labels, now.labels)
-        counted = now.predictions - self.before.predictions
-        if not self.has_baseline:
-            counted = recorded
+        counted = now.predictions - self.before.predictions if self.has_baseline else recorded
         if not self.has_baseline or outcomes.unmatched:
             n_missing = sent.predictions - recorded - sum(n for (topic, _), n in dead.items() if topic == "predictions")
             if n_missing > 0 and self.contract.raw_share >= 1:

@@ -82,12 +82,12 @@ class EventFile:
     @property
     def notes(self) -> list[str]:
         """How the file is read, if that is not obvious and may be wrong."""
-        note = detect_dialect(self.path).note if self._format == "csv" else ""
+        note = detect_dialect(self.path).note if self.has_text_values else ""
         return [f"{self.path}: {note}."] if note else []
 
     @property
     def decimal_point(self) -> str:
-        return detect_dialect(self.path).decimal_point if self._format == "csv" else "."
+        return detect_dialect(self.path).decimal_point if self.has_text_values else "."
 
     @property
     def has_text_values(self) -> bool:

@@ -190,7 +190,7 @@ def _compare_numbers(
     history: EntityHistory | None,
     options: SkewOptions,
 ) -> tuple[Skew, list[_Sample]]:
-    joined_left = left[joined.served]
+    joined_left, joined_right = left[joined.served], right[joined.recomputed]
     rules = None
     if history is not None:
         aligned = np.full(len(right), np.nan)
@@ -208,20 +208,15 @@ def _compare_numbers(
         ).rules
     skew = compare_numbers(
         joined_left,
-        right[joined.recomputed],
+        joined_right,
         tolerance=EXACT if pair.exact else options.tolerance,
         are_times=pair.kind == "time",
         series=rules,
     )
-    samples = [
-        (
-            int(joined.served[row]),
-            _format_number(joined_left[row], pair),
-            _format_number(right[joined.recomputed[row]], pair),
-        )
+    return skew, [
+        (int(joined.served[row]), _format_number(joined_left[row], pair), _format_number(joined_right[row], pair))
         for row in skew.rows[: options.samples].tolist()
     ]
-    return skew, samples
 
 
 def _format_number(value: float, pair: FieldPair) -> str | None:

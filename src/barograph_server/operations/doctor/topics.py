@@ -144,13 +144,8 @@ def _check_record(settings: Settings, spec: TopicSpec, state: TopicState, row: T
 def check_groups(settings: Settings, broker: Broker) -> Iterator[Finding]:
     """Check the committed offsets and the members of each consumer group."""
     for group, labels in _TOPICS_OF_GROUP.items():
-        topics = [getattr(settings.topics, label) for label in labels]
-        partitions = [
-            (topic, p)
-            for topic in topics
-            if topic in broker.metadata.topics
-            for p in broker.metadata.topics[topic].partitions
-        ]
+        known, topics = broker.metadata.topics, (getattr(settings.topics, label) for label in labels)
+        partitions = [(topic, p) for topic in topics if topic in known for p in known[topic].partitions]
         if not partitions:
             continue
         try:
