@@ -142,7 +142,10 @@ class LiveAlerts:
             self._break(rule_state, at, str(error))
             results, default_zone = {}, Zone.ERROR
         else:
-            self._mend(rule_state, at)
+            rule_state.error = ""
+            if rule_state.broken is not None:
+                self._dispatcher.add(Alert(rule_state.broken.labels, rule_state.broken.start, at))
+                rule_state.broken = None
             default_zone = Zone.MISSING if results else Zone.NO_DATA
         values = {key: numbers["A"] for key, (numbers, _) in results.items()}
         for key in values.keys() | rule_state.instances.keys() | set(rule.signal.keys):
@@ -190,12 +193,6 @@ class LiveAlerts:
             labels = rule_state.rule.labels | {"alertname": BROKEN, "rulename": rule_state.rule.title}
             rule_state.broken = Alert(tuple(sorted(labels.items())), at, None)
             self._dispatcher.add(rule_state.broken)
-
-    def _mend(self, rule_state: RuleState, at: int) -> None:
-        rule_state.error = ""
-        if rule_state.broken is not None:
-            self._dispatcher.add(Alert(rule_state.broken.labels, rule_state.broken.start, at))
-            rule_state.broken = None
 
     def _message(self, alert: Alert, is_active: bool) -> AlertMessage:
         labels = alert.label_map

@@ -169,10 +169,6 @@ def _percent(text: str) -> str:
     return quote(text, safe="-_.~")
 
 
-def _percent_encoded(_name: str, value: Value) -> str:
-    return _percent(value if isinstance(value, str) else "{" + ",".join(value) + "}")
-
-
 def _single_quoted(_name: str, value: Value) -> str:
     values = (value,) if isinstance(value, str) else value
     # Only quotes are escaped, backslashes are not.
@@ -184,14 +180,10 @@ def _query_parameter(name: str, value: Value) -> str:
     return "&".join(f"var-{name}={_percent(one)}" for one in values)
 
 
-def _raw(_name: str, value: Value) -> str:
-    return value if isinstance(value, str) else ",".join(value)
-
-
 _FORMATS: dict[str, Callable[[str, Value], str]] = {
-    "percentencode": _percent_encoded,
+    "percentencode": lambda _, value: _percent(value if isinstance(value, str) else "{" + ",".join(value) + "}"),
     "queryparam": _query_parameter,
-    "raw": _raw,
+    "raw": lambda _, value: value if isinstance(value, str) else ",".join(value),
     "singlequote": _single_quoted,
 }
 

@@ -1,6 +1,7 @@
 """The six pages, and the dashboard JSON that provisions Grafana."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,12 @@ from grafana_foundation_sdk.builders.dashboard import AnnotationQuery
 from grafana_foundation_sdk.cog.builder import Builder
 from grafana_foundation_sdk.cog.encoder import JSONEncoder
 from grafana_foundation_sdk.models.dashboard import AnnotationQuery as Built
-from grafana_foundation_sdk.models.dashboard import DashboardCursorSync
+from grafana_foundation_sdk.models.dashboard import DashboardCursorSync, GridPos
 
 from barograph_server.dashboards import style, variables
-from barograph_server.dashboards.layout import add_rows
 from barograph_server.dashboards.links import TITLES, page_links
-from barograph_server.dashboards.page_files import read_rows
+from barograph_server.dashboards.page_files import RowEntry, read_rows
+from barograph_server.dashboards.panels import AnyPanel, make_panel
 from barograph_server.dashboards.parse import panels_of
 from barograph_server.dashboards.query import DATASOURCE, Query
 from barograph_server.dashboards.uids import DASHBOARDS
@@ -25,6 +26,9 @@ FOLDER = Path(__file__).resolve().parents[1] / "deploy" / "grafana" / "dashboard
 """Folder of the generated files, which Grafana reads."""
 
 TAG = "barograph"
+WIDTH = 24
+"""Number of columns in Grafana's grid."""
+_FIRST_ROW_ID = 1001
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +154,33 @@ def page_annotations(*, one_model: bool) -> list[Builder[Built]]:
 def _annotation(name: str, colour: str, query: str) -> AnnotationQuery:
     target = Query(named_queries()[f"events.{query}"])
     return AnnotationQuery().name(name).datasource(DATASOURCE).enable(True).icon_color(colour).target(target)
+
+
+def add_rows(page: build.Dashboard, rows: Sequence[RowEntry]) -> None:
+    """Add rows to a page, from top to bottom."""
+    top = 0
+    for number, row in enumerate(rows):
+        header = (
+            build.Row(row.title)
+            .id(_FIRST_ROW_ID + number)
+            .collapsed(row.folded)
+            .grid_pos(GridPos(h=1, w=WIDTH, x=0, y=top))
+        )
+        top += 1
+        x, y, height = 0, top, 0
+        panels: list[AnyPanel] = []
+        for entry in row.panels:
+            width, panel_height = entry.size
+            if x + width > WIDTH:
+                x, y, height = 0, y + height, 0
+            panel = make_panel(entry).grid_pos(GridPos(h=panel_height, w=width, x=x, y=y))
+            x, height = x + width, max(height, panel_height)
+            panels.append(panel)
+            if row.folded:
+                header.with_panel(panel)
+        page.with_row(header)
+        if not row.folded:
+            # A folded row occupies one grid line. Grafana moves the rows below when it is opened.
+            top = y + height
+            for panel in panels:
+                page.with_panel(panel)

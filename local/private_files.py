@@ -3,6 +3,7 @@
 import contextlib
 import os
 import stat
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -36,7 +37,8 @@ def make_private(folder: Path, *, contents: bool = False) -> None:
 
 def open_private(path: Path, mode: str) -> IO[str]:
     """Open a text file that is created with mode 0600; an existing one gets this mode."""
-    file = open(path, mode, encoding="utf-8", opener=_open_file)  # noqa: SIM115 - the caller closes it
+    opener = partial(os.open, mode=_FILE_MODE)
+    file = open(path, mode, encoding="utf-8", opener=opener)  # noqa: SIM115 - the caller closes it
     os.fchmod(file.fileno(), _FILE_MODE)
     return file
 
@@ -47,10 +49,6 @@ def write_private(path: Path, text: str) -> None:
     with open_private(scratch, "w") as file:
         file.write(text)
     scratch.replace(path)
-
-
-def _open_file(path: str, flags: int) -> int:
-    return os.open(path, flags, _FILE_MODE)
 
 
 def _close_to_others(path: Path) -> bool:

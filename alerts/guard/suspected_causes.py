@@ -121,11 +121,8 @@ def _rows(explained: ExplainedVerdict, now: datetime) -> list[dict[str, object]]
 def _onset_text(onset: OnsetInterval | None) -> str:
     if onset is None:
         return ""
-    return f"It moved between {onset.low:%Y-%m-%d %H:%M} and {_until(onset)} UTC."
-
-
-def _until(onset: OnsetInterval) -> str:
-    return f"{onset.high:%H:%M}" if onset.high.date() == onset.low.date() else f"{onset.high:%Y-%m-%d %H:%M}"
+    until = f"{onset.high:%H:%M}" if onset.high.date() == onset.low.date() else f"{onset.high:%Y-%m-%d %H:%M}"
+    return f"It moved between {onset.low:%Y-%m-%d %H:%M} and {until} UTC."
 
 
 def _cause_text(ranked: Sequence[RankedChange]) -> str:

@@ -1,6 +1,5 @@
 """The faults that a drill injects, each a pure transform of a table of events."""
 
-from barograph_server.drills.faults.catalogue import FAULTS, find_fault
 from barograph_server.drills.faults.fault import (
     EventTables,
     ExpectedRule,
@@ -9,7 +8,7 @@ from barograph_server.drills.faults.fault import (
     FaultPeriod,
     Injection,
 )
-from barograph_server.drills.faults.injection import InjectionRequest, plan_injection
+from barograph_server.drills.faults.injection import FAULTS, InjectionRequest, find_fault, plan_injection
 
 __all__ = [
     "FAULTS",

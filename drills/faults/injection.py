@@ -1,4 +1,4 @@
-"""Checks the options of a fault against a contract, and completes them with defaults."""
+"""Finds faults by name, checks their options against a contract, and completes them with defaults."""
 
 import difflib
 import math
@@ -7,9 +7,24 @@ from dataclasses import dataclass, replace
 from barograph.contract import Contract, Field
 
 from barograph_server.drills.errors import DrillError
+from barograph_server.drills.faults import categories, delivery, labels, missing, numbers, serving, times
 from barograph_server.drills.faults.fault import ANY_TYPE, Fault, FaultParameter, FaultPeriod, Injection
 from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.terminal import listed
+
+FAULTS: dict[str, Fault] = {
+    fault.name: fault
+    for family in (numbers, missing, categories, times, delivery, labels, serving)
+    for fault in family.FAULTS
+}
+
+
+def find_fault(name: str) -> Fault:
+    if name in FAULTS:
+        return FAULTS[name]
+    close = difflib.get_close_matches(name, FAULTS, 1)
+    hint = f"did you mean {close[0]}?" if close else f"write one of {', '.join(FAULTS)}."
+    raise DrillError(f"There is no fault {name!r}; {hint}")
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,8 +74,9 @@ class ShadowDemo(FlightsReplay):
         evaluation = evaluate(client, MODEL)
         decision, sums = evaluation.decision, evaluation.whole.sums
         # As if somebody had looked after every day once its labels were mature.
+        shift = timedelta(weeks=flights.shift_weeks)
         outcomes = [
-            (decide_at(evaluation.test.shadow, evaluation.slices, day).outcome.value, self._original(day))
+            (decide_at(evaluation.test.shadow, evaluation.slices, day).outcome.value, date.fromisoformat(day) - shift)
             for day in evaluation.whole.days
         ]
         findings.facts |= {
@@ -88,9 +89,6 @@ class ShadowDemo(FlightsReplay):
         self.say(f"May version {SHADOW.candidate} replace version {SHADOW.of}? barograph promote --model {MODEL}")
         print_decision(self.terminal, evaluation)
         self._verify_evidence(client, findings)
-
-    def _original(self, day: str) -> date:
-        return date.fromisoformat(day) - timedelta(weeks=self._flights.shift_weeks)
 
     def _verify_evidence(self, client: Client, findings: Findings) -> None:
         self.say(

@@ -214,23 +214,12 @@ class _Comparer:
         hints += value_hints(contract, judged, lines)
         self._add_notes(rows, periods, judged)
         self._add_notes_on_tables(contract, columns, times, inferred)
-        if inferred is not None:
-            self.notes += inferred.warnings
-        has_times = options.roles.time is not None
+        self.notes += inferred.warnings
+        span_ms = () if options.roles.time is None else (times.first_ms, times.last_ms)
+        training, production = self.training, self.production
         return CompareReport(
-            training=ComparedTable(
-                self.training.name,
-                self.training.rows,
-                0,
-                *(inferred.period_ms if inferred and inferred.period_ms else ()),
-            ),
-            production=ComparedTable(
-                self.production.name,
-                self.production.rows,
-                rows.n_rejected,
-                times.first_ms if has_times else None,
-                times.last_ms if has_times else None,
-            ),
+            training=ComparedTable(training.name, training.rows, 0, *(inferred.period_ms or ())),
+            production=ComparedTable(production.name, production.rows, rows.n_rejected, *span_ms),
             contract=contract,
             baseline=baseline,
             grain=grain,

@@ -31,6 +31,7 @@ MAX_FIELD_RATES = 12
 """Rates that are listed with a field."""
 MAX_ROWS = 40
 """Rows of the tables of rates and slices."""
+_BOTH_RATES = ("baseline_rate", "rate")
 LEVELS = tuple(reversed(SEVERITY))
 """The worst first."""
 
@@ -59,7 +60,10 @@ class CompareReport(Comparison):
             fields=[_shown_field(self, line) for line in self.fields],
             charts=_metric_charts(metrics) if len(labels) > 1 else (),
             metrics=[_metric_cells(metric) for metric in metrics[:MAX_METRIC_ROWS]],
-            rates=[_rate_cells(row) for row in changed_rates(self)],
+            rates=[
+                (row["field"], row["kind"], level_badge(row["level"]), row["period"], *rate_numbers(row))
+                for row in changed_rates(self)
+            ],
             slices=[_slice_cells(row) for row in changed_slices(self)],
             most_rows=MAX_ROWS,
             bins=_bins,
@@ -107,16 +111,12 @@ def _shown_field(report: Comparison, line: FieldVerdicts) -> _ShownField:
         ]
         chart = psi_chart(points, lines, f"PSI of {line.name} by period")
     rates = [
-        (row["kind"], row["period"], level_badge(row["level"]), *_both_rates(row))
+        (row["kind"], row["period"], level_badge(row["level"]), *(percentage(row[name], 2) for name in _BOTH_RATES))
         for row in line.rates
         if row["level"] in ("minor", "major")
     ]
     strip = level_strip(levels, f"Levels of {line.name} by period: {counts}")
     return _ShownField(line, strip, chart, rates[:MAX_FIELD_RATES])
-
-
-def _both_rates(row: dict[str, Any]) -> tuple[str, str]:
-    return percentage(row["baseline_rate"], 2), percentage(row["rate"], 2)
 
 
 def _levels(report: Comparison, line: FieldVerdicts) -> Iterator[tuple[str, str, str]]:
@@ -189,10 +189,6 @@ def _metric_cells(m: PeriodMetric) -> tuple[str, ...]:
         number(m.training),
         (m.estimate_reason or number(m.estimate)) + ends,
     )
-
-
-def _rate_cells(row: dict[str, Any]) -> tuple[str, ...]:
-    return row["field"], row["kind"], level_badge(row["level"]), row["period"], *rate_numbers(row)
 
 
 def _slice_cells(row: dict[str, Any]) -> tuple[str, ...]:

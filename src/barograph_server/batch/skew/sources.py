@@ -94,9 +94,9 @@ def open_production(client: Client, served: ProductionSource, contract: Contract
     with tempfile.TemporaryDirectory(prefix="barograph-skew-") as folder:
         path = Path(folder) / "predictions"
         writer: pq.ParquetWriter | None = None
-        schema = pa.schema(
-            [("id", pa.string()), *((name, _arrow_type(column)) for name, (column, _) in columns.items())]
-        )
+        numeric = {name for name, (column, _) in columns.items() if column in ("numbers", "score")}
+        types = ((name, pa.float64() if name in numeric else pa.string()) for name in columns)
+        schema = pa.schema([("id", pa.string()), *types])
         for table in served_features(client, served.model, served.version, served.start, served.end, columns):
             if writer is None:
                 writer = pq.ParquetWriter(path, schema, compression="zstd")
@@ -139,10 +139,6 @@ def _recorded_columns(contract: Contract, others: Mapping[str, pa.DataType]) -> 
             recorded[name] = ("numbers" if numeric else "strings", source.removeprefix("features."))
     recorded.pop("id", None)
     return recorded
-
-
-def _arrow_type(column: FeatureSource) -> pa.DataType:
-    return pa.float64() if column in ("numbers", "score") else pa.string()
 
 
 def _as_plain(table: pa.Table, schema: pa.Schema) -> pa.Table:

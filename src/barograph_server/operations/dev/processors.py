@@ -45,7 +45,9 @@ class Processor(ChildProcess):
         if self.find():
             self.terminate(TERMINATE_S)
         command = [sys.executable, "-m", "barograph_server.cli.main", "run", self.name, "--instance", INSTANCE]
-        environ = {**_without_settings(os.environ), **self._variables}
+        # Settings of the environment would override the file, and may name production servers.
+        others = {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+        environ = {**others, **self._variables}
         self.spawn([*command, "--config", self._settings_path], environ=environ)
 
     def describe_end(self) -> str:
@@ -79,8 +81,3 @@ def write_settings(path: Path, settings: Settings) -> None:
 def _assignments(values: Mapping[str, Any]) -> list[str]:
     # A JSON string is a TOML string, except for characters beyond the basic plane, which JSON would write as pairs.
     return [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in values.items()]
-
-
-def _without_settings(environ: Mapping[str, str]) -> dict[str, str]:
-    """Remove the settings from the environment: they would override the file, and may name production servers."""
-    return {name: value for name, value in environ.items() if not name.startswith(PREFIX)}

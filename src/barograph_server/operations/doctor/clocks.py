@@ -40,8 +40,10 @@ def check_broker_clock(settings: Settings, admin: AdminClient, clock: Callable[[
     Kafka exposes its clock only as the timestamp of a message, so the check creates a temporary topic and deletes it.
     """
     topic = f"{settings.topic_prefix}doctor-{uuid.uuid4().hex[:8]}"
+    config = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
     try:
-        _create_topic(admin, topic)
+        created = admin.create_topics([NewTopic(topic, 1, -1, config=config)], operation_timeout=TIMEOUT_S)
+        created[topic].result(TIMEOUT_S)
     except KafkaException as cause:
         yield unknown(
             COMPONENT,
@@ -60,12 +62,6 @@ def check_broker_clock(settings: Settings, admin: AdminClient, clock: Callable[[
                 future.result(TIMEOUT_S)
             except KafkaException:
                 yield warning("Kafka", f"The temporary topic {topic} could not be deleted.", "Delete it by hand.")
-
-
-def _create_topic(admin: AdminClient, name: str) -> None:
-    config = {"message.timestamp.type": "LogAppendTime", "retention.ms": "3600000"}
-    topic = NewTopic(name, 1, -1, config=config)
-    admin.create_topics([topic], operation_timeout=TIMEOUT_S)[name].result(TIMEOUT_S)
 
 
 def _send_and_compare(settings: Settings, topic: str, clock: Callable[[], float]) -> Iterator[Finding]:
