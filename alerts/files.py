@@ -24,7 +24,8 @@ def write_files(folder: Path, files: Mapping[str, Json]) -> Iterator[str]:
     deleted by a file of their own. Files without our header stay.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    present = {path.name: text for path in sorted(folder.glob("*.yaml")) if _is_ours(text := path.read_text("utf-8"))}
+    texts = {path.name: path.read_text("utf-8") for path in sorted(folder.glob("*.yaml"))}
+    present = {name: text for name, text in texts.items() if text.startswith(HEADER)}
     removed = sorted(set().union(*map(_known_uids, present.values())) - set().union(*map(_uids, files.values())))
     deleted: Json = {"apiVersion": 1, "deleteRules": [{"orgId": ORG, "uid": uid} for uid in removed]}
     texts = {name: to_yaml(content) for name, content in {**files, **({DELETED: deleted} if removed else {})}.items()}
@@ -35,10 +36,6 @@ def write_files(folder: Path, files: Mapping[str, Json]) -> Iterator[str]:
     for name in sorted(present.keys() - texts.keys()):
         (folder / name).unlink()
         yield f"- {folder / name}"
-
-
-def _is_ours(text: str) -> bool:
-    return text.startswith(HEADER)
 
 
 def _known_uids(text: str) -> set[str]:

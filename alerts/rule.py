@@ -106,11 +106,6 @@ class Rule:
         return " ".join(texts(self.name)[:2])
 
     @property
-    def shown_s(self) -> int:
-        """Length of the range of event time that the linked page shows, in seconds; 0 without windows."""
-        return SHOWN_LENGTHS * self.long_s
-
-    @property
     def threshold(self) -> float:
         """The threshold. The rule fires above it, or below it if `below` is set."""
         return self.signal.threshold
@@ -186,9 +181,10 @@ class Rule:
 
     @property
     def _details_s(self) -> int | None:
+        """Length of the range of event time that the linked page shows, in seconds; None without details."""
         texts = (*self.summary, *self.page_path)
         has_details = any(isinstance(part, LabelRef) and part.is_detail for part in texts)
-        return self.shown_s if self.has_bounds and has_details else None
+        return SHOWN_LENGTHS * self.long_s if self.has_bounds and has_details else None
 
     @property
     def runbook(self) -> str:

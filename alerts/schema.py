@@ -1,7 +1,7 @@
-"""Schemas of alerting resources in Grafana's file and API formats. Grafana silently ignores keys that are not listed.
+"""Schemas of alerting resources in Grafana's file format. Grafana silently ignores keys that are not listed.
 
 Grafana publishes no schema of its provisioning files and a loose one of its API. These schemas were derived from its
-source: objects with a closed set of keys. A star marks an optional key.
+source: objects with a closed set of keys. A star marks an optional key. The API shares some of them.
 
 Source: Grafana 13.2, pkg/services/provisioning/alerting/*_types.go and
 pkg/services/ngalert/api/tooling/definitions/provisioning_*.go.
@@ -47,7 +47,7 @@ THRESHOLD_MODEL: Shape = {
     "intervalMs": int,
     "maxDataPoints": int,
 }
-_RULE = {
+RULE = {
     "uid": re.compile(r"[A-Za-z0-9_-]{1,40}"),
     "title": str,
     "condition": str,
@@ -59,18 +59,11 @@ _RULE = {
     "labels": {"": str},
     "isPaused": bool,
 }
-FILE_RULE: Shape = _RULE | {
+FILE_RULE: Shape = RULE | {
     "keepFiringFor": DURATION,
     "missing_series_evals_to_resolve": int,
     "*dashboardUid": str,
     "*panelId": int,
-}
-API_RULE: Shape = _RULE | {
-    "orgID": int,
-    "folderUID": str,
-    "ruleGroup": str,
-    "keep_firing_for": DURATION,
-    "missingSeriesEvalsToResolve": int,
 }
 _RECEIVER_SETTINGS = {
     **{key: str for key in ("*url", "*title", "*text", "*recipient", "*token")},  # slack
@@ -81,13 +74,13 @@ _RECEIVER_SETTINGS = {
     },  # webhook
 }
 """Keys of the integrations that we write; each integration ignores those of the others."""
-_RECEIVER = {
+RECEIVER = {
     "uid": re.compile(r"[A-Za-z0-9_-]{1,40}"),
     "type": ("pagerduty", "slack", "webhook"),
     "settings": _RECEIVER_SETTINGS,
     "disableResolveMessage": bool,
 }
-_INTERVAL = {
+INTERVAL = {
     "*times": [{"start_time": str, "end_time": str}],
     "*weekdays": [str],
     "*days_of_month": [str],
@@ -110,14 +103,11 @@ POLICY["*routes"] = [POLICY]
 FILE: Shape = {
     "apiVersion": int,
     "*groups": [{"orgId": int, "name": str, "folder": str, "interval": DURATION, "rules": [FILE_RULE]}],
-    "*contactPoints": [{"orgId": int, "name": str, "receivers": [_RECEIVER]}],
+    "*contactPoints": [{"orgId": int, "name": str, "receivers": [RECEIVER]}],
     "*policies": [{"orgId": int} | POLICY],
     "*deleteRules": [{"orgId": int, "uid": str}],
-    "*muteTimes": [{"orgId": int, "name": str, "time_intervals": [_INTERVAL]}],
+    "*muteTimes": [{"orgId": int, "name": str, "time_intervals": [INTERVAL]}],
 }
-API_GROUP: Shape = {"title": str, "folderUid": str, "interval": int, "rules": [API_RULE]}
-API_CONTACT_POINT: Shape = {"name": str} | _RECEIVER
-API_MUTE_TIMING: Shape = {"name": str, "time_intervals": [_INTERVAL]}
 
 
 def faults(value: Any, shape: Shape, path: str = "") -> Iterator[str]:

@@ -108,11 +108,7 @@ class LiveAlerts:
         return {each.rule.uid: each.error for each in self._rule_states if each.error}
 
     def restore(self, uid: str, key: str, state: State, since: int, now: int) -> None:
-        """Continue with the state of an instance that an earlier process followed; unknown rules are ignored.
-
-        Args:
-            since: when it entered that state, Unix seconds.
-        """
+        """Continue with the state of an instance since a time, Unix seconds; unknown rules are ignored."""
         for rule_state in self._rule_states:
             if rule_state.rule.uid == uid:
                 rule_state.instances[key] = Instance(rule_state.rule, key, state, since=since, last_evaluation=now)

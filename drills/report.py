@@ -185,10 +185,8 @@ def _check_guard(
     by_fault = [each for each in observations.guard if each.at_s >= start_s]
     degraded = next((each for each in by_fault if each.state == "degraded"), None)
     control = [each for each in observations.control_guard if each.state == "degraded"]
-    is_degraded_anyway = any(each.since_ms // 1000 >= start_s for each in control) or (
-        bool(observations.control_guard) and _state_at(observations.control_guard, start_s) == "degraded"
-    )
-    if is_degraded_anyway:
+    before = [each.state for each in observations.control_guard if each.at_ms // 1000 <= start_s]
+    if any(each.since_ms // 1000 >= start_s for each in control) or before[-1:] == ["degraded"]:
         note = "The guard is not checked: without the fault the model is degraded in this range as well."
         return [], [note], None, None
     if expectation.guard is None:
@@ -232,11 +230,6 @@ def recovery_s(contract: Contract, rules: Iterable[Rule]) -> int:
         if rule.name in contract.fallback.rules
     ]
     return max(waits, default=0) + max(hops, default=0) + contract.fallback.recover_s + 2 * contract.pane_s
-
-
-def _state_at(records: Sequence[ModelHealth], at_s: int) -> str:
-    states = [each.state for each in records if each.at_ms // 1000 <= at_s]
-    return states[-1] if states else "healthy"
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,14 +94,11 @@ def parse_jar_list(text: str, source: str = JAR_LIST.name) -> tuple[Jar, ...]:
 
 
 def kafka_jars(directory: Path | None = None, jars: Iterable[Jar] | None = None) -> list[Path]:
-    """Return the verified jars of Apache Kafka, fetching those that are missing.
+    """Return the verified jars of Apache Kafka, in the order of the list, fetching those that are missing.
 
     Args:
         directory: Where they are kept; by default `kafka-VERSION` in `cache_dir()`.
         jars: What they must be; by default the checked-in list.
-
-    Returns:
-        One path per jar, in the order of the list.
 
     Raises:
         PartMissingError: A jar could not be fetched.

@@ -100,7 +100,10 @@ class GuardProcessor:
             self._consumer.subscribe([self._topic], on_assign=self._on_assign, on_revoke=self._on_revoke)
             while not stop.is_set():
                 self._report.heartbeat.beat()
-                self._poll()
+                message = self._consumer.poll(STEP_S)
+                error = None if message is None else message.error()
+                if error is not None and (error.fatal() or error.code() in FATAL_ERRORS):
+                    raise explain(KafkaException(error), f"read {self._topic}")
                 if self._owns_partition:
                     if not self._leads:
                         self._lead()
@@ -112,12 +115,6 @@ class GuardProcessor:
                 task.close()
             if self._client is not None:
                 self._client.close()
-
-    def _poll(self) -> None:
-        message = self._consumer.poll(STEP_S)
-        error = None if message is None else message.error()
-        if error is not None and (error.fatal() or error.code() in FATAL_ERRORS):
-            raise explain(KafkaException(error), f"read {self._topic}")
 
     def _on_assign(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         # The records are read once, by `HealthLog.lead`; the consumer only holds the partition.

@@ -14,11 +14,7 @@ from barograph_server.streams.settings import ProcessorSettings
 
 
 def run_guard(settings: ProcessorSettings, alerts: AlertSettings, *, sends: bool) -> int:
-    """Run a guard until SIGTERM or SIGINT; return the exit code.
-
-    Args:
-        sends: whether the guard sends notifications to the contact points; in production Grafana does.
-    """
+    """Run a guard until SIGTERM or SIGINT; return the exit code. Unless it sends notifications, Grafana does."""
 
     def work(services: ProcessorServices, shutdown: ShutdownSignal) -> None:
         require_acls(settings, "guard")

@@ -62,14 +62,11 @@ class Instance:
     """The last evaluation with a row; None before the first."""
 
     def advance(self, first: int, last: int, zone: Zone) -> list[Transition]:
-        """Evaluate at every interval from `first` to `last`, always with the same result.
+        """Evaluate at every interval from `first` to `last`, always with the same result; return the transitions.
 
         Args:
             first: the first evaluation, Unix seconds.
             last: the last evaluation, a whole number of intervals later.
-
-        Returns:
-            State transitions in time order.
         """
         # NoData and Error create an instance of their own; the instances of the rule have no rows meanwhile.
         own = (zone == Zone.NO_DATA and self.rule.no_data == "NoData") or (

@@ -21,11 +21,7 @@ POLL_S = 0.002
 
 
 def observe_guard(settings: Settings, model: str, records: Sequence[ModelHealth]) -> list[GuardObservation]:
-    """Publish the records one after the other, and return what a serving process under load sees.
-
-    Args:
-        records: the first record of each state.
-    """
+    """Publish the first record of each state one after the other; return what a serving process under load sees."""
     log = HealthLog(settings.processor(instance="drill"))
     log.lead()
     observed = []

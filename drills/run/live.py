@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import replace
 
 from barograph.guard.guard import FALLBACK, PRIMARY, Guard
 from barograph.guard.health import ModelHealth, encode_health
@@ -98,7 +98,7 @@ def _run(
         streams.append(LiveStream(settings, client, model, events, source.events))
         stack.callback(streams[-1].close)
     followers = [ModelFollower(model, settings.alerts) for model in models]
-    guards = [stack.enter_context(ServingProcess(settings, plan.model.contract.model)) for plan in plans]
+    guards = [stack.enter_context(serving_process(settings, plan.model.contract.model)) for plan in plans]
     _follow(settings, client, streams, followers, deliveries, on_step)
     base, *observed = (each.simulation(verdict_delay_s(source.contract, settings)) for each in followers)
     return [
@@ -106,9 +106,9 @@ def _run(
             plan.injection,
             plan.model.contract,
             plan.expectation,
-            DrillObservations(simulation, base, delivery.result, guard.observed, followers[0].states),
+            DrillObservations(simulation, base, delivery.result, observed_states, followers[0].states),
         )
-        for plan, simulation, delivery, guard in zip(plans, observed, deliveries, guards, strict=True)
+        for plan, simulation, delivery, observed_states in zip(plans, observed, deliveries, guards, strict=True)
     ]
 
 
@@ -262,30 +262,18 @@ class ModelFollower:
         self._transitions[rule.uid].append(change)
 
 
-@dataclass
-class ServingProcess:
-    """Follows the state of a drill's model as a serving process does."""
-
-    settings: Settings
-    model: str
-    observed: list[GuardObservation] = field(default_factory=list)
-    _stack: ExitStack = field(default_factory=ExitStack)
-
-    def __enter__(self) -> ServingProcess:
-        settings = self.settings
-        guard = self._stack.enter_context(
-            Guard(
-                self.model,
-                bootstrap_servers=settings.bootstrap_servers,
-                topic_prefix=settings.topic_prefix,
-                kafka=settings.kafka,
-            )
-        )
+@contextmanager
+def serving_process(settings: Settings, model: str) -> Iterator[list[GuardObservation]]:
+    """Follow the state of a drill's model as a serving process does, and yield the states that it sees."""
+    observed: list[GuardObservation] = []
+    with Guard(
+        model,
+        bootstrap_servers=settings.bootstrap_servers,
+        topic_prefix=settings.topic_prefix,
+        kafka=settings.kafka,
+    ) as guard:
         answer = guard.use(lambda: PRIMARY, lambda: FALLBACK)
         guard.on_change(
-            lambda changed: self.observed.append(GuardObservation(int(time.time()), changed.state, answer(), None))
+            lambda changed: observed.append(GuardObservation(int(time.time()), changed.state, answer(), None))
         )
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stack.close()
+        yield observed

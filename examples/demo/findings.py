@@ -85,11 +85,7 @@ class Findings:
         return self._client.arrow(self._sql(self._own.queries[name]))
 
     def show(self, terminal: Terminal, command: str) -> None:
-        """Print all findings, each with a command that shows it again.
-
-        Args:
-            command: the start of this command: `barograph` with the demo's database.
-        """
+        """Print all findings, each with a command that shows it again and begins with `command`."""
         for each in self._own.findings:
             rows = self._rows(each.query)
             heading(terminal, each.title.format_map(self.facts))

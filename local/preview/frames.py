@@ -53,15 +53,11 @@ def _number(value: Any) -> float | int | str | None:
     return value if isinstance(value, int | float) else float(value)
 
 
-def _text(value: Any) -> str | None:
-    return None if value is None else str(value)
-
-
 _VALUES: dict[Kind, Callable[[Any], Any]] = {
     "time": _milliseconds,
     "number": _number,
     "boolean": _number,
-    "string": _text,
+    "string": lambda value: None if value is None else str(value),
 }
 
 

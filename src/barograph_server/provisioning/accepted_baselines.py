@@ -21,8 +21,6 @@ from barograph_server.warehouse.history import pane_sums
 from barograph_server.warehouse.history.pane_sums import PaneRange, ServedRange
 from barograph_server.warehouse.queries import BaselineRow
 
-Clock = Callable[[], float]
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AcceptRequest:
@@ -59,7 +57,7 @@ def accept(
     address: Address,
     request: AcceptRequest,
     *,
-    clock: Clock = time.time,
+    clock: Callable[[], float] = time.time,
     on_step: Callable[[str], None] = lambda step: None,
 ) -> AcceptedBaseline:
     """Learn a baseline from production panes and store it with the pane boundary at which it takes effect.

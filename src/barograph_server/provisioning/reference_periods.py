@@ -127,10 +127,9 @@ def list_periods(address: Address, model: str, version: str | None = None) -> li
 def set_period(
     address: Address, request: SetRequest, *, clock: Callable[[], float] = time.time
 ) -> CandidatePeriod | None:
-    """Store the period that a version is compared with; the scorer counts it in its next pass.
+    """Store the period that a version is compared with, and return it; None if the scorer is to choose again.
 
-    Returns:
-        The period; None if the scorer is to choose again.
+    The scorer counts it in its next pass.
 
     Raises:
         CommandError: the period cannot be a reference; the text says why, and what to do instead.

@@ -16,16 +16,7 @@ from barograph_server.alerts.example import ALERTING, RUNBOOKS
 from barograph_server.alerts.files import to_yaml, write_files
 from barograph_server.alerts.lint import lint
 from barograph_server.alerts.routing import PAGE_REPEAT_S, TICKET_REPEAT_S, branch
-from barograph_server.alerts.schema import (
-    API_CONTACT_POINT,
-    API_GROUP,
-    API_MUTE_TIMING,
-    DURATION,
-    FILE,
-    POLICY,
-    Shape,
-    faults,
-)
+from barograph_server.alerts.schema import DURATION, FILE, INTERVAL, POLICY, RECEIVER, RULE, Shape, faults
 from barograph_server.alerts.settings import Integration, MuteTiming
 from barograph_server.alerts.simulator import Alert, dispatch
 from barograph_server.alerts.simulator.notify import Notification, destination, is_muted
@@ -39,6 +30,17 @@ RULES = rules_for(contracts(), SETTINGS)
 BOOKS = {path.name for path in RUNBOOKS.glob("*.md")}
 SPELLING = {"keepFiringFor": "keep_firing_for", "missing_series_evals_to_resolve": "missingSeriesEvalsToResolve"}
 """Key of a rule in a file → in the API."""
+
+API_RULE = RULE | {
+    "orgID": int,
+    "folderUID": str,
+    "ruleGroup": str,
+    "keep_firing_for": DURATION,
+    "missingSeriesEvalsToResolve": int,
+}
+API_GROUP = {"title": str, "folderUid": str, "interval": int, "rules": [API_RULE]}
+API_CONTACT_POINT = {"name": str} | RECEIVER
+API_MUTE_TIMING = {"name": str, "time_intervals": [INTERVAL]}
 
 
 @cache

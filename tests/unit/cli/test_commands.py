@@ -253,7 +253,9 @@ def test_every_program_that_writes_to_kafka_has_a_user() -> None:
         *("streams/recorder/recorder", "streams/sketcher/sketcher"),
         *("drills/run/run", "src/barograph_server/operations/doctor/clocks"),
     }
-    opens = re.compile(r"\b(?:Producer|Transactions|OnlyWriter|CompactedLog|Outbox|Publisher\.from_contract)\(")
+    opens = re.compile(
+        r"\b(?:Producer|Transactions|OnlyWriter|CompactedLog|Outbox|Publisher\.from_contract|publisher_of)\("
+    )
     folders = ("alerts", "cli", "drills", "local", "src/barograph_server", "streams")
     paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py") if opens.search(path.read_text())]
     opened = {path.relative_to(ROOT).with_suffix("").as_posix() for path in paths if path.parent.name != "broker"}

@@ -150,7 +150,6 @@ def shift_rows(rows: pa.RecordBatch, shift_ms: int, *, keep_original: bool) -> p
     """Move the times of events, and keep the original time in the context.
 
     Args:
-        rows: events in the form of the publisher.
         keep_original: whether to add the member `ORIGINAL_TIME`; labels have no context.
     """
     original = rows.column("at")

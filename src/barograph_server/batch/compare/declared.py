@@ -20,8 +20,7 @@ from barograph_server.sketches.baseline.loss_trees import SCORE
 def declared_roles(contract: Contract, roles: Roles, training: Table, production: Table) -> tuple[Roles, list[str]]:
     """Complete the roles by the columns that the contract names, else by members of events, as `check` and `load` do.
 
-    Returns:
-        The roles, and remarks on columns of the contract that the tables lack.
+    Also return remarks on columns of the contract that the tables lack.
     """
     notes, columns = [], contract.columns
     completed: dict[str, Any] = {}

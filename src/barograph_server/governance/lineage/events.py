@@ -5,7 +5,7 @@ import os
 from collections.abc import Iterator, Sequence
 from datetime import datetime
 
-from barograph.contract import Contract, DeclaredConsumer, Field
+from barograph.contract import Contract, Field
 from openlineage.client.event_v2 import JobEvent
 from openlineage.client.serde import Serde
 from openlineage.client.transport.http import HttpConfig, HttpTransport
@@ -53,7 +53,10 @@ def openlineage_events(contract: Contract, applied_at: datetime, bootstrap_serve
     consumers = [
         JobEvent(
             eventTime=at,
-            job=_job(f"{contract.model}.{consumer}", "CONSUMER", (declared.owner,), _reading(declared)),
+            job=_job(
+                *(f"{contract.model}.{consumer}", "CONSUMER", (declared.owner,)),
+                f"Reads {', '.join(declared.fields) or 'what the model produces'} as {declared.kind} {declared.reader}",
+            ),
             inputs=[InputDataset(namespace, name)],
             producer=producer,
         )
@@ -73,11 +76,6 @@ def _job(name: str, kind: str, owners: tuple[str, ...], description: str) -> Job
             "ownership": facets.ownership_job.OwnershipJobFacet(people),
         },
     )
-
-
-def _reading(consumer: DeclaredConsumer) -> str:
-    fields = ", ".join(consumer.fields) or "what the model produces"
-    return f"Reads {fields} as {consumer.kind} {consumer.reader}"
 
 
 def _inputs(contract: Contract) -> Iterator[InputDataset]:

@@ -138,11 +138,7 @@ def own_groups(topics: Topics) -> frozenset[str]:
 
 
 def read_groups(settings: ProcessorSettings) -> tuple[list[Reader], list[str]]:
-    """Read which other groups have committed offsets of the topics, or have their partitions assigned.
-
-    Returns:
-        The groups, and a note if none of the topics exists.
-    """
+    """Read which other groups have offsets or partitions of the topics; note if none of the topics exists."""
     admin = Admin(settings.bootstrap_servers, settings.kafka)
     existing = admin.client.list_topics(timeout=TIMEOUT_S).topics
     partitions = [

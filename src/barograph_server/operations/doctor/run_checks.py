@@ -25,11 +25,7 @@ TIMEOUT_S = 20
 
 
 def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) -> Iterator[Finding]:
-    """Check everything that the settings configure.
-
-    Returns:
-        The findings, each as soon as it is known. No failure of a component raises.
-    """
+    """Check everything that the settings configure, and yield each finding at once. No component's failure raises."""
     for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
         yield warning(connection.server, connection.message, connection.action)
     with ExitStack() as stack:
