@@ -49,6 +49,7 @@ TOPIC = MetricLabel("topic", ("predictions", "labels", "partials"))
 PARTITION = MetricLabel("partition", ())
 OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "published", "stored", "dead"))
 REASON = MetricLabel("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
+READER = MetricLabel("reader", ("native", "python"))
 SINK = MetricLabel("sink", ("kafka", "warehouse"))
 TABLE = MetricLabel("table", tuple(SCHEMAS))
 CHANGE = MetricLabel("change", ("new", "revised"))
@@ -215,6 +216,24 @@ DEAD_LETTERS = MetricFamily(
     "rejected",
     (REASON,),
     column="dead_letters",
+)
+JSON_MESSAGES = MetricFamily(
+    "json_messages_total",
+    "counter",
+    "messages",
+    "JSON messages by what read them: barograph-native, or Python, which reads those that are not plain events, and "
+    "all of them without barograph-native.",
+    ("sketcher",),
+    "",
+    (READER,),
+)
+NATIVE_PANICS = MetricFamily(
+    "native_panics_total",
+    "counter",
+    "messages",
+    "Messages that Python read because barograph-native failed on them; each is a defect to report.",
+    ("sketcher",),
+    "",
 )
 OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",
