@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::columns::{Row, Text};
 use crate::members::{Found, Members, UNWATCHED};
-use crate::number::read_number;
+use crate::number::{read_number, read_short_number};
 use crate::scan::{literal, skip_spaces, skip_value, text_end, unescape};
 
 /// A longer text that is watched is left to the fallback.
@@ -247,6 +247,10 @@ impl Reader<'_> {
         }
         let kind = self.model.members[member];
         if let Kind::Number(column) = kind {
+            if let Some((value, end)) = read_short_number(self.bytes, i) {
+                self.row.numbers[column] = value;
+                return Ok(end);
+            }
             if let Some(number) = read_number(self.bytes, i) {
                 self.row.numbers[column] = number.value;
                 return Ok(number.end);

@@ -74,12 +74,47 @@ pub fn read_number(bytes: &[u8], start: usize) -> Option<Number> {
     value.is_finite().then_some(Number { value, integer: None, end: i })
 }
 
+/// Read a number of at most seven digits before and seven after its point: most numbers of events. None: it may be
+/// another one, which `read_number` reads.
+#[inline(always)]
+pub fn read_short_number(bytes: &[u8], start: usize) -> Option<(f64, usize)> {
+    let negative = *bytes.get(start)? == b'-';
+    let first = start + usize::from(negative);
+    let characters = word(bytes, first)?;
+    let (whole, n) = leading_digits(characters);
+    let after = characters.checked_shr(8 * n as u32)? as u8;
+    let is_plain = n == 1 || (n > 1 && characters as u8 != b'0');
+    if !is_plain || after | 0x20 == b'e' {
+        return None;
+    }
+    let sign = if negative { -1.0 } else { 1.0 };
+    if after != b'.' {
+        // An integer has no negative zero.
+        return (whole != 0 || !negative).then_some((sign * whole as f64, first + n));
+    }
+    let point = first + n + 1;
+    let characters = word(bytes, point)?;
+    let (fraction, m) = leading_digits(characters);
+    let after = characters.checked_shr(8 * m as u32)? as u8;
+    if m == 0 || after | 0x20 == b'e' {
+        return None;
+    }
+    // Both are exact, as in Clinger's fast path.
+    Some((sign * ((whole * WHOLE_POWERS[m] + fraction) as f64 / POWERS[m]), point + m))
+}
+
+#[inline(always)]
+fn word(bytes: &[u8], i: usize) -> Option<u64> {
+    let characters = <[u8; 8]>::try_from(bytes.get(i..)?.get(..8)?).ok()?;
+    Some(u64::from_le_bytes(characters))
+}
+
 /// Append the digits at `i` to a number, which wraps around, and return the position behind them.
 #[inline(always)]
 fn digits(bytes: &[u8], mut i: usize, number: &mut u64) -> usize {
     // Eight at once, without a branch for each: their number is what a processor cannot predict.
-    while let Some(Ok(word)) = bytes.get(i..i + 8).map(<[u8; 8]>::try_from) {
-        let (value, count) = leading_digits(u64::from_le_bytes(word));
+    while let Some(characters) = word(bytes, i) {
+        let (value, count) = leading_digits(characters);
         *number = number.wrapping_mul(WHOLE_POWERS[count]).wrapping_add(value);
         i += count;
         if count < 8 {
@@ -156,6 +191,22 @@ mod tests {
                 assert_eq!(value.to_string(), text);
             }
         }
+    }
+
+    #[test]
+    fn short_numbers_are_those_that_the_long_way_reads() {
+        for whole in ["", "-", "0", "-0", "7", "-12", "1234567", "12345678", "01", "00", "-x"] {
+            for fraction in ["", ".", ".0", ".5", ".1234567", ".12345678", ".x", "e", "e1", "E1", ".5e1", ".5E-1"] {
+                for rest in [",\"name\":1", "}      ", "", "\u{80}\u{80}\u{80}\u{80}"] {
+                    let text = format!("{whole}{fraction}{rest}");
+                    if let Some((value, end)) = read_short_number(text.as_bytes(), 0) {
+                        let number = read_number(text.as_bytes(), 0).unwrap();
+                        assert_eq!((value.to_bits(), end), (number.value.to_bits(), number.end), "{text}");
+                    }
+                }
+            }
+        }
+        assert_eq!(read_short_number(b"-71.6,\"name\":1", 0), Some((-71.6, 5)));
     }
 
     #[test]
