@@ -91,6 +91,8 @@ class NativeReader:
         self._batches.append(MessageBatch([], batch.partition, batch.offset, batch.received_ms))
         first = self.messages
         self.messages += len(batch)
+        if not left:
+            return batch.select(slice(0, 0))
         rest = batch if len(left) == len(batch) else batch.select(np.array(left, dtype=np.int64))
         self._left.update(zip(_positions(rest), (first + i for i in left), strict=True))
         return rest
