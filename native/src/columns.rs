@@ -104,6 +104,14 @@ impl TextColumn {
         TextColumn { offsets: vec![0], data: Vec::new(), validity: Vec::new(), has_nulls: false }
     }
 
+    /// Return whether there is space for one more text of at most so many bytes.
+    fn reserve(&mut self, bytes: usize) -> bool {
+        self.data.len() + bytes < MAX_COLUMN_BYTES
+            && self.data.try_reserve(bytes).is_ok()
+            && self.offsets.try_reserve(1).is_ok()
+            && self.validity.try_reserve(1).is_ok()
+    }
+
     fn push(&mut self, text: Option<&str>) {
         let row = self.offsets.len() - 1;
         if row % 8 == 0 {
@@ -157,9 +165,17 @@ impl ModelColumns {
         }
     }
 
-    /// Return whether the columns of texts have space for those of one more message.
-    pub fn has_space(&self, message: &str) -> bool {
-        self.texts.iter().all(|column| column.data.len() + message.len() < MAX_COLUMN_BYTES)
+    /// Return whether the columns have space for one more event. They grow here, because elsewhere a lack of memory would
+    /// end the process.
+    pub fn reserve(&mut self, row: &Row, message: &str) -> bool {
+        let names = [&mut self.versions, &mut self.errors, &mut self.producers];
+        self.message.try_reserve(1).is_ok()
+            && self.at_ms.try_reserve(1).is_ok()
+            && self.seqs.try_reserve(1).is_ok()
+            && self.shadows.try_reserve(1).is_ok()
+            && names.into_iter().all(|names| names.codes.try_reserve(1).is_ok())
+            && self.numbers.try_reserve(row.numbers.len()).is_ok()
+            && self.texts.iter_mut().all(|column| column.reserve(message.len()))
     }
 
     pub fn push(&mut self, row: &Row, message: &str, index: u32) {

@@ -79,7 +79,7 @@ impl JsonReader {
         match catch_unwind(AssertUnwindSafe(|| self.decoder.read(message, received_ms))) {
             Ok(Some(model)) => {
                 let columns = &mut self.columns[model];
-                if columns.has_space(message) {
+                if columns.reserve(&self.decoder.row, message) {
                     columns.push(&self.decoder.row, message, index);
                     self.number_bytes += size_of_val(&self.decoder.row.numbers[..]);
                     return true;
