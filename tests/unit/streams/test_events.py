@@ -478,8 +478,8 @@ def test_the_decoder_says_what_read_its_messages(native: bool) -> None:
     decoder.decode(batch_of(SOUND_JSON, b"{", SOUND_JSON))
     is_native = native and native_reader.VERSION is not None
     assert +decoder.read_by == ({"native": 2, "python": 1} if is_native else {"python": 3})
-    said = native_reader.describe(requested=native)
-    assert said.startswith("barograph-native " if is_native else "pure Python (")
+    description = native_reader.describe(requested=native)
+    assert description.startswith("barograph-native " if is_native else "pure Python (")
 
 
 def test_an_abandoned_batch_leaves_nothing_to_the_next() -> None:
