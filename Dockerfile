@@ -1,6 +1,8 @@
 # The image of the processors and the `barograph` command. docker-compose.yml runs it as each processor and as `apply`.
 
 ARG PYTHON_IMAGE=python:3.12-slim
+ARG RUST_IMAGE=rust:1.95-slim
+FROM ${RUST_IMAGE} AS rust
 FROM ${PYTHON_IMAGE} AS build
 ENV UV_PYTHON_DOWNLOADS=never \
     UV_LINK_MODE=copy \
@@ -8,6 +10,11 @@ ENV UV_PYTHON_DOWNLOADS=never \
 WORKDIR /app
 COPY tools/uv.txt tools/uv.txt
 RUN pip install --no-cache-dir --no-deps --only-binary :all: --require-hashes --requirement tools/uv.txt
+# Rust and its linker, for barograph-native.
+RUN apt-get update && apt-get install --yes --no-install-recommends gcc libc6-dev && rm -r /var/lib/apt/lists
+COPY --from=rust /usr/local/cargo /usr/local/cargo
+COPY --from=rust /usr/local/rustup /usr/local/rustup
+ENV CARGO_HOME=/usr/local/cargo RUSTUP_HOME=/usr/local/rustup PATH=/usr/local/cargo/bin:$PATH
 COPY . .
 # Installs the locked packages, without development tools and without the local stack, which the compose file replaces by servers, and
 # the wheels of this project, which equal those of `make dist`.

@@ -16,9 +16,18 @@ unexport PYTHONDONTWRITEBYTECODE
 help: ## List the targets
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 20
 
+# barograph-native is built where Rust is installed, and again when its files change; `make NATIVE= …` leaves it out.
+NATIVE := $(if $(shell cargo --version 2>/dev/null),--extra native)
+
 .PHONY: sync
-sync: ## Install the packages locked in uv.lock into .venv
-	@./tools/uv sync --locked --quiet
+sync: ## Install the packages locked in uv.lock into .venv, and barograph-native if Rust is installed
+	@$(if $(NATIVE),true,echo 'Without Rust (cargo) barograph-native is not built: JSON is read in Python, with the same results.')
+	@./tools/uv sync --locked --quiet $(NATIVE)
+
+.PHONY: native
+native: ## Build barograph-native (needs Rust 1.85) and install it into .venv, and run the tests of its parts
+	cd native && cargo test --locked --quiet
+	./tools/uv sync --locked --quiet --extra native
 
 .PHONY: demo
 demo: sync ## Replay real flights and show what changed in them, until Ctrl-C; EXIT=1 exits when it is done, SHADOW=1: a candidate
@@ -49,7 +58,7 @@ test-all: test test-integration test-long test-llm ## Run all tests, the short f
 
 .PHONY: sync-llm
 sync-llm: ## As sync, with a small language model and its client (150 MB)
-	@./tools/uv sync --locked --quiet --group llm
+	@./tools/uv sync --locked --quiet $(NATIVE) --group llm
 
 .PHONY: test-llm
 test-llm: sync-llm ## Run the tests that call a real language model on this machine; ARGS as for test
@@ -66,7 +75,7 @@ test-slow: sync ## Run unit and property tests on a busy machine: four busy loop
 
 .PHONY: fuzz
 fuzz: ## Feed every decoder twenty million libFuzzer inputs; ARGS="--runs 100000 --target baselines" selects
-	@./tools/uv sync --locked --quiet --group fuzz
+	@./tools/uv sync --locked --quiet $(NATIVE) --group fuzz
 	$(RUN) python -m tests.fuzz $(ARGS)
 
 .PHONY: faults
@@ -110,7 +119,7 @@ check-generated: sync ## Fail if a generated file differs from its source
 
 .PHONY: docs
 docs: ## Build the site of docs/ into dist/site, and fail if a link or an anchor of a page leads nowhere
-	@./tools/uv sync --locked --quiet --group docs
+	@./tools/uv sync --locked --quiet $(NATIVE) --group docs
 	@find .cache -maxdepth 1 -type f -delete # what zensical keeps there; its --clean would delete all of .cache
 	$(RUN) zensical build --strict
 
@@ -154,13 +163,14 @@ grafana-data: .cache/grafana-data/node_modules/.package-lock.json ## Install Gra
 
 .PHONY: sbom
 sbom: ## Write the CycloneDX list of all locked packages and jars to dist/barograph.cdx.json
-	@./tools/uv sync --locked --quiet
+	@./tools/uv sync --locked --quiet $(NATIVE)
 	$(RUN) python tools/sbom.py dist/barograph.cdx.json
 
 .PHONY: dist
 dist: sync ## Build wheels and source distributions twice, compare them, and write the bill of materials: dist/
 	rm -rf dist/packages dist/again
-	for folder in packages again; do ./tools/uv build --quiet --all-packages --out-dir dist/$$folder; done
+	for folder in packages again; do for package in barograph barograph-server $(if $(NATIVE),barograph-native); do \
+		./tools/uv build --quiet --package $$package --out-dir dist/$$folder || exit; done; done
 	diff -r dist/packages dist/again
 	rm -r dist/again
 	$(RUN) python tools/sbom.py dist/barograph.cdx.json

@@ -52,7 +52,7 @@ def _production_settings(parameters: JsonObject, session_timeout_s: float) -> Pr
         ),
         topics=Topics(parameters["prefix"]),
         session_timeout_s=session_timeout_s,
-        **{name: parameters[name] for name in ("clock", "flush_s", "flush_events") if name in parameters},
+        **{name: parameters[name] for name in ("clock", "flush_s", "flush_events", "native") if name in parameters},
     )
 
 
@@ -108,7 +108,9 @@ def sketcher(parameters: JsonObject) -> JsonObject:
 
     with _running(parameters, "sketcher") as own:
         summaries = FlushSummaries(own.registry())
-        for columns in JsonDecoder(own.registry()).decode(_batch(parameters["warm"])).events:
+        for columns in (
+            JsonDecoder(own.registry(), native=own.settings.native).decode(_batch(parameters["warm"])).events
+        ):
             summaries.add(columns)
         own.run(Sketcher(own.settings, own.registry, own.report))
     return own.result()

@@ -6,6 +6,7 @@ from functools import cache
 from statistics import harmonic_mean, mean
 from typing import Any, Literal
 
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.sketcher.sketcher import GROUP
 from barograph_server.streams.topics import Topics
 from benchmarks import stages
@@ -26,6 +27,8 @@ Form = Literal["json", "arrow"]
 """Encoding of predictions."""
 RATES = "Rate per CPU-second"
 JSON_RATE, ARROW_RATE = "sketcher, JSON", "sketcher, Arrow batches"
+PURE_RATE = "sketcher, JSON, without barograph-native"
+"""Measured where barograph-native is installed; where it is not, `JSON_RATE` is this rate."""
 FAUST = "Faust, empty loop"
 CONSUME, DECODE = "librdkafka alone: consume and forget", "msgspec alone: decode into the contract's struct"
 SORT = "numpy alone: sort every field"
@@ -33,6 +36,7 @@ TO_FAUST, TO_DECODE = "sketcher, JSON ÷ Faust", "sketcher, JSON ÷ msgspec alon
 _RATES = {
     "faust": FAUST,
     "sketcher": JSON_RATE,
+    **({"pure": PURE_RATE} if native_reader.VERSION else {}),
     "arrow": ARROW_RATE,
     "consume": CONSUME,
     "decode": DECODE,
@@ -89,12 +93,15 @@ def measure_rates(
     batches = list(arrow_messages(workload, 400_000, *span()))
     json_stages: list[dict[str, float]] = []
     arrow_stages: list[dict[str, float]] = []
+    pure_stages: list[dict[str, float]] = []
     for _ in range(runs):
         result["consume"].append(rate(testbed.run_child(consume, topic=topics.predictions, messages=events)))
         result["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it, because such a short measurement depends on the machine's load.
         before = bare_decode(workload, sample)
         result["sketcher"].append(rate(run_sketcher(testbed, workload, "rate-", events)))
+        if "pure" in result:
+            result["pure"].append(rate(run_sketcher(testbed, workload, "rate-", events, native=False)))
         result["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
         group = f"faust-{uuid.uuid4().hex[:8]}"
         result["faust"].append(
@@ -102,13 +109,18 @@ def measure_rates(
         )
         result["arrow"].append(rate(run_sketcher(testbed, workload, "arrow-", arrow_events)))
         json_stages.append(stages.time_stages(workload, sample, "json"))
+        if "pure" in result:
+            pure_stages.append(stages.time_pure_decoder(workload, sample))
         arrow_stages.append(stages.time_stages(workload, batches, "arrow"))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
-    read = {"sketcher": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
+    read = {"sketcher": events, "pure": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
+    figures.about["native"] = native_reader.describe()
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""
         figures.add_runs(RATES, title, result[name], "events", note)
+    if "pure" in result:
+        figures.add_ratios(RATES, "sketcher, JSON ÷ without barograph-native", result["sketcher"], result["pure"])
     for over, under, title in (
         ("sketcher", "faust", TO_FAUST),
         ("sketcher", "decode", TO_DECODE),
@@ -118,6 +130,9 @@ def measure_rates(
     ):
         figures.add_ratios(RATES, title, result[over], result[under])
     stages.add_stages(figures, stages.JSON_STAGES, json_stages, result["sketcher"])
+    if pure_stages:
+        spent = [run[stages.PURE_DECODER] for run in pure_stages]
+        figures.add_runs(stages.JSON_STAGES, stages.PURE_DECODER, spent, "µs/event", "instead of the first row")
     stages.add_stages(figures, stages.ARROW_STAGES, arrow_stages, result["arrow"])
 
 
@@ -152,6 +167,7 @@ def run_sketcher(
     *,
     at_once: bool = True,
     database: str = DATABASE,
+    native: bool = True,
 ) -> dict[str, Any]:
     """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
@@ -160,6 +176,7 @@ def run_sketcher(
         prefix=prefix,
         database=database,
         events=events,
+        native=native,
         **({"flush_s": FLUSH_S, "flush_events": events} if at_once else {}),
         warm=next(json_events(workload, 1, *span())).decode(),
     )

@@ -21,6 +21,7 @@ from benchmarks.workload import Workload
 JSON_STAGES = "Where the sketcher's time goes"
 ARROW_STAGES = "Where the sketcher's time goes, Arrow batches"
 JSON_DECODER = "JSON into columns (streams/events/json_decoder.py)"
+PURE_DECODER = "JSON into columns, without barograph-native"
 ARROW_DECODER = "Arrow into columns (streams/events/arrow_decoder.py)"
 SUMMARISE = "columns into counts and sketches (streams/sketcher/summarise.py)"
 REST = "fetching, sorting, commits: the rest"
@@ -40,7 +41,9 @@ def add_stages(figures: Figures, section: str, runs: Sequence[dict[str, float]],
     figures.add(section, REST, left_us, "µs/event", f"of {whole_us:.2f} in all")
 
 
-def time_stages(workload: Workload, messages: Sequence[bytes], form: Literal["json", "arrow"]) -> dict[str, float]:
+def time_stages(
+    workload: Workload, messages: Sequence[bytes], form: Literal["json", "arrow"], *, native: bool = True
+) -> dict[str, float]:
     """CPU time of decoding and of summarizing by stage (µs per event).
 
     As in the sketcher, messages are decoded a poll at a time and are in the CPU cache because they were just copied,
@@ -50,7 +53,7 @@ def time_stages(workload: Workload, messages: Sequence[bytes], form: Literal["js
     summaries = FlushSummaries(registry)
     decoder: JsonDecoder | ArrowDecoder
     if form == "json":
-        decoder, title, turn, poll = JsonDecoder(registry), JSON_DECODER, TURN_EVENTS, POLL_MESSAGES
+        decoder, title, turn, poll = JsonDecoder(registry, native=native), JSON_DECODER, TURN_EVENTS, POLL_MESSAGES
     else:
         decoder, title, turn, poll = ArrowDecoder(registry), ARROW_DECODER, TURN_BATCHES, MAX_ARROW_MESSAGES
     now_ms = int(time.time() * 1000)
@@ -80,3 +83,8 @@ def time_stages(workload: Workload, messages: Sequence[bytes], form: Literal["js
         summarise_s += time.process_time() - began
         counted += sum(map(len, decoded.events))
     return {title: decode_s * 1e6 / counted, SUMMARISE: summarise_s * 1e6 / counted}
+
+
+def time_pure_decoder(workload: Workload, messages: Sequence[bytes]) -> dict[str, float]:
+    """CPU time of decoding JSON where barograph-native is not installed (µs per event)."""
+    return {PURE_DECODER: time_stages(workload, messages, "json", native=False)[JSON_DECODER]}

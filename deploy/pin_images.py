@@ -15,7 +15,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 FILES = ("docker-compose.yml", "Dockerfile")
 TIMEOUT_S = 60
-_IMAGE = re.compile(r"^([ ]+image: |ARG PYTHON_IMAGE=)([\w./:-]+?)(?:@sha256:[0-9a-f]{64})?$", re.MULTILINE)
+_IMAGE = re.compile(r"^([ ]+image: |ARG (?:PYTHON|RUST)_IMAGE=)([\w./:-]+?)(?:@sha256:[0-9a-f]{64})?$", re.MULTILINE)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{64}")
 _BUILT_LOCALLY = "barograph:local"
 

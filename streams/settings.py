@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from barograph.contract.kinds import IntegerKind, NumberKind, TextKind
+from barograph.contract.kinds import FlagKind, IntegerKind, NumberKind, TextKind
 
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Address
@@ -61,6 +61,10 @@ class ProcessorSettings:
         ),
     ] = 10.0
     report_s: Annotated[float, Setting(SECONDS, "seconds between a processor's reports to `status`")] = 10.0
+    native: Annotated[
+        bool,
+        Setting(FlagKind(), "whether the sketcher reads plain JSON events by `barograph-native` where it is installed"),
+    ] = True
     session_timeout_s: float = 45.0
     transaction_timeout_s: float = 60.0
     max_poll_interval_s: float = 300.0

@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import compress
-from operator import methodcaller
 from typing import Any
 
 import numpy as np
@@ -30,7 +29,6 @@ from barograph_server.warehouse.operations import metrics
 
 POLL_S = 0.1
 """How long one fetch waits for its first message."""
-_ERROR, _TOPIC = map(methodcaller, ("error", "topic"))
 
 
 class Rebalanced(Exception):
@@ -250,14 +248,12 @@ class AssignedConsumer:
 
     def _advance(self, messages: list[Any]) -> Portion:
         portion = Portion()
-        errors = list(map(_ERROR, messages))
-        if any(error is not None for error in errors):
-            failed = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+        errors = [message.error() for message in messages]
+        failed = [message for message, error in zip(messages, errors, strict=True) if error is not None]
+        if failed:
             messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-        else:
-            failed = []
         if messages:
-            topics = set(map(_TOPIC, messages)) if len(self._topics) > 1 else set(self._topics)
+            topics = {message.topic() for message in messages} if len(self._topics) > 1 else set(self._topics)
             for topic in self._topics:
                 if topic in topics:
                     of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]

@@ -277,7 +277,12 @@ def _split(columns: EventColumns, refused: NDArray[np.str_] | None, batch: Messa
         batch.reject(int(i), Reason(refused[i]), f"at = {int(columns.at_ms[i])}", model=columns.model)
         for i in np.flatnonzero(~accepted)
     ]
-    return Decoded([columns.take(accepted)] if accepted.any() else [], dead)
+    if not accepted.any():
+        return Decoded([], dead)
+    valid = columns.take(accepted)
+    # Only versions of accepted events: each takes one of the places of unregistered versions.
+    valid.versions, valid.version_code = encode_versions([valid.versions[code] for code in valid.version_code.tolist()])
+    return Decoded([valid], dead)
 
 
 def _shadows(roles: list[Role | None]) -> NDArray[np.bool_] | None:

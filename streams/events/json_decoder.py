@@ -9,6 +9,7 @@ produce the same structs, so their results are the same.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import reduce
@@ -20,9 +21,11 @@ import numpy as np
 from barograph.events import Reason
 from numpy.typing import NDArray
 
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch, join_batches
 from barograph_server.streams.events.columns import EventColumns, concat_columns, encode_names, producer_arrivals
 from barograph_server.streams.events.event_type import MAX_BATCH_EVENTS, EventType, Rejection, producer_seq
+from barograph_server.streams.events.native_reader import NativeReader
 from barograph_server.streams.events.projection import build_projection
 from barograph_server.streams.registry.registry import Registry
 
@@ -36,7 +39,12 @@ MAX_PENDING_BATCHES = 20
 class JsonDecoder:
     """Decodes the JSON predictions of all models of a registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, native: bool = True) -> None:
+        """Prepare the types of all models.
+
+        Args:
+            native: whether to read plain events with `barograph_native` if it is installed.
+        """
         self._models = {
             model: EventType(build_projection(registry, model), registry.retention_ms) for model in registry.contracts
         }
@@ -45,6 +53,12 @@ class JsonDecoder:
         self._decoder = union_decoder(types)
         self.chunk_messages = min((each.batch_events for each in self._models.values()), default=MAX_BATCH_EVENTS)
         """Messages decoded together. One malformed message sends this many down the tolerant path."""
+        self._readers: list[NativeReader] = []
+        """Readers that no accumulator holds: to make one takes as long as to read a thousand events."""
+        self._is_native = native and native_reader.VERSION is not None
+        self._retention_ms = registry.retention_ms
+        self.read_by: Counter[str] = Counter()
+        """Messages by what read them, `native` or `python`; and `panics`, messages on which the library failed."""
 
     def decode(self, batch: MessageBatch) -> Decoded:
         """Decode a batch into columns per model and rejected events; every message ends in one of the two."""
@@ -54,7 +68,17 @@ class JsonDecoder:
 
     def accumulator(self) -> JsonAccumulator:
         """Return an accumulator of messages that arrive in small batches."""
-        return JsonAccumulator(self._by_type, self.chunk, self.chunk_messages)
+        return JsonAccumulator(self._by_type, self.chunk, self.chunk_messages, self)
+
+    def lend_reader(self) -> NativeReader | None:
+        """Return an empty native reader, which `return_reader` gets back once it is empty again; None without one."""
+        if not self._is_native:
+            return None
+        return self._readers.pop() if self._readers else NativeReader(self._models, self._retention_ms)
+
+    def return_reader(self, reader: NativeReader) -> None:
+        """Keep a reader for the next accumulator."""
+        self._readers.append(reader)
 
     def chunk(self, values: Sequence[bytes | None]) -> Chunk:
         """Decode messages, all together if they are well formed."""
@@ -135,11 +159,18 @@ class JsonAccumulator:
     """
 
     def __init__(
-        self, types: Mapping[Any, EventType], decode: Callable[[Sequence[bytes | None]], Chunk], chunk_messages: int
+        self,
+        types: Mapping[Any, EventType],
+        decode: Callable[[Sequence[bytes | None]], Chunk],
+        chunk_messages: int,
+        decoder: JsonDecoder,
     ) -> None:
         self._types = types
         self._decode = decode
         self._chunk_messages = chunk_messages
+        self._decoder = decoder
+        self._reader: NativeReader | None = None
+        self._is_new = True
         self._pending: dict[Any, _PendingBatch] = {}
         self._pending_batches = 0.0
         """Pending events of all models, counted in full batches."""
@@ -152,6 +183,11 @@ class JsonAccumulator:
     def add(self, batch: MessageBatch) -> None:
         """Decode more messages; every one ends as an event or a rejected event."""
         self.messages += len(batch)
+        if len(batch) and self._reader is None and self._is_new:
+            self._reader, self._is_new = self._decoder.lend_reader(), False
+        if self._reader is not None:
+            batch = self._read_natively(self._reader, batch)
+        self._decoder.read_by["python"] += len(batch)
         for start in range(0, len(batch), self._chunk_messages):
             messages = batch.select(slice(start, start + self._chunk_messages))
             chunk = self._decode(messages.values)
@@ -170,12 +206,26 @@ class JsonAccumulator:
                 for struct_type in list(self._pending):
                     self._build_columns(struct_type)
 
+    def _read_natively(self, reader: NativeReader, batch: MessageBatch) -> MessageBatch:
+        """Return the messages that the reader leaves."""
+        n_bytes, panics = reader.n_bytes, reader.panics
+        left = reader.add(batch)
+        self.n_bytes += reader.n_bytes - n_bytes
+        self._decoder.read_by.update(native=len(batch) - len(left), panics=reader.panics - panics)
+        return left
+
     def take(self) -> Decoded:
         """Return the content, one `EventColumns` per model, and start over."""
         for struct_type in list(self._pending):
             self._build_columns(struct_type)
         decoded = self._rest
-        decoded.events = [concat_columns(pieces) for pieces in self._columns.values()]
+        columns = {model: concat_columns(pieces) for model, pieces in self._columns.items()}
+        decoded.events = list(columns.values())
+        if self._reader is not None:
+            decoded.events, arrivals = self._reader.take(columns)
+            decoded.arrivals += arrivals
+            self._decoder.return_reader(self._reader)
+        self._reader, self._is_new = None, True
         self._rest, self._columns = Decoded(), {}
         self.messages = self.n_bytes = self.rejected_bytes = 0
         return decoded

@@ -5,6 +5,7 @@ import os
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -108,6 +109,15 @@ class Report:
         for reason, n in dead_letters.items():
             self.add(metrics.EVENTS, n, "dead")
             self.add(metrics.DEAD_LETTERS, n, reason)
+
+    def count_json_messages(self, read_by: Counter[str]) -> None:
+        """Count the JSON messages of `JsonDecoder.read_by`, and empty it."""
+        for reader, n in read_by.items():
+            if reader == "panics":
+                self.add(metrics.NATIVE_PANICS, n)
+            else:
+                self.add(metrics.JSON_MESSAGES, n, reader)
+        read_by.clear()
 
     def count_retry(self, sink: str) -> None:
         """Count a retry against `kafka` or `warehouse`."""

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from typing import Any, Final
 
+import structlog
 from barograph.events import PREDICTIONS_TOPIC
 from confluent_kafka import KafkaError
 
@@ -20,6 +21,7 @@ from barograph_server.streams.broker.client import PartitionId, TopicMetadata
 from barograph_server.streams.broker.transactions import Message, Transactions
 from barograph_server.streams.dead_letters.message import dead_message
 from barograph_server.streams.dead_letters.replay_verifier import ReplayVerifier
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import MAX_ARROW_MESSAGES, sort_messages
 from barograph_server.streams.events.json_decoder import JsonDecoder
@@ -60,6 +62,7 @@ class Sketcher:
         """Create the consumer and the producer; nothing is read before `run` or `flush_once`."""
         self._settings, self._registry, self._report = settings, registry, report
         self._clock, self._monotonic = clock, monotonic
+        self._log = structlog.get_logger().bind(processor=GROUP, instance=settings.instance)
         self._topic = settings.topics.predictions
         self._consumer = consumer or AssignedConsumer(
             settings, GROUP, {self._topic: PREDICTIONS_TOPIC}, report, poll_messages=POLL_MESSAGES, reports_ends=True
@@ -76,6 +79,7 @@ class Sketcher:
     def run(self, stop: threading.Event) -> None:
         """Flush after flush until `stop` is set."""
         freeze_heap()
+        self._log.info("reads JSON", by=native_reader.describe(requested=self._settings.native))
         self._transactions.start()
         try:
             self._consumer.run(self.flush_once, stop)
@@ -114,7 +118,8 @@ class Sketcher:
         membership = self._consumer.membership()
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
-            self._decoders = registry, JsonDecoder(registry), ArrowDecoder(registry)
+            from_json = JsonDecoder(registry, native=self._settings.native)
+            self._decoders = registry, from_json, ArrowDecoder(registry)
         policy = FlushPolicy(self._settings, registry, clock=self._clock, monotonic=self._monotonic)
         ends = EndProbe(
             lambda partition: self._consumer.end_offset((self._topic, partition)),
@@ -144,6 +149,7 @@ class Sketcher:
                 break
         for decoded, arrivals_counted in batch.take():
             flush.add(decoded, arrivals_counted=arrivals_counted)
+        self._report.count_json_messages(self._decoders[1].read_by)
         for error, partition in portion.errors:
             self._handle_error(flush, error, partition)
 

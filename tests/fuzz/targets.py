@@ -17,6 +17,7 @@ from barograph.contract.problems import ContractError
 from barograph_server.sketches.baseline.baseline import BaselineError, load_baseline
 from barograph_server.sketches.sketch.envelope import EnvelopeError, unseal
 from barograph_server.streams import records
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.arrow_message import open_table
 from barograph_server.streams.events.batch import Decoded, MessageBatch
@@ -26,6 +27,7 @@ from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
+from tests.support.decoded import content
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODEL = "toy"
@@ -36,6 +38,7 @@ _CONTRACT = simple_contract(slices=(Slice(name="region", source="context.region"
 _BASELINE = simple_baseline(rows=200)
 _REGISTRY = build_registry([(_CONTRACT, 1)], [RegisteredBaseline(_BASELINE, _BASELINE.id, 0, 1)])
 _JSON, _ARROW = JsonDecoder(_REGISTRY), ArrowDecoder(_REGISTRY)
+_PURE_JSON = JsonDecoder(_REGISTRY, native=False)
 _JSON_ROWS, _ARROW_ROWS = JsonRows(_REGISTRY), ArrowRows(_REGISTRY)
 _CODEC = pa.Codec("zstd", compression_level=1)
 
@@ -66,8 +69,10 @@ def _check_total(decoded: Decoded, n: int) -> None:
 
 
 def predictions_json(data: bytes) -> None:
-    """One message between two valid ones, which it must not affect."""
+    """One message between two valid ones, which it must not affect; with the same result with and without Rust."""
     result = _JSON.decode(_batch(GOOD, data, GOOD))
+    if native_reader.VERSION is not None:
+        assert content(result) == content(_PURE_JSON.decode(_batch(GOOD, data, GOOD)))
     _check_total(result, 3)
     rejected = {dead.offset for dead in result.rejected}
     assert not {0, 2} & rejected

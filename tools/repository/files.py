@@ -15,7 +15,7 @@ _REGISTRIES = (
     *(("golang", "org"), ("debian", "org"), ("docker", "io"), ("ghcr", "io"), ("quay", "io")),
 )
 _FOLDERS_OF_ONE_MACHINE = ("root", "work", "home/[a-z]+", "Users/[A-Za-z]+")
-_LOCK_FILES = {"uv.lock", "go.mod", "go.sum"}
+_LOCK_FILES = {"uv.lock", "Cargo.lock", "go.mod", "go.sum"}
 """They have addresses and module paths."""
 DECISION_PARTS = ["Decision.", "Why.", "Revisit when"]
 """Bold words with which the paragraphs of a decision begin. It has no headings, which the site's search would list."""

@@ -10,7 +10,8 @@ from tools.repository.tree import Repository, check
 _SHA_256 = re.compile(r"sha256:[0-9a-f]{64}")
 _FEWEST = 50
 """Packages and jars that a list has at least: a list that is read wrongly has fewer."""
-OWN = {"barograph", "barograph-server"}
+OWN = {"barograph": "editable", "barograph-server": "editable", "barograph-native": "directory"}
+"""Our packages, each with how uv installs it from this tree."""
 _SIGNS = {"id-token", "attestations"}
 
 
@@ -23,7 +24,7 @@ def every_package_of_the_lock_has_hashes(repository: Repository) -> Iterator[str
     for package in packages:
         files: list[dict[str, Any]] = [*package.get("wheels", []), *filter(None, [package.get("sdist")])]
         if package["name"] in OWN:
-            if package["source"].keys() != {"editable"}:
+            if package["source"].keys() != {OWN[package["name"]]}:
                 yield f"uv.lock: {package['name']} is not installed from this tree"
         elif "registry" not in package["source"] or not files:
             yield f"uv.lock: {package['name']} comes from no registry"
@@ -44,7 +45,7 @@ def every_build_requirement_has_hashes_and_uv_requires_them(repository: Reposito
             yield f"pyproject.toml: {name} needs a version and hashes"
     if {f"{each['name']}{each['specifier']}": each["hashes"] for each in locked} != constraints:
         yield "uv.lock: other build constraints than pyproject.toml: run `tools/uv lock`"
-    for path in ("pyproject.toml", "client/pyproject.toml"):
+    for path in ("pyproject.toml", "client/pyproject.toml", "native/pyproject.toml"):
         for name in set(repository.toml(path)["build-system"]["requires"]) - constraints.keys():
             yield f"{path}: {name} has no hash in build-constraint-dependencies"
 
@@ -58,6 +59,19 @@ def every_jar_has_its_hash(repository: Repository) -> Iterator[str]:
     for line in lines:
         if not re.fullmatch(r"\S+:\S+:\S+\s+[0-9a-f]{64}", line):
             yield f"local/kafka-jars.txt: {line}"
+
+
+@check
+def every_crate_has_its_checksum(repository: Repository) -> Iterator[str]:
+    """Each crate of barograph-native is locked with its checksum, and cargo uses the lock file unchanged."""
+    for crate in repository.toml("native/Cargo.lock")["package"]:
+        if crate["name"] != "barograph-native" and not re.fullmatch(r"[0-9a-f]{64}", crate.get("checksum", "")):
+            yield f"native/Cargo.lock: {crate['name']} has no checksum"
+    if repository.toml("native/pyproject.toml")["tool"]["maturin"]["locked"] is not True:
+        yield "native/pyproject.toml: maturin does not build with the lock file"
+    for line in re.findall(r"cargo (?:build|test|run) .*", repository.texts["Makefile"]):
+        if "--locked" not in line:
+            yield f"Makefile: {line}: without --locked"
 
 
 @check

@@ -48,6 +48,7 @@ TOPIC = MetricLabel("topic", ("predictions", "labels", "partials"))
 PARTITION = MetricLabel("partition", ())
 OUTCOME = MetricLabel("outcome", ("counted", "recorded", "merged", "late", "scored", "published", "stored", "dead"))
 REASON = MetricLabel("reason", (*(reason.value for reason in Reason), "damaged", "re-sketch", "unregistered", "misfit"))
+READER = MetricLabel("reader", ("native", "python"))
 SINK = MetricLabel("sink", ("kafka", "warehouse"))
 TABLE = MetricLabel("table", tuple(SCHEMAS))
 CHANGE = MetricLabel("change", ("new", "revised"))
@@ -198,6 +199,18 @@ DEAD_LETTERS = MetricFamily(
     (REASON,),
     column="dead_letters",
 )
+JSON_MESSAGES = MetricFamily(
+    "json_messages_total",
+    "JSON messages by what read them: barograph-native, or Python, which reads those that are not plain events, and "
+    "all of them without barograph-native.",
+    ("sketcher",),
+    labels=(READER,),
+)
+NATIVE_PANICS = MetricFamily(
+    "native_panics_total",
+    "Messages that Python read because barograph-native failed on them; each is a defect to report.",
+    ("sketcher",),
+)
 OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",
     "Offsets that retention deleted before they were read.",
@@ -331,7 +344,8 @@ HEALTHY = MetricFamily("healthy", "1 while /healthz returns 200, else 0.", ALL)
 
 METRICS: tuple[MetricFamily, ...] = (
     *(LAG, COMMITTED_AGE, LAST_COMMIT, LOOP_AGE, WAITING, HEALTHY),
-    *(EVENTS, DEAD_LETTERS, OFFSETS_LOST, RETRIES, SPANS, UNKNOWN_OPERATIONS, NOT_OBSERVED),
+    *(EVENTS, DEAD_LETTERS, JSON_MESSAGES, NATIVE_PANICS, OFFSETS_LOST, RETRIES),
+    *(SPANS, UNKNOWN_OPERATIONS, NOT_OBSERVED),
     *(SCRAPES, FACTS_NOT_OBSERVED, COUNTER_RESETS, UNKNOWN_METRICS, FACTS_DROPPED, EVALUATIONS_SKIPPED),
     *(FLUSH, TRANSACTION, INSERT, INSERTED, PARTIAL, WRITE, PASS, WINDOWS),
     *(REGISTRY_AGE, REGISTRY_READABLE, MEMORY, CPU, STARTED),

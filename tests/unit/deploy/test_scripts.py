@@ -161,15 +161,15 @@ def pinned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def images(pinned: Path) -> list[str]:
-    """The images of the compose file that are not built from the Dockerfile, and the base image of the Dockerfile."""
+    """The images of the compose file that are not built from the Dockerfile, and the images of the Dockerfile."""
     services = yaml.safe_load((pinned / "docker-compose.yml").read_text(encoding="utf-8"))["services"].values()
-    (base,) = re.findall(r"^ARG PYTHON_IMAGE=(.*)$", (pinned / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
-    return [*(str(service["image"]) for service in services if "build" not in service), base]
+    bases = re.findall(r"^ARG \w+_IMAGE=(.*)$", (pinned / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    return [*(str(service["image"]) for service in services if "build" not in service), *bases]
 
 
 def test_every_image_gets_the_digest_of_its_tag(pinned: Path, capsys: pytest.CaptureFixture[str]) -> None:
     tags = [image.partition("@")[0] for image in images(pinned)]
-    assert len(tags) == 4
+    assert len(tags) == 5
     expected = [f"{tag}@sha256:{hashlib.sha256(tag.encode()).hexdigest()}" for tag in tags]
     assert PIN_IMAGES.main(pinned) == 0
     assert images(pinned) == expected

@@ -13,7 +13,7 @@ from barograph.events import Reason, encode_arrow
 
 from barograph_server.sketches.baseline.columns import TAIL
 from barograph_server.streams.broker.assigned_consumer import Membership
-from barograph_server.streams.events import arrow_decoder, arrow_message
+from barograph_server.streams.events import arrow_decoder, arrow_message, native_reader
 from barograph_server.streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
 from barograph_server.streams.events.arrow_message import (
     DETAIL_CHARS,
@@ -470,3 +470,21 @@ def test_only_the_arrival_of_a_shadow_is_counted(encode: Encode) -> None:
     assert flush.events == flush.summaries.unwatched == 3
     tallies = flush.summaries.tallies.tallies("predictions", "id", [], flush.rejected)
     assert sum(each.n for tally in tallies for each in tally.producers) == len(ROLES)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_the_decoder_says_what_read_its_messages(native: bool) -> None:
+    decoder = JsonDecoder(REGISTRY, native=native)
+    decoder.decode(batch_of(SOUND_JSON, b"{", SOUND_JSON))
+    is_native = native and native_reader.VERSION is not None
+    assert +decoder.read_by == ({"native": 2, "python": 1} if is_native else {"python": 3})
+    description = native_reader.describe(requested=native)
+    assert description.startswith("barograph-native " if is_native else "pure Python (")
+
+
+def test_an_abandoned_batch_leaves_nothing_to_the_next() -> None:
+    decoder = JsonDecoder(REGISTRY)
+    decoder.accumulator().add(batch_of(SOUND_JSON))
+    assert not decoder.accumulator().take().events
+    (events,) = decoder.decode(batch_of(SOUND_JSON)).events
+    assert len(events) == 1

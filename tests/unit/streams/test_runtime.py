@@ -5,6 +5,7 @@ import os
 import signal
 import threading
 import traceback
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from queue import Queue
@@ -211,6 +212,9 @@ def test_values_are_exported_as_recorded() -> None:
     report.count_committed(10, "counted", {"not-json": 2, "too-old": 1})
     report.count_committed(5, "counted")
     report.count_retry("kafka")
+    read_by = Counter(native=7, python=3, panics=1)
+    report.count_json_messages(read_by)
+    report.count_json_messages(read_by)
     report.replace(metrics.LAG, {("predictions", 0): 7, ("predictions", 1): 5})
     report.replace(metrics.COMMITTED_AGE, {("predictions", 0): 7, ("predictions", 1): 5})
     for seconds in (0.005, 0.006, 1000.0):
@@ -220,6 +224,8 @@ def test_values_are_exported_as_recorded() -> None:
     assert metric_values["barograph_events_total", ("dead",)] == 3
     assert metric_values["barograph_dead_letters_total", ("not-json",)] == 2
     assert metric_values["barograph_retries_total", ("kafka",)] == 1
+    assert [metric_values["barograph_json_messages_total", (by,)] for by in ("native", "python")] == [7, 3]
+    assert metric_values["barograph_native_panics_total", ()] == 1
     assert metric_values["barograph_lag_messages", ("0", "predictions")] == 7
     buckets = [n for (name, _), n in metric_values.items() if name == "barograph_flush_seconds_bucket"]
     assert (buckets[:2], buckets[-2:]) == ([1, 2], [2, 3])

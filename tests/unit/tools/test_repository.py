@@ -62,6 +62,7 @@ FAULTS: list[tuple[str, str, str, str]] = [
     ("every_threat_names_tests_that_run", SECURITY, "\n## Threat model\n\n", "\n## Threats\n\n"),
     ("every_package_of_the_lock_has_hashes", "uv.lock", "sha256:", "md5:"),
     ("every_build_requirement_has_hashes_and_uv_requires_them", "pyproject.toml", "editables==0.6", "editables"),
+    ("every_crate_has_its_checksum", "native/pyproject.toml", "locked = true", "locked = false"),
     ("every_jar_has_its_hash", "local/kafka-jars.txt", "", "org.example:library:1.0"),
     ("uv_is_installed_by_its_hash_and_is_new_enough", "tools/uv", "MINIMUM=0.13.0", "MINIMUM=0.12.9"),
     ("uv_is_installed_by_its_hash_and_is_new_enough", "Dockerfile", "--require-hashes", ""),
@@ -234,7 +235,7 @@ def test_no_report_means_that_nothing_was_audited() -> None:
 
 
 SHA_256 = re.compile(r"[0-9a-f]{64}")
-OWN = {"barograph", "barograph-server"}
+OWN = {"barograph", "barograph-native", "barograph-server"}
 
 
 @pytest.fixture(scope="module")

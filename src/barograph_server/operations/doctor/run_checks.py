@@ -6,7 +6,7 @@ from contextlib import ExitStack
 
 from barograph.contract import Contract
 
-from barograph_server.finding import Finding, warning
+from barograph_server.finding import Finding, ok, warning
 from barograph_server.finding import error as error_finding
 from barograph_server.operations.doctor import broker as kafka
 from barograph_server.operations.doctor import clickhouse, clocks, contracts, events, topics
@@ -14,6 +14,7 @@ from barograph_server.operations.doctor.grafana import check_grafana
 from barograph_server.provisioning import catalogue
 from barograph_server.settings import Settings
 from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events.native_reader import describe
 from barograph_server.streams.unencrypted import unencrypted_connections
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client, connect
@@ -28,6 +29,10 @@ def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     """Check everything that the settings configure, and yield each finding at once. No component's failure raises."""
     for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
         yield warning(connection.server, connection.message, connection.action)
+    yield ok(
+        contracts.PROCESSORS,
+        f"A sketcher on this machine reads JSON by {describe(requested=settings.processor().native)}.",
+    )
     with ExitStack() as stack:
         client = None
         try:

@@ -1,0 +1,47 @@
+"""Reads Barograph's JSON events into columns; `streams/events/native_columns.py` uses it."""
+
+Names = tuple[list[str], bytearray]
+"""Distinct names, and for each event an index into them or −1, as 32-bit integers."""
+Texts = tuple[bytearray, bytearray, bytearray | None]
+"""The buffers of an Arrow column of texts: offsets, characters, and validity if a text is null."""
+Columns = tuple[bytearray, bytearray, Names, Names, Names, bytearray, bytearray, bytearray, list[Texts]]
+"""Accepted events of one model: the number of each event's message (32 bits), times (64 bits), versions, errors,
+producers, their sequence numbers (64 bits), whether each is a shadow (8 bits), numbers (64-bit floats, column after
+column) and texts."""
+
+class JsonReader:
+    """Reads events of the models that it is made for.
+
+    Args:
+        models: for each model its name, its members, and the map whose largest number is the last column of numbers,
+            "" for none. A member is its map ("" for the event itself), its name, and what it holds.
+        roles: the values of a role, each with whether it is that of a shadow.
+        max_ahead_ms: how much later than its receipt the time of an accepted event may be.
+        max_age_ms: how much earlier it may be.
+
+    Raises:
+        ValueError: a member holds something unknown.
+    """
+
+    panics: int
+    """Messages that a defect of this library left to the fallback."""
+    number_bytes: int
+    """Bytes of the numbers in the columns."""
+
+    def __new__(
+        cls,
+        models: list[tuple[str, list[tuple[str, str, str]], str]],
+        roles: list[tuple[str, bool]],
+        max_ahead_ms: int,
+        max_age_ms: int,
+    ) -> JsonReader: ...
+    def add(self, values: list[bytes | None], received_ms: bytes, first: int) -> list[int]:
+        """Read messages, and return the indices of those that are left to the fallback.
+
+        Args:
+            received_ms: when Kafka received each, as 64-bit integers.
+            first: number of the first message in the batch.
+        """
+
+    def take(self) -> list[Columns | None]:
+        """Return the columns of each model's events, None for a model without events, and empty them."""

@@ -1,0 +1,143 @@
+//! Reads JSON events into columns. It accepts an event only if it is valid beyond doubt by a table of its model's
+//! members; about every other one, the Python code that knows the rules decides.
+
+#![forbid(unsafe_code)]
+
+mod columns;
+mod decoder;
+mod members;
+mod number;
+mod scan;
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyBytes, PyList, PyTuple};
+
+use columns::ModelColumns;
+use decoder::{Decoder, Kind, Largest, Model, Rules};
+use members::{Members, UNWATCHED};
+
+/// A member of a model's events: its map ("" for the event itself), its name, what it holds.
+type MemberSpec = (String, String, String);
+/// A model: its name, its members, the map whose largest number is a column ("" for none).
+type ModelSpec = (String, Vec<MemberSpec>, String);
+
+/// Reads events of the models that it is made for; the stub file documents it.
+#[pyclass]
+struct JsonReader {
+    decoder: Decoder,
+    columns: Vec<ModelColumns>,
+    /// Events that a defect of this library left to the fallback.
+    #[pyo3(get)]
+    panics: u64,
+    /// Bytes of the numbers in the columns.
+    #[pyo3(get)]
+    number_bytes: usize,
+}
+
+#[pymethods]
+impl JsonReader {
+    #[new]
+    fn new(models: Vec<ModelSpec>, roles: Vec<(String, bool)>, max_ahead_ms: i64, max_age_ms: i64) -> PyResult<Self> {
+        let models = models.into_iter().map(compile).collect::<PyResult<Vec<_>>>()?;
+        let columns = models.iter().map(|model| ModelColumns::new(model.texts)).collect();
+        let decoder = Decoder::new(models, Rules { roles, max_ahead_ms, max_age_ms });
+        Ok(JsonReader { decoder, columns, panics: 0, number_bytes: 0 })
+    }
+
+    /// Read messages, and return the indices of those that are left to the fallback.
+    fn add(&mut self, values: &Bound<'_, PyList>, received_ms: &[u8], first: u32) -> PyResult<Vec<u32>> {
+        if received_ms.len() != 8 * values.len() {
+            return Err(PyValueError::new_err("each message needs the time of its receipt"));
+        }
+        let mut left = Vec::new();
+        for (i, (value, received)) in values.iter().zip(received_ms.chunks_exact(8)).enumerate() {
+            let i = i as u32;
+            let received = received.try_into().map(i64::from_ne_bytes)?;
+            if !value.cast::<PyBytes>().is_ok_and(|value| self.add_one(value.as_bytes(), received, first + i)) {
+                left.push(i);
+            }
+        }
+        Ok(left)
+    }
+
+    /// Return the columns of each model's events, None for a model without events, and empty them.
+    fn take<'py>(&mut self, py: Python<'py>) -> PyResult<Vec<Option<Bound<'py, PyTuple>>>> {
+        self.number_bytes = 0;
+        self.columns.iter_mut().map(|columns| columns.take(py)).collect()
+    }
+}
+
+impl JsonReader {
+    /// Read a message, and return whether it was accepted.
+    fn add_one(&mut self, value: &[u8], received_ms: i64, index: u32) -> bool {
+        let Ok(message) = std::str::from_utf8(value) else { return false };
+        // Only the row and the layouts change until the event is accepted, and every event clears the row.
+        match catch_unwind(AssertUnwindSafe(|| self.decoder.read(message, received_ms))) {
+            Ok(Some(model)) => {
+                let columns = &mut self.columns[model];
+                if columns.reserve(&self.decoder.row, message) {
+                    columns.push(&self.decoder.row, message, index);
+                    self.number_bytes += size_of_val(&self.decoder.row.numbers[..]);
+                    return true;
+                }
+                false
+            }
+            Ok(None) => false,
+            Err(_) => {
+                self.panics += 1;
+                false
+            }
+        }
+    }
+}
+
+fn compile((name, specs, largest): ModelSpec) -> PyResult<Model> {
+    let mut maps = vec![String::new()];
+    let mut watched: Vec<HashMap<Box<[u8]>, u16>> = vec![HashMap::new()];
+    let mut members = Vec::new();
+    let (mut numbers, mut texts) = (0, 0);
+    let next = |count: &mut usize| std::mem::replace(count, *count + 1);
+    for (map, member, kind) in specs {
+        let kind = match kind.as_str() {
+            "model" => Kind::Model,
+            "id" => Kind::Id,
+            "version" => Kind::Version,
+            "time" => Kind::Time,
+            "error" => Kind::Error,
+            "role" => Kind::Role,
+            "producer" => Kind::Producer,
+            "seq" => Kind::Seq,
+            "map" => {
+                maps.push(member.clone());
+                watched.push(HashMap::new());
+                Kind::Map(maps.len() - 1)
+            }
+            "number" => Kind::Number(next(&mut numbers)),
+            "flag" => Kind::Flag(next(&mut numbers)),
+            "moment" => Kind::Moment(next(&mut numbers)),
+            "text" => Kind::Text(next(&mut texts)),
+            "class" => Kind::Class(next(&mut texts)),
+            _ => return Err(PyValueError::new_err(format!("no member is a {kind}"))),
+        };
+        let object = maps.iter().position(|name| *name == map);
+        let object = object.ok_or_else(|| PyValueError::new_err(format!("{map} is no map")))?;
+        let number = u16::try_from(members.len()).ok().filter(|&number| number < UNWATCHED);
+        let number = number.ok_or_else(|| PyValueError::new_err("too many members"))?;
+        watched[object].insert(member.into_bytes().into(), number);
+        members.push(kind);
+    }
+    let whole_map = maps.iter().position(|name| !largest.is_empty() && *name == largest);
+    let largest = whole_map.map(|map| Largest { map, column: next(&mut numbers) });
+    let required = (0..members.len()).filter(|&member| members[member].is_required()).collect();
+    let objects = watched.into_iter().map(Members::new).collect();
+    Ok(Model { name, members, required, objects, largest, numbers, texts })
+}
+
+#[pymodule]
+fn barograph_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<JsonReader>()
+}
