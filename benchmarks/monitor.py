@@ -82,11 +82,7 @@ class PartitionFeed:
         """Applying each progress record, and writing what it seals."""
 
     def flush(self, partials: Iterable[bytes], progress: bytes) -> int:
-        """Take the records of a flush, and return the number of verdicts.
-
-        Raises:
-            RuntimeError: the monitor rejects a partial.
-        """
+        """Take the records of a flush, and return the number of verdicts."""
         for data in partials:
             began = time.thread_time()
             partial = decode(data)

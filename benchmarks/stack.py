@@ -209,11 +209,7 @@ class Child:
         self.out.with_suffix(".stop").touch()
 
     def finish(self) -> dict[str, Any]:
-        """Wait for the exit and return the result.
-
-        Raises:
-            RuntimeError: the process failed; the message has the end of its log.
-        """
+        """Wait for the exit and return the result."""
         self.wait(CHILD_TIMEOUT_S)
         if self.process.returncode or not self.out.exists():
             raise RuntimeError(f"{self.name} exited with status {self.process.returncode}:\n{self._log()[-3000:]}")
@@ -221,11 +217,7 @@ class Child:
         return result
 
     def sample(self) -> ProcessSample:
-        """Sample the process from outside.
-
-        Raises:
-            RuntimeError: the process has ended; the message has the end of its log.
-        """
+        """Sample the process from outside."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.name} ended: {self._log()[-2000:]}")
         return sample_process(self.process.pid)
@@ -282,11 +274,7 @@ def terminating(children: Iterable[Child]) -> Iterator[list[Child]]:
 def wait_until(
     condition: Callable[[], bool], message: str, *, children: Sequence[Child] = (), pause_s: float = 0.1
 ) -> None:
-    """Wait until a condition is true.
-
-    Raises:
-        RuntimeError: one of the children failed, or the condition is not true after `TIMEOUT_S`.
-    """
+    """Wait until a condition is true."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if failed := [child.name for child in children if child.process.poll()]:

@@ -14,11 +14,7 @@ from benchmarks.workload import Workload
 
 
 def read_result(testbed: Testbed, workload: Workload, topic: str, start: int) -> JsonObject:
-    """Merge the partials committed from an offset on; return quantiles and counts.
-
-    Raises:
-        RuntimeError: there are no partials.
-    """
+    """Merge the partials committed from an offset on; return quantiles and counts."""
     layout = Layout(workload.baseline)
     minutes: Counter[int] = Counter()
     sketches: dict[str, NumericSketch] = {}

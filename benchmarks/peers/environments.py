@@ -24,11 +24,7 @@ class PeerError(Exception):
 
 
 def install(name: str) -> None:
-    """Install a peer from its lock file, unless it is installed.
-
-    Raises:
-        PeerError: the peer cannot be installed with this Python.
-    """
+    """Install a peer from its lock file, unless it is installed."""
     try:
         run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=INSTALL_TIMEOUT_S)
     except PeerError as error:
@@ -42,11 +38,7 @@ def version(name: str) -> str:
 
 
 def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: float = RUN_TIMEOUT_S) -> JsonObject:
-    """Run a program of a peer, a module of its folder, and return its result.
-
-    Raises:
-        PeerError: the program failed or printed no result.
-    """
+    """Run a program of a peer, a module of its folder, and return its result."""
     module = f"{name}.{program}"
     command = ("run", "--locked", "--quiet", "python", "-m", "benchmarks.peers.child", module, json.dumps(parameters))
     try:
@@ -62,11 +54,7 @@ def run(name: str, parameters: JsonObject, program: str = "program", timeout_s: 
 def run_uv(
     project: Path, command: str, *arguments: str, timeout_s: float, environ: Mapping[str, str] | None = None
 ) -> str:
-    """Run `sync` or `run` of uv in a project with an environment of its own, and return its output.
-
-    Raises:
-        PeerError: the command failed or took too long.
-    """
+    """Run `sync` or `run` of uv in a project with an environment of its own, and return its output."""
     # uv must not use this repository's environment for the project.
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     # The package `benchmarks` imports this repository's package, which needs the standard library only.
