@@ -30,11 +30,9 @@ def prediction_arrivals(faulty: pa.Table, recorded: pa.Table) -> NDArray[np.int6
     delivery reorder the rows, and a row arrives no earlier than the rows before it.
     """
     index = pc.index_in(faulty["id"].combine_chunks(), value_set=recorded["id"].combine_chunks())
-    arrivals: NDArray[np.int64] = np.maximum.accumulate(epoch_ms(recorded)[index.to_numpy()])
-    return arrivals
+    return np.maximum.accumulate(epoch_ms(recorded)[index.to_numpy()])
 
 
 def label_arrivals(labels: pa.Table) -> NDArray[np.int64]:
     """Return when labels arrive, ascending, shape (n,), Unix ms: at the times that they state."""
-    arrivals: NDArray[np.int64] = np.maximum.accumulate(epoch_ms(labels))
-    return arrivals
+    return np.maximum.accumulate(epoch_ms(labels))

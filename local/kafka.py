@@ -101,7 +101,7 @@ class LocalKafka(LocalServer):
         properties: Mapping[str, str] | None = None,
         listeners: Mapping[str, str] | None = None,
     ) -> None:
-        """Describe the broker; nothing is started.
+        """Describe the broker; nothing is started. Arguments without a description are those of `LocalServer`.
 
         Args:
             port: As that of `LocalServer`, whose usual one is 29092 here.

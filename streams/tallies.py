@@ -209,8 +209,7 @@ def _most_frequent(pane: IntArray, kind: IntArray, names: Sequence[str]) -> IntA
     rank = np.empty(len(pairs), dtype=np.int64)
     rank[order] = np.arange(len(pairs)) - np.searchsorted(pair_pane, pair_pane)
     limited = np.where(rank < MAX_KINDS, pairs % len(names), len(names))
-    kinds: IntArray = limited[index]
-    return kinds
+    return limited[index]
 
 
 def _limit_kinds(counts: Counter[_ErrorKey]) -> Counter[_ErrorKey]:

@@ -111,8 +111,7 @@ class PsiBins(VerdictGroups):
         if self.n_bins == 0:
             return np.zeros((len(counts), 0), dtype=np.int64)
         columns = flatten_slices(counts).take(self._columns, axis=1)
-        bins: IntArray = np.add.reduceat(columns, self._firsts, axis=1, dtype=np.int64)
-        return bins
+        return np.add.reduceat(columns, self._firsts, axis=1, dtype=np.int64)
 
     def select(self, chosen: NDArray[np.bool_]) -> PsiBins:
         """Return the bins of some groups, a mask of shape (G,), end to end."""
@@ -160,8 +159,7 @@ class PsiBins(VerdictGroups):
         """Training values of each group, shape (G,); null is none."""
         if not self.n_groups:
             return np.zeros(0, np.int64)
-        counts: IntArray = np.add.reduceat(self.base_bins, self.starts) - self.base_bins[self.nulls]
-        return counts
+        return np.add.reduceat(self.base_bins, self.starts) - self.base_bins[self.nulls]
 
     @cached_property
     def labels(self) -> tuple[str, ...]:

@@ -100,8 +100,7 @@ class Layout:
         if not self.fields:
             return np.zeros((*counts.shape[:-1], 0), dtype=np.int64)
         bounds = np.stack([self.starts, self.columns(FieldColumn.INVALID) + 1], axis=1).ravel()
-        events: IntArray = np.add.reduceat(counts, bounds, axis=-1)[..., ::2]
-        return events
+        return np.add.reduceat(counts, bounds, axis=-1)[..., ::2]
 
     def span(self, field_from: int, field_to: int) -> slice:
         """Return the columns of the fields [field_from, field_to): cells and tails."""

@@ -171,5 +171,4 @@ def _points(field: FieldBaseline) -> FloatArray:
         return quantiles
     ranks = np.arange(len(quantiles))
     steps = (np.arange((len(quantiles) - 1) * _POINTS_PER_STEP) + 0.5) / _POINTS_PER_STEP
-    interpolated: FloatArray = np.interp(steps, ranks, quantiles)
-    return interpolated
+    return np.interp(steps, ranks, quantiles)

@@ -99,8 +99,7 @@ def mean_rank_p(bins: PsiBins, ranks: MeanRanks, window: Window, windows: Sequen
     with np.errstate(divide="ignore", invalid="ignore"):
         df = np.maximum(k * (1.0 - r**2) / (1.0 + r**2) - 1.0, 1.0) * (variance / of_level) ** 2
         t = ranks.d / np.sqrt(variance)
-    p: FloatArray = np.where(ranks.n > 0, 2.0 * stdtr(df, -np.abs(t)), np.nan)
-    return p
+    return np.where(ranks.n > 0, 2.0 * stdtr(df, -np.abs(t)), np.nan)
 
 
 def base_window(window: Window, windows: Sequence[Window]) -> Window:
@@ -120,12 +119,10 @@ def _rank_variance(bins: PsiBins) -> FloatArray:
     if not bins.n_groups:
         return np.zeros(0)
     squares = np.add.reduceat(bins.base_bins * bins.rank_scores**2, bins.starts)
-    variance: FloatArray = squares / np.maximum(bins.values, 1)
-    return variance
+    return squares / np.maximum(bins.values, 1)
 
 
 def _variance_factor(r: FloatArray, k: ArrayLike) -> FloatArray:
     """Return k·Var(mean of k)/Var(one) of an autoregressive series of order one with autocorrelation r."""
     count = np.asarray(k, np.float64)
-    factor: FloatArray = (1.0 + r) / (1.0 - r) - 2.0 * r * (1.0 - r**count) / (count * (1.0 - r) ** 2)
-    return factor
+    return (1.0 + r) / (1.0 - r) - 2.0 * r * (1.0 - r**count) / (count * (1.0 - r) ** 2)

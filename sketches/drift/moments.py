@@ -71,8 +71,7 @@ def kurtosis(steps: FloatArray) -> FloatArray:
     x = x - x.mean(axis=-1, keepdims=True)
     squares = x * x
     square, fourth = squares.mean(axis=-1), (squares * squares).mean(axis=-1)
-    kappa: FloatArray = np.where(square == 0, 1.0, np.maximum(fourth / np.where(square == 0, 1.0, square) ** 2, 1.0))
-    return kappa
+    return np.where(square == 0, 1.0, np.maximum(fourth / np.where(square == 0, 1.0, square) ** 2, 1.0))
 
 
 def moment_shifts(
@@ -119,5 +118,4 @@ def moment_shifts(
 
 def _log_variance(kappa: FloatArray, n: FloatArray) -> FloatArray:
     """Return the variance of the logarithm of a standard deviation of n values."""
-    variance: FloatArray = (kappa - (n - 3) / n) / (4 * (n - 1))
-    return variance
+    return (kappa - (n - 3) / n) / (4 * (n - 1))

@@ -185,8 +185,7 @@ def _plain_shares(base: IntArray, starts: IntArray) -> FloatArray:
     """Return the pᵢ before the floor."""
     sizes = np.diff(starts, append=base.shape[-1])
     m = np.add.reduceat(base, starts, axis=-1).astype(np.float64)
-    shares: FloatArray = (base + 0.5) / np.repeat(m + 0.5 * sizes, sizes, axis=-1)
-    return shares
+    return (base + 0.5) / np.repeat(m + 0.5 * sizes, sizes, axis=-1)
 
 
 def window_shares(window: IntArray, p: FloatArray, starts: IntArray) -> FloatArray:

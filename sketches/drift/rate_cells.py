@@ -76,14 +76,12 @@ class RateCells(VerdictGroups):
 
     def k(self, counts: IntArray) -> IntArray:
         """Return the events that count, shape (W, G), of counts of shape (W, n_slices, width)."""
-        k: IntArray = flatten_slices(counts).take(self._columns, axis=1)
-        return k
+        return flatten_slices(counts).take(self._columns, axis=1)
 
     def n(self, counts: IntArray) -> IntArray:
         """Return all events of each group's field and slice, shape (W, G), of counts of shape (W, n_slices, width)."""
         if not counts[:, :, ERRORS].any():
-            n: IntArray = counts[:, :, EVENTS].take(self.slice_index, axis=1)
-            return n
+            return counts[:, :, EVENTS].take(self.slice_index, axis=1)
         return self.layout.field_events(counts)[:, self.slice_index, self.field_index]
 
     def select(self, chosen: NDArray[np.bool_]) -> RateCells:

@@ -29,27 +29,15 @@ _SPACES = re.compile(r"\s+")
 Pair = tuple[str | None, str | None]
 
 
-def _case(text: str) -> str:
-    return text.casefold()
-
-
-def _spaces(text: str) -> str:
-    return _SPACES.sub(" ", text).strip()
-
-
 def _accents(text: str) -> str:
     return "".join(c for c in unicodedata.normalize("NFKD", text) if not unicodedata.combining(c))
 
 
-def _separators(text: str) -> str:
-    return _SEPARATORS.sub("", text)
-
-
 SPELLINGS: tuple[tuple[str, Callable[[str], str]], ...] = (
-    ("case", _case),
-    ("spaces", _spaces),
+    ("case", str.casefold),
+    ("spaces", lambda text: _SPACES.sub(" ", text).strip()),
     ("accents", _accents),
-    ("spaces, hyphens, underscores or other signs", _separators),
+    ("spaces, hyphens, underscores or other signs", lambda text: _SEPARATORS.sub("", text)),
 )
 """Differences of spelling, with the function that removes each."""
 _DETAIL_PAIRS = 3

@@ -238,8 +238,7 @@ def _offsets(data: bytes, table: int, slot: int) -> NDArray[np.int64]:
         return np.empty(0, np.int64)
     n = int(_U32.unpack_from(data, vector)[0])
     offsets = np.frombuffer(data, "<u4", n, vector + 4).astype(np.int64)
-    positions: NDArray[np.int64] = vector + 4 + 4 * np.arange(n) + offsets
-    return positions
+    return vector + 4 + 4 * np.arange(n) + offsets
 
 
 def _sum(data: bytes, table: int, slot: int, member: int) -> int:

@@ -93,10 +93,6 @@ class FeatureColumns:
         if null.any():
             self.nulls.add_matrix(names, None, null)
 
-    def add_numbers(self, name: str, values: NDArray[np.float64]) -> None:
-        """Add a feature's numbers; NaN means null, since JSON has no NaN."""
-        self._add(name, self.numbers, values, np.isnan(values))
-
     def add_texts(self, name: str, values: pa.Array) -> None:
         self._add(name, self.strings, values, pc.is_null(values).to_numpy(zero_copy_only=False))
 
@@ -109,7 +105,9 @@ class FeatureColumns:
         """
         kinds = set(map(type, values))
         if kinds <= {*_NUMERIC, _NULL}:
-            self.add_numbers(name, _floats(values))
+            numbers = _floats(values)
+            # JSON has no NaN.
+            self._add(name, self.numbers, numbers, np.isnan(numbers))
         elif kinds <= {str, _NULL} and not (numeric and not set(NOT_FINITE).isdisjoint(values)):
             self.add_texts(name, pa.array(values, pa.string()))
         elif kinds != {msgspec.UnsetType}:

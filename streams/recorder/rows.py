@@ -65,8 +65,7 @@ class RecordedModel:
         """Return a mask of shape (n,) of the predictions to keep, by their ids."""
         if self.share >= 1:
             return np.ones(len(ids), dtype=bool)
-        mask: NDArray[np.bool_] = hash_ids(ids) < self.hash_limit
-        return mask
+        return hash_ids(ids) < self.hash_limit
 
 
 def hash_ids(ids: Sequence[str]) -> NDArray[np.uint32]:

@@ -98,11 +98,6 @@ def _agreement(client: Client, model: str, at: datetime) -> Agreement:
     return review_agreement(chosen, (LEAST_SPLIT, 0)).agreement
 
 
-def store_rates(client: Client, rows: list[StoredRate]) -> None:
-    """Write rows; repeating the same ones changes nothing. Raises as `insert_records`."""
-    insert_records(client, "evaluation_rates", rows)
-
-
 MIN_INTERVAL_S = 3600.0
 """Shortest interval between the computations of a model. One reads the evaluations of seven days."""
 MAX_TIME_SHARE = 0.02
@@ -132,7 +127,7 @@ class EvaluationRateSchedule:
             if not own or self._unchanged.get(model) == own or start_s < self._next_s.get(model, start_s):
                 continue
             at = datetime.fromtimestamp(now_ms // 1000, UTC)
-            store_rates(client, compute_rates(client, contract, at))
+            insert_records(client, "evaluation_rates", compute_rates(client, contract, at))
             self._unchanged[model] = own
             end_s = self._clock()
             self._next_s[model] = end_s + max(MIN_INTERVAL_S, (end_s - start_s) / MAX_TIME_SHARE)

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 
 import structlog
 from barograph.publisher.retry_schedule import RetrySchedule
@@ -45,9 +46,7 @@ def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Re
             log.warning("token is not encrypted", target=target.instance, action="Use https for this target.")
     buffer = FactBuffer(lambda: connect(settings.warehouse, timeout_s=20), report)
 
-    def body_of(target: ScrapeTarget) -> bytes:
-        return fetch(target, scrape.timeout_s, scrape.token)
-
+    body_of = partial(fetch, timeout_s=scrape.timeout_s, token=scrape.token)
     pollers = [TargetPoller(target, body_of, buffer, report, interval_s=scrape.interval_s) for target in targets]
     threads = [Periodic("scrape", 0.0, poller.step, stop=stop) for poller in pollers]
     buffer.start()

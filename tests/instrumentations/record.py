@@ -16,9 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -73,13 +73,17 @@ ASK, LONG = [{"role": "user", "content": "Hello?"}], [{"role": "user", "content"
 TOOLS = [{"type": "function", "function": provider.TOOL}]
 
 
-@contextmanager
-def call(name: str) -> Iterator[None]:
+def call(name: str, make: Callable[[], Any]) -> None:
     SERVER.call = name
     try:
-        yield
+        make()
     except Exception as error:
         print(f"  {name}: {type(error).__name__}: {str(error)[:200]}", file=sys.stderr)
+
+
+def drain(stream: Any) -> None:
+    for _ in stream:
+        pass
 
 
 def tracer_provider() -> Any:
@@ -105,38 +109,28 @@ def instrument(*names: str) -> Any:
 def openai_calls(client: Any = None) -> None:
     client = client or openai_client()
     chat, usage = client.chat.completions.create, {"stream": True, "stream_options": {"include_usage": True}}
-    with call("plain"):
-        chat(model=GPT, messages=ASK)
-    with call("stream"):
-        for _ in chat(model=GPT, messages=ASK, **usage):
-            pass
-    with call("cut"):
-        cut(chat(model=GPT, messages=LONG, **usage))
-    with call("error"):
-        chat(model="bad-model", messages=ASK)
-    with call("tool"):
-        chat(model=GPT, messages=ASK, tools=TOOLS)
-    with call("responses"):
-        client.responses.create(model=GPT, input="Hello?")
-    with call("responses stream"):
-        for _ in client.responses.create(model=GPT, input="Hello?", stream=True):
-            pass
-    with call("embeddings"):
-        client.embeddings.create(model=EMBEDDER, input=["a", "b"])
-    with call("image"):
-        client.images.generate(model="gpt-image-1", prompt="a parcel")
-    with call("transcription"):
-        client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", io.BytesIO(b"RIFF")))
-    with call("speech"):
-        client.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input="Hello.")
+    call("plain", lambda: chat(model=GPT, messages=ASK))
+    call("stream", lambda: drain(chat(model=GPT, messages=ASK, **usage)))
+    call("cut", lambda: cut(chat(model=GPT, messages=LONG, **usage)))
+    call("error", lambda: chat(model="bad-model", messages=ASK))
+    call("tool", lambda: chat(model=GPT, messages=ASK, tools=TOOLS))
+    call("responses", lambda: client.responses.create(model=GPT, input="Hello?"))
+    call("responses stream", lambda: drain(client.responses.create(model=GPT, input="Hello?", stream=True)))
+    call("embeddings", lambda: client.embeddings.create(model=EMBEDDER, input=["a", "b"]))
+    call("image", lambda: client.images.generate(model="gpt-image-1", prompt="a parcel"))
+    call(
+        "transcription",
+        lambda: client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", io.BytesIO(b"RIFF"))),
+    )
+    call("speech", lambda: client.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input="Hello."))
 
 
-def cut(stream: Any, inner: Any = None) -> None:
-    """Read three parts of a stream, and close it, or what it reads from."""
+def cut(stream: Any) -> None:
+    """Read three parts of a stream, and close it; of LiteLLM's, what it reads from."""
     for i, _ in enumerate(stream):
         if i == 2:
             break
-    (inner or stream).close()
+    getattr(stream, "completion_stream", stream).close()
 
 
 def anthropic_calls() -> None:
@@ -144,20 +138,18 @@ def anthropic_calls() -> None:
 
     client = anthropic.Anthropic(api_key="none", base_url=SERVER.url, max_retries=0)
     create, common = client.messages.create, {"model": CLAUDE, "max_tokens": 99, "messages": ASK}
-    with call("plain"):
-        create(**common)
-    with call("stream"):
-        for _ in create(**common, stream=True):
-            pass
-    with call("stream manager"), client.messages.stream(**common) as stream:
-        stream.get_final_message()
-    with call("cut"):
-        cut(create(**common | {"messages": LONG}, stream=True))
-    with call("error"):
-        create(**common | {"model": "claude-bad"})
+
+    def managed() -> None:
+        with client.messages.stream(**common) as stream:
+            stream.get_final_message()
+
+    call("plain", lambda: create(**common))
+    call("stream", lambda: drain(create(**common, stream=True)))
+    call("stream manager", managed)
+    call("cut", lambda: cut(create(**common | {"messages": LONG}, stream=True)))
+    call("error", lambda: create(**common | {"model": "claude-bad"}))
     tool = {"name": "track", "description": "Where a parcel is.", "input_schema": provider.SCHEMA}
-    with call("tool"):
-        create(**common, tools=[tool])
+    call("tool", lambda: create(**common, tools=[tool]))
 
 
 def openai_client() -> Any:
@@ -166,22 +158,16 @@ def openai_client() -> Any:
     return openai.OpenAI(max_retries=0)
 
 
-def instrumented(instrumentor: str, calls: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        instrument(instrumentor)
-        calls()
-
-    return run
+def instrumented(instrumentor: str, calls: Callable[[], None]) -> None:
+    instrument(instrumentor)
+    calls()
 
 
-def openlit(calls: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        import openlit
+def openlit(calls: Callable[[], None]) -> None:
+    import openlit
 
-        openlit.init(disable_metrics=True, disable_batch=True)
-        calls()
-
-    return run
+    openlit.init(disable_metrics=True, disable_batch=True)
+    calls()
 
 
 def langfuse() -> None:
@@ -193,12 +179,9 @@ def langfuse() -> None:
     openai_calls(OpenAI(max_retries=0))
 
 
-def mlflow(flavor: str, calls: Callable[[], None]) -> Callable[[], None]:
-    def run() -> None:
-        importlib.import_module(f"mlflow.{flavor}").autolog()
-        calls()
-
-    return run
+def mlflow(flavor: str, calls: Callable[[], None]) -> None:
+    importlib.import_module(f"mlflow.{flavor}").autolog()
+    calls()
 
 
 def logfire() -> None:
@@ -211,30 +194,21 @@ def logfire() -> None:
     logfire.force_flush()
 
 
-def bedrock(instrumentor: str) -> Callable[[], None]:
-    def run() -> None:
-        instrument(instrumentor)
-        import boto3
+def bedrock(instrumentor: str) -> None:
+    instrument(instrumentor)
+    import boto3
 
-        client = boto3.client("bedrock-runtime", endpoint_url=SERVER.url, region_name="us-east-1")
-        common = {
-            "modelId": "anthropic.claude-sonnet-4-5-v1:0",
-            "messages": [{"role": "user", "content": [{"text": "Hello?"}]}],
-        }
-        with call("plain"):
-            client.converse(**common)
-        with call("stream"):
-            for _ in client.converse_stream(**common)["stream"]:
-                pass
-        with call("cut"):
-            cut(client.converse_stream(**common | {"system": [{"text": "a long answer"}]})["stream"])
-        with call("error"):
-            client.converse(**common | {"modelId": "claude-bad"})
-        spec = {"name": "track", "description": "Where a parcel is.", "inputSchema": {"json": provider.SCHEMA}}
-        with call("tool"):
-            client.converse(**common, toolConfig={"tools": [{"toolSpec": spec}]})
-
-    return run
+    client = boto3.client("bedrock-runtime", endpoint_url=SERVER.url, region_name="us-east-1")
+    common = {
+        "modelId": "anthropic.claude-sonnet-4-5-v1:0",
+        "messages": [{"role": "user", "content": [{"text": "Hello?"}]}],
+    }
+    call("plain", lambda: client.converse(**common))
+    call("stream", lambda: drain(client.converse_stream(**common)["stream"]))
+    call("cut", lambda: cut(client.converse_stream(**common | {"system": [{"text": "a long answer"}]})["stream"]))
+    call("error", lambda: client.converse(**common | {"modelId": "claude-bad"}))
+    spec = {"name": "track", "description": "Where a parcel is.", "inputSchema": {"json": provider.SCHEMA}}
+    call("tool", lambda: client.converse(**common, toolConfig={"tools": [{"toolSpec": spec}]}))
 
 
 def gemini() -> None:
@@ -243,39 +217,24 @@ def gemini() -> None:
 
     client = genai.Client(api_key="none", http_options={"base_url": SERVER.url})
     models = client.models
-    with call("plain"):
-        models.generate_content(model="gemini-2.5-flash", contents="Hello?")
-    with call("stream"):
-        for _ in models.generate_content_stream(model="gemini-2.5-flash", contents="Hello?"):
-            pass
-    with call("cut"):
-        cut(models.generate_content_stream(model="gemini-2.5-flash", contents="A long answer?"))
-    with call("error"):
-        models.generate_content(model="bad-model", contents="Hello?")
+    call("plain", lambda: models.generate_content(model="gemini-2.5-flash", contents="Hello?"))
+    call("stream", lambda: drain(models.generate_content_stream(model="gemini-2.5-flash", contents="Hello?")))
+    call("cut", lambda: cut(models.generate_content_stream(model="gemini-2.5-flash", contents="A long answer?")))
+    call("error", lambda: models.generate_content(model="bad-model", contents="Hello?"))
 
 
-def langchain(*instrumentors: str) -> Callable[[], None]:
-    def run() -> None:
-        instrument(*instrumentors)
-        from langchain.agents import create_agent
-        from langchain_openai import ChatOpenAI, OpenAIEmbeddings
+def langchain(*instrumentors: str) -> None:
+    instrument(*instrumentors)
+    from langchain.agents import create_agent
+    from langchain_openai import ChatOpenAI, OpenAIEmbeddings
 
-        model = ChatOpenAI(model=GPT, max_retries=0, stream_usage=True)
-        with call("plain"):
-            model.invoke("Hello?")
-        with call("stream"):
-            for _ in model.stream("Hello?"):
-                pass
-        with call("cut"):
-            cut(model.stream("A long answer?"))
-        with call("error"):
-            ChatOpenAI(model="bad-model", max_retries=0).invoke("Hello?")
-        with call("agent"):
-            create_agent(model, [track]).invoke({"messages": ASK})
-        with call("embeddings"):
-            OpenAIEmbeddings(model=EMBEDDER, check_embedding_ctx_length=False).embed_query("a")
-
-    return run
+    model = ChatOpenAI(model=GPT, max_retries=0, stream_usage=True)
+    call("plain", lambda: model.invoke("Hello?"))
+    call("stream", lambda: drain(model.stream("Hello?")))
+    call("cut", lambda: cut(model.stream("A long answer?")))
+    call("error", lambda: ChatOpenAI(model="bad-model", max_retries=0).invoke("Hello?"))
+    call("agent", lambda: create_agent(model, [track]).invoke({"messages": ASK}))
+    call("embeddings", lambda: OpenAIEmbeddings(model=EMBEDDER, check_embedding_ctx_length=False).embed_query("a"))
 
 
 def track(parcel: str) -> str:
@@ -296,17 +255,11 @@ def llama_index() -> None:
     common: dict[str, Any] = {"max_retries": 0, "api_base": os.environ["OPENAI_BASE_URL"]}
     model = OpenAI(model=GPT, additional_kwargs={"stream_options": {"include_usage": True}}, **common)
     plain = OpenAI(model=GPT, **common)
-    with call("plain"):
-        plain.chat([ChatMessage(content="Hello?")])
-    with call("stream"):
-        for _ in model.stream_chat([ChatMessage(content="Hello?")]):
-            pass
-    with call("cut"):
-        cut(model.stream_chat([ChatMessage(content="A long answer?")]))
-    with call("error"):
-        OpenAI(model="gpt-4", **common).chat([ChatMessage(content="Hello?")])
-    with call("embeddings"):
-        OpenAIEmbedding(model=EMBEDDER, **common).get_text_embedding("a")
+    call("plain", lambda: plain.chat([ChatMessage(content="Hello?")]))
+    call("stream", lambda: drain(model.stream_chat([ChatMessage(content="Hello?")])))
+    call("cut", lambda: cut(model.stream_chat([ChatMessage(content="A long answer?")])))
+    call("error", lambda: OpenAI(model="gpt-4", **common).chat([ChatMessage(content="Hello?")]))
+    call("embeddings", lambda: OpenAIEmbedding(model=EMBEDDER, **common).get_text_embedding("a"))
 
 
 def litellm_otel() -> None:
@@ -325,24 +278,19 @@ def litellm_openinference() -> None:
 
 def litellm_calls(litellm: Any) -> None:
     common = {"model": f"openai/{GPT}", "messages": ASK, "max_retries": 0}
-    with call("plain"):
-        litellm.completion(**common)
-    with call("stream"):
-        for _ in litellm.completion(**common, stream=True, stream_options={"include_usage": True}):
-            pass
-    with call("cut"):
-        stream = litellm.completion(**common | {"messages": LONG}, stream=True, stream_options={"include_usage": True})
-        cut(stream, stream.completion_stream)
-    with call("error"):
-        litellm.completion(**common | {"model": "openai/bad-model"})
-    with call("tool"):
-        litellm.completion(**common, tools=TOOLS)
-    with call("embeddings"):
-        litellm.embedding(model=f"openai/{EMBEDDER}", input=["a"], encoding_format="float")
-    with call("claude"):
-        litellm.completion(
+    usage = {"stream": True, "stream_options": {"include_usage": True}}
+    call("plain", lambda: litellm.completion(**common))
+    call("stream", lambda: drain(litellm.completion(**common, **usage)))
+    call("cut", lambda: cut(litellm.completion(**common | {"messages": LONG}, **usage)))
+    call("error", lambda: litellm.completion(**common | {"model": "openai/bad-model"}))
+    call("tool", lambda: litellm.completion(**common, tools=TOOLS))
+    call("embeddings", lambda: litellm.embedding(model=f"openai/{EMBEDDER}", input=["a"], encoding_format="float"))
+    call(
+        "claude",
+        lambda: litellm.completion(
             model=f"anthropic/{CLAUDE}", messages=ASK, api_base=SERVER.url, api_key="none", max_retries=0
-        )
+        ),
+    )
 
 
 def pydantic_ai() -> None:
@@ -352,19 +300,15 @@ def pydantic_ai() -> None:
     from pydantic_ai.models.openai import OpenAIChatModel, OpenAIResponsesModel
 
     Agent.instrument_all(InstrumentationSettings(tracer_provider=built))
-    with call("agent"):
-        Agent(OpenAIChatModel(GPT), tools=[track]).run_sync("Hello?")
-    with call("responses"):
-        Agent(OpenAIResponsesModel(GPT)).run_sync("Hello?")
+    call("agent", lambda: Agent(OpenAIChatModel(GPT), tools=[track]).run_sync("Hello?"))
+    call("responses", lambda: Agent(OpenAIResponsesModel(GPT)).run_sync("Hello?"))
 
     async def stream() -> None:
         async with Agent(OpenAIChatModel(GPT)).run_stream("Hello?") as result:
             await result.get_output()
 
-    with call("stream"):
-        asyncio.run(stream())
-    with call("error"):
-        Agent(OpenAIChatModel("bad-model"), retries=0).run_sync("Hello?")
+    call("stream", lambda: asyncio.run(stream()))
+    call("error", lambda: Agent(OpenAIChatModel("bad-model"), retries=0).run_sync("Hello?"))
 
 
 def semantic_kernel() -> None:
@@ -385,12 +329,9 @@ def semantic_kernel() -> None:
         async for _ in service(GPT).get_streaming_chat_message_content(history, options):
             pass
 
-    with call("plain"):
-        asyncio.run(service(GPT).get_chat_message_content(history, options))
-    with call("stream"):
-        asyncio.run(stream())
-    with call("error"):
-        asyncio.run(service("bad-model").get_chat_message_content(history, options))
+    call("plain", lambda: asyncio.run(service(GPT).get_chat_message_content(history, options)))
+    call("stream", lambda: asyncio.run(stream()))
+    call("error", lambda: asyncio.run(service("bad-model").get_chat_message_content(history, options)))
 
 
 def strands() -> None:
@@ -404,32 +345,30 @@ def strands() -> None:
         model = BedrockModel(boto_session=boto3.Session(region_name="us-east-1"), **options)
         return Agent(model=model, tools=[tool(track)], callback_handler=None)
 
-    with call("agent"):
-        agent(model_id="anthropic.claude-sonnet-4-5-v1:0")("Hello?")
-    with call("error"):
-        agent(model_id="claude-bad")("Hello?")
+    call("agent", lambda: agent(model_id="anthropic.claude-sonnet-4-5-v1:0")("Hello?"))
+    call("error", lambda: agent(model_id="claude-bad")("Hello?"))
 
 
 def openai_agents() -> None:
     instrument("openinference.instrumentation.openai_agents:OpenAIAgentsInstrumentor")
     from agents import Agent, Runner, function_tool
 
-    with call("agent"):
-        Runner.run_sync(Agent(name="bot", model=GPT, tools=[function_tool(track)]), "Hello?")
-    with call("error"):
-        Runner.run_sync(Agent(name="bot", model="bad-model"), "Hello?")
+    call("agent", lambda: Runner.run_sync(Agent(name="bot", model=GPT, tools=[function_tool(track)]), "Hello?"))
+    call("error", lambda: Runner.run_sync(Agent(name="bot", model="bad-model"), "Hello?"))
 
 
 def smolagents() -> None:
     instrument("openinference.instrumentation.smolagents:SmolagentsInstrumentor")
     from smolagents import OpenAIModel, ToolCallingAgent, tool
 
-    with call("plain"):
-        OpenAIModel(model_id=GPT)([{"role": "user", "content": "Hello?"}])
-    with call("agent"):
-        ToolCallingAgent([tool(track)], OpenAIModel(model_id=GPT), max_steps=1, verbosity_level=0).run("Hello?")
-    with call("error"):
-        OpenAIModel(model_id="bad-model")([{"role": "user", "content": "Hello?"}])
+    call("plain", lambda: OpenAIModel(model_id=GPT)(ASK))
+    call(
+        "agent",
+        lambda: ToolCallingAgent([tool(track)], OpenAIModel(model_id=GPT), max_steps=1, verbosity_level=0).run(
+            "Hello?"
+        ),
+    )
+    call("error", lambda: OpenAIModel(model_id="bad-model")(ASK))
 
 
 def agno() -> None:
@@ -437,13 +376,9 @@ def agno() -> None:
     from agno.agent import Agent
     from agno.models.openai import OpenAIChat
 
-    with call("agent"):
-        Agent(model=OpenAIChat(id=GPT), tools=[track], telemetry=False).run("Hello?")
-    with call("stream"):
-        for _ in Agent(model=OpenAIChat(id=GPT), telemetry=False).run("Hello?", stream=True):
-            pass
-    with call("error"):
-        Agent(model=OpenAIChat(id="bad-model", max_retries=0), telemetry=False).run("Hello?")
+    call("agent", lambda: Agent(model=OpenAIChat(id=GPT), tools=[track], telemetry=False).run("Hello?"))
+    call("stream", lambda: drain(Agent(model=OpenAIChat(id=GPT), telemetry=False).run("Hello?", stream=True)))
+    call("error", lambda: Agent(model=OpenAIChat(id="bad-model", max_retries=0), telemetry=False).run("Hello?"))
 
 
 def haystack() -> None:
@@ -458,22 +393,22 @@ def haystack() -> None:
         pipeline.add_component("it", component)
         pipeline.run({"it": inputs})
 
-    with call("plain"):
-        run(OpenAIChatGenerator(model=GPT, max_retries=0), messages=[ChatMessage.from_user("Hello?")])
-    with call("error"):
-        run(OpenAIChatGenerator(model="bad-model", max_retries=0), messages=[ChatMessage.from_user("Hello?")])
-    with call("embeddings"):
-        run(OpenAITextEmbedder(model=EMBEDDER, max_retries=0), text="a")
+    call(
+        "plain", lambda: run(OpenAIChatGenerator(model=GPT, max_retries=0), messages=[ChatMessage.from_user("Hello?")])
+    )
+    call(
+        "error",
+        lambda: run(OpenAIChatGenerator(model="bad-model", max_retries=0), messages=[ChatMessage.from_user("Hello?")]),
+    )
+    call("embeddings", lambda: run(OpenAITextEmbedder(model=EMBEDDER, max_retries=0), text="a"))
 
 
 def dspy() -> None:
     instrument("openinference.instrumentation.dspy:DSPyInstrumentor")
     import dspy
 
-    with call("plain"):
-        dspy.LM(f"openai/{GPT}", cache=False, num_retries=0)("Hello?")
-    with call("error"):
-        dspy.LM("openai/bad-model", cache=False, num_retries=0)("Hello?")
+    call("plain", lambda: dspy.LM(f"openai/{GPT}", cache=False, num_retries=0)("Hello?"))
+    call("error", lambda: dspy.LM("openai/bad-model", cache=False, num_retries=0)("Hello?"))
 
 
 def vercel_ai() -> None:
@@ -485,24 +420,24 @@ def vercel_ai() -> None:
 
 LLMETRY, INFERENCE = "opentelemetry.instrumentation", "openinference.instrumentation"
 RUNS: dict[str, Callable[[], None]] = {
-    "openai-genai": instrumented(f"{LLMETRY}.genai.openai:OpenAIInstrumentor", openai_calls),
-    "openai-openllmetry": instrumented(f"{LLMETRY}.openai:OpenAIInstrumentor", openai_calls),
-    "openai-openinference": instrumented(f"{INFERENCE}.openai:OpenAIInstrumentor", openai_calls),
-    "openai-openlit": openlit(openai_calls),
+    "openai-genai": partial(instrumented, f"{LLMETRY}.genai.openai:OpenAIInstrumentor", openai_calls),
+    "openai-openllmetry": partial(instrumented, f"{LLMETRY}.openai:OpenAIInstrumentor", openai_calls),
+    "openai-openinference": partial(instrumented, f"{INFERENCE}.openai:OpenAIInstrumentor", openai_calls),
+    "openai-openlit": partial(openlit, openai_calls),
     "openai-langfuse": langfuse,
-    "openai-mlflow": mlflow("openai", openai_calls),
+    "openai-mlflow": partial(mlflow, "openai", openai_calls),
     "openai-logfire": logfire,
-    "anthropic-openllmetry": instrumented(f"{LLMETRY}.anthropic:AnthropicInstrumentor", anthropic_calls),
-    "anthropic-openinference": instrumented(f"{INFERENCE}.anthropic:AnthropicInstrumentor", anthropic_calls),
-    "anthropic-openlit": openlit(anthropic_calls),
-    "anthropic-mlflow": mlflow("anthropic", anthropic_calls),
-    "bedrock-openllmetry": bedrock(f"{LLMETRY}.bedrock:BedrockInstrumentor"),
-    "bedrock-openinference": bedrock(f"{INFERENCE}.bedrock:BedrockInstrumentor"),
+    "anthropic-openllmetry": partial(instrumented, f"{LLMETRY}.anthropic:AnthropicInstrumentor", anthropic_calls),
+    "anthropic-openinference": partial(instrumented, f"{INFERENCE}.anthropic:AnthropicInstrumentor", anthropic_calls),
+    "anthropic-openlit": partial(openlit, anthropic_calls),
+    "anthropic-mlflow": partial(mlflow, "anthropic", anthropic_calls),
+    "bedrock-openllmetry": partial(bedrock, f"{LLMETRY}.bedrock:BedrockInstrumentor"),
+    "bedrock-openinference": partial(bedrock, f"{INFERENCE}.bedrock:BedrockInstrumentor"),
     "gemini-genai": gemini,
-    "langchain-openllmetry": langchain(
-        f"{LLMETRY}.langchain:LangchainInstrumentor", f"{LLMETRY}.openai:OpenAIInstrumentor"
+    "langchain-openllmetry": partial(
+        langchain, f"{LLMETRY}.langchain:LangchainInstrumentor", f"{LLMETRY}.openai:OpenAIInstrumentor"
     ),
-    "langchain-openinference": langchain(f"{INFERENCE}.langchain:LangChainInstrumentor"),
+    "langchain-openinference": partial(langchain, f"{INFERENCE}.langchain:LangChainInstrumentor"),
     "llama-index-openinference": llama_index,
     "litellm-otel": litellm_otel,
     "litellm-openinference": litellm_openinference,

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
-import numpy as np
 import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.file import dump_contract
-from barograph.text.codebook import Codebook, CodebookHeader, parse_codebook
+from barograph.text.codebook import parse_codebook
 from barograph.text.embedding import EmbeddingName
 from confluent_kafka.admin import AdminClient, NewPartitions
 
@@ -32,6 +31,7 @@ from tests.support.command_line import OutputOf
 from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
+from tests.support.questions import codebook_of
 from tests.support.stub_grafana import TOKEN, StubGrafana, serving
 
 PANE_S = 3600
@@ -291,22 +291,8 @@ def test_an_unusable_grafana_stops_apply_before_any_change(
     output_of(EXIT_OK, "apply", "toy.yaml")
 
 
-def _codebook(topic: str = "t0") -> Codebook:
-    header = CodebookHeader(
-        format=1,
-        embedding=EmbeddingName("mine", "1", 2),
-        names=(topic, "t1"),
-        threshold=0.5,
-        quantile=0.99,
-        n_training=8,
-        n_held_out=2,
-        seed=0,
-    )
-    return Codebook(header, np.eye(2, dtype=np.float32))
-
-
 def test_a_codebook_is_stored_with_the_contract_that_names_it(settings: Settings, tmp_path: Path) -> None:
-    codebook, other = _codebook(), _codebook("other")
+    codebook, other = (codebook_of(EmbeddingName("mine", "1", 2), topic, "t1") for topic in ("t0", "other"))
     contract = simple_contract(text=Text(codebook=codebook.id))
     path = tmp_path / "toy.yaml"
     path.write_text(dump_contract(contract), encoding="utf-8")

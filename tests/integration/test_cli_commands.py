@@ -220,7 +220,7 @@ def test_an_unreachable_server_and_a_missing_database_are_explained(
     Path("away.toml").write_text(config.replace(f"port = {port}", f"port = {choose_port()}"))
     Path("missing.toml").write_text(config.replace(pipeline_settings.warehouse.database, "never_applied"))
     for command in (("status",), ("query", "SELECT 1")):
-        assert "check that the server runs" in output_of(EXIT_FAILED, *command, "--config", "away.toml")
+        assert "Check that the server runs" in output_of(EXIT_FAILED, *command, "--config", "away.toml")
         assert "has no database 'never_applied'. Run `barograph apply`" in output_of(
             EXIT_FAILED, *command, "--config", "missing.toml"
         )

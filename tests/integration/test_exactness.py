@@ -5,8 +5,9 @@ import pytest
 
 from barograph_server.sketches.sketch.envelope import unseal
 from barograph_server.sketches.sketch.numeric import NumericSketch
-from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, messages, oracle
+from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, oracle
 from tests.support.pipeline import Pipeline
+from tests.support.toy_events import messages
 
 pytestmark = pytest.mark.long
 MONTH = "2013-10"

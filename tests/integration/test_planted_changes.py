@@ -17,8 +17,9 @@ from barograph.contract import DeclaredSource
 from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict, explain_verdicts
 from barograph_server.examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER
 from barograph_server.warehouse.governance.changes import Change, add_changes
-from tests.support.flights import Flights, as_events, make_flights, messages
+from tests.support.flights import Flights, as_events, make_flights
 from tests.support.pipeline import Pipeline
+from tests.support.toy_events import messages
 
 pytestmark = pytest.mark.long
 SOURCES = {"weather": WEATHER, "schedule": SCHEDULE, "fleet": PLANE, "routes": ROUTE}

@@ -73,12 +73,6 @@ SUMS = (
 )
 
 
-@pytest.fixture
-def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
-    scoring.register(client, CONTRACT)
-    return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
-
-
 def test_a_better_candidate_is_promoted_unless_policy_wants_more(
     client: Client, promote: OutputOf, tmp_path: Path
 ) -> None:

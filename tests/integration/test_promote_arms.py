@@ -76,12 +76,6 @@ def check_ratio(client: Client, contract: Contract, level: Level = Level.stable,
     write_ratio(client, ratio)
 
 
-@pytest.fixture
-def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
-    scoring.register(client, CONTRACT)
-    return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
-
-
 def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
     counts = write_days(client, 5, better=0.0, matured=3)
     assert RULES.arms is not None

@@ -56,8 +56,7 @@ def counts(cells: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def level(base: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.int8]:
-    verdicts: NDArray[np.int8] = psi_verdicts(base, windows, [0]).level[:, 0]
-    return verdicts
+    return psi_verdicts(base, windows, [0]).level[:, 0]
 
 
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, SEEDS))])

@@ -47,6 +47,7 @@ from barograph_server.sketches.performance.selective import selective
 from barograph_server.sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
 from barograph_server.sketches.sketch.quantiles import exact_quantiles
 from barograph_server.streams.scorer.verdicts import change_levels
+from tests.support.sketches import sketch_of
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -222,20 +223,11 @@ def tied(rng: Rng, n: int) -> NDArray[np.float32]:
     return np.maximum(np.round(2.0 * normal(rng, n)), np.float32(0.0))
 
 
-def sketch_of(values: NDArray[np.float32], kind: SketchKind) -> NumericSketch:
-    merged = numeric_sketch(False, kind)
-    for quarter in np.array_split(values, 4):
-        sketch = numeric_sketch(False, kind)
-        sketch.update(quarter)
-        merged.merge(sketch)
-    return merged
-
-
 @cache
 def sketches(values: Values, kind: SketchKind, n: int) -> list[NumericSketch]:
     """Sketches of `SKETCHES` windows, cached: at a million values they take most of the time."""
     rng = np.random.default_rng([SIZES.index(n), KINDS_OF_SKETCHES.index(kind)])
-    return [sketch_of(values(rng, n), kind) for _ in range(SKETCHES)]
+    return [sketch_of(values(rng, n), kind, parts=4) for _ in range(SKETCHES)]
 
 
 def ks(values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:

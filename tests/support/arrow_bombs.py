@@ -53,7 +53,7 @@ def _same(value: Any, n: int) -> pa.Array:
     return pa.DictionaryArray.from_arrays(pa.array(np.zeros(n, np.int8)), values)
 
 
-def _views(n: int) -> pa.Array:
+def views_of_one_text(n: int) -> pa.Array:
     view = (100_000).to_bytes(4, "little") + b"qqqq" + bytes(8)
     return pa.Array.from_buffers(pa.string_view(), n, [None, pa.py_buffer(view * n), pa.py_buffer(b"q" * 100_000)])
 
@@ -183,7 +183,7 @@ TOO_LARGE: dict[str, Callable[[], bytes]] = {
             _nulls(_MILLION),
         )
     ),
-    "list of views of one text": lambda: message(in_one_list(_views(25_000))),
+    "list of views of one text": lambda: message(in_one_list(views_of_one_text(25_000))),
     "views of views of views": lambda: message(
         _all_in_one_view(_all_in_one_view(_all_in_one_view(pa.array([1] * 9000, pa.int8()), 9000), 9000), 1)
     ),

@@ -1,5 +1,6 @@
 """A confluent-kafka consumer and its messages, without a broker."""
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -118,3 +119,18 @@ def assigned_consumer(
     fake.committed_offsets = dict(positions)
     fake.on_assign(fake, [TopicPartition(*partition) for partition in positions])
     return consumer
+
+
+class FakeStop(threading.Event):
+    """A stop event whose waits advance a manual clock and take no time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now_s = 0.0
+        self.waits_s: list[float] = []
+
+    def wait(self, timeout: float | None = None) -> bool:
+        assert timeout is not None
+        self.waits_s.append(timeout)
+        self.now_s += timeout
+        return self.is_set()

@@ -4,7 +4,6 @@ The oracle reads the source tables and uses only the frozen edges and categories
 project. It computes everything else (cells, slices, windows, PSI) in plain numpy.
 """
 
-import json
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -113,10 +112,6 @@ def delayed(events: list[dict[str, Any]], seed: int) -> list[dict[str, Any]]:
     rng = random.Random(seed)
     arrival = [event["at"] + (rng.randrange(3 * 3_600_000) if rng.random() < 0.1 else 0) for event in events]
     return [events[i] for i in np.argsort(arrival, kind="stable").tolist()]
-
-
-def messages(events: list[dict[str, Any]], partitions: int) -> list[tuple[int, bytes, None]]:
-    return [(i % partitions, json.dumps(event).encode(), None) for i, event in enumerate(events)]
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,9 @@ import csv
 import itertools
 from pathlib import Path
 
+import numpy as np
+from barograph.text.codebook import Codebook, CodebookHeader
+from barograph.text.embedding import EmbeddingName
 from numpy.random import Generator
 
 ITEMS = ("laptop", "headphones", "coffee machine", "winter jacket", "running shoes", "desk lamp", "camera", "tent")
@@ -58,3 +61,11 @@ _TOPIC_OF = {
     for templates in wordings
     for template, item, city, day in itertools.product(templates, ITEMS, CITIES, DAYS)
 }
+
+
+def codebook_of(embedding: EmbeddingName, *topics: str) -> Codebook:
+    """Return a codebook whose centroids are the first axes."""
+    header = CodebookHeader(
+        format=1, embedding=embedding, names=topics, threshold=0.5, quantile=0.99, n_training=8, n_held_out=2, seed=0
+    )
+    return Codebook(header, np.eye(len(topics), embedding.dimensions, dtype=np.float32))

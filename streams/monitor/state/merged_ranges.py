@@ -98,8 +98,7 @@ def _count_values(layout: Layout, pane: Pane) -> IntArray:
     """Count the valid values of each field in the slice `all`, shape (n_fields,)."""
     ends = np.zeros(layout.width + 1, dtype=np.int64)
     np.cumsum(pane.counts[0], out=ends[1:])
-    counts: IntArray = ends[layout.columns(FieldColumn.NULL)] - ends[layout.starts]
-    return counts
+    return ends[layout.columns(FieldColumn.NULL)] - ends[layout.starts]
 
 
 def _open(series: Series, pane: Pane, field_index: int, data: bytes) -> NumericSketch | None:

@@ -2,7 +2,7 @@ import json
 import re
 from dataclasses import replace
 from datetime import UTC, datetime
-from html.parser import HTMLParser
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.terminal import Terminal
 from tests.support import command_line, odd_tables
+from tests.support.html import Page
 
 ROWS = 4_000
 DAY_MS = 86_400_000
@@ -40,8 +41,7 @@ MONDAY_MS = 1_735_516_800_000
 CITIES = ("Berlin", "Oslo", "Paris")
 
 
-def run(*words: object) -> int:
-    return command_line.run("compare", *words)
+run = partial(command_line.run, "compare")
 
 
 def table(seed: int, **changes: Any) -> pa.Table:
@@ -269,24 +269,6 @@ def test_tables_of_all_libraries_give_the_same_verdicts() -> None:
     categorical = [frame.with_columns(pl.col("city").cast(pl.Categorical)) for frame in frames]
     for tables in ([table(seed).to_pandas() for seed in (1, 2)], frames, categorical):
         assert compare(*tables, **options).to_dict()["drift"] == expected, type(tables[0])
-
-
-class Page(HTMLParser):
-    """The tags, attributes and text of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[str] = []
-        self.attributes: list[tuple[str, str | None]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.attributes += attrs
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
 
 
 def test_hostile_names_are_only_text_in_the_page() -> None:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 from unittest.mock import Mock
@@ -300,8 +301,7 @@ def test_the_command_prints_them_without_a_connection(
     assert "TO barograph_grafana WITH REPLACE OPTION;" in shown
 
 
-def run_codebook(*words: object) -> int:
-    return command_line.run("codebook", *words)
+run_codebook = partial(command_line.run, "codebook")
 
 
 @pytest.fixture

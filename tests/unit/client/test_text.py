@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from barograph.contract import Contract, Text
 from barograph.text import features, redaction
-from barograph.text.codebook import MAX_FILE_BYTES, NEW, Codebook, CodebookHeader, load_codebook, parse_codebook
+from barograph.text.codebook import MAX_FILE_BYTES, NEW, Codebook, load_codebook, parse_codebook
 from barograph.text.content import CUT, MAX_CHARS, ContentPolicy, is_sampled, normalize
 from barograph.text.embedding import EmbeddingName, EndpointEncoder, SentenceEncoder, Vectors
 from barograph.text.errors import TextError
@@ -20,6 +20,8 @@ from barograph.text.features import GenerationText, TextObserver
 from barograph.text.language import LanguageDetector
 from barograph.text.redaction import KINDS, redact
 from barograph.text.training import train_codebook
+
+from tests.support.questions import codebook_of
 
 KEY = b"a key of sixteen bytes"
 
@@ -329,21 +331,7 @@ class Lengths:
         return np.array([[1.0, 0.0] if len(text) % 2 else [0.0, 1.0] for text in texts], np.float32)
 
 
-def two_topics(embedding: EmbeddingName) -> Codebook:
-    header = CodebookHeader(
-        format=1,
-        embedding=embedding,
-        names=("odd", "even"),
-        threshold=0.5,
-        quantile=0.99,
-        n_training=8,
-        n_held_out=2,
-        seed=0,
-    )
-    return Codebook(header, np.eye(2, embedding.dimensions, dtype=np.float32))
-
-
-OWN = two_topics(EmbeddingName("lengths", "1", 2))
+OWN = codebook_of(EmbeddingName("lengths", "1", 2), "odd", "even")
 
 
 def contract(**text: object) -> Contract:
@@ -378,7 +366,7 @@ def test_a_batch_gives_the_values_of_single_generations() -> None:
 
 def test_errors_say_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BAROGRAPH_PII_KEY", raising=False)
-    other = two_topics(EmbeddingName("else", "1", 512))
+    other = codebook_of(EmbeddingName("else", "1", 512), "odd", "even")
     for arguments, reason in (
         ((Contract(model="m"),), "no section text"),
         ((contract(), OWN), "names none"),

@@ -1,6 +1,5 @@
 import dataclasses
 from datetime import UTC, datetime, timedelta
-from html.parser import HTMLParser
 from typing import Any
 
 from barograph.contract import Slo
@@ -21,6 +20,7 @@ from barograph_server.reports.weekly_report import (
     parse_week,
 )
 from barograph_server.warehouse.governance.changes import Change
+from tests.support.html import Page
 
 NOW = datetime(2026, 11, 25, 12, tzinfo=UTC)
 WEEK = parse_week("2026-W47", "America/New_York", NOW)
@@ -57,20 +57,6 @@ def report(facts: WeekFacts, **values: Any) -> WeeklyReport:
     return dataclasses.replace(result, answer=answer, sentence=sentence, limits=limits)
 
 
-class TagList(HTMLParser):
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, tuple[str, ...]]] = []
-        self.text = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag: str, attrs: Any) -> None:
-        self.tags.append((tag, tuple(name for name, _ in attrs)))
-
-    def handle_data(self, data: str) -> None:
-        self.text += data
-
-
 def named(name: str) -> WeeklyReport:
     change = Change(WEEK.start, *[name] * 9)
     facts = dataclasses.replace(
@@ -85,8 +71,9 @@ def named(name: str) -> WeeklyReport:
 
 
 def test_hostile_names_are_text_in_html() -> None:
-    hostile, plain = TagList(render_html(named(HOSTILE))), TagList(render_html(named("plain")))
+    hostile, plain = (Page(render_html(named(name))) for name in (HOSTILE, "plain"))
     assert hostile.tags == plain.tags
+    assert [name for name, _ in hostile.attributes] == [name for name, _ in plain.attributes]
     assert "</td><script>alert(1)</script>" in hostile.text
     assert "\x1b" not in hostile.text
 

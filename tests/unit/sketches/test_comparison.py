@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from barograph.contract import SketchKind
@@ -24,11 +26,15 @@ from barograph_server.sketches.comparison.rebin import rebin, split_counts
 from barograph_server.sketches.comparison.sample_ratio import CONCENTRATIONS, anytime_p, sample_ratio
 from barograph_server.sketches.comparison.two_sample import PsiDifferences, psi_differences
 from barograph_server.sketches.drift.rates import newcombe
-from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.sketch.numeric import numeric_sketch
+from tests.reference.false_alarms import at_most
 from tests.support.baselines import baseline, category, numeric
 from tests.support.outputs import output_baseline
-from tests.unit.sketches.drift.test_psi_simulated import RARE, TEN, alarms, at_most, psi
+from tests.support.sketches import sketch_of
+from tests.unit.sketches.drift.test_psi_simulated import RARE, TEN, alarms, psi
 from tests.unit.sketches.drift.test_psi_simulated import SHARES as ONE_SIDED
+
+merged = partial(sketch_of, parts=15)
 
 
 def test_means_are_welchs() -> None:
@@ -116,12 +122,6 @@ def test_bad_rates_and_ranks_are_rejected() -> None:
             rate_differences(**(right | wrong))
     with pytest.raises(ValueError, match="between 0 and 1"):
         quantile_differences(sketch_of(np.arange(3.0)), sketch_of(np.arange(3.0)), [1.0])
-
-
-def sketch_of(values: NDArray[np.float64]) -> NumericSketch:
-    sketch = numeric_sketch(False, "kll")
-    sketch.update(values)
-    return sketch
 
 
 def test_quantiles_of_few_values_are_exact() -> None:
@@ -265,28 +265,20 @@ def test_numbers_on_other_edges_have_no_bins() -> None:
     assert align(without_rows, [without_rows, without_rows], ["score"]) == []
 
 
-def merged(values: NDArray[np.float64], kind: SketchKind, parts: int = 15) -> NumericSketch:
-    whole = numeric_sketch(False, kind)
-    for subset in np.array_split(values, parts):
-        sketch = numeric_sketch(False, kind)
-        sketch.update(subset)
-        whole.merge(sketch)
-    return whole
-
-
 def exact(values: NDArray[np.float64], edges: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 1)
 
 
 def test_few_values_are_counted_exactly() -> None:
-    few = merged(np.array([0.0, 1.0, 1.0, 2.0, 3.0, 5.0]), "kll")
+    few = merged(np.array([0.0, 1.0, 1.0, 2.0, 3.0, 5.0]))
     for sketch, counts in ((few, [1, 3, 2, 0]), (numeric_sketch(False, "kll"), [0, 0, 0, 0])):
         rebinned = rebin(sketch, [1.0, 2.5, 9.0])
         assert rebinned.counts.tolist() == counts
         assert rebinned.noise == 0.0
     assert split_counts(few, [1.5], [3, 3], [1.0, 2.5, 9.0]).tolist() == [1, 3, 2, 0]
     # Rows without values in the sketch are not lost.
-    assert split_counts(merged(np.array([5.0, 6.0]), "kll"), [0.0], [7, 2], [-1.0, 5.5]).tolist() == [7, 1, 1]
+    two = merged(np.array([5.0, 6.0]))
+    assert split_counts(two, [0.0], [7, 2], [-1.0, 5.5]).tolist() == [7, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -315,7 +307,7 @@ def test_noise_is_within_the_stated_bound(kind: SketchKind, bins: int) -> None:
 def test_split_counts_keep_their_sum_and_the_old_edges() -> None:
     values = np.random.default_rng(8).normal(size=50_000)
     old, new = np.array([-1.0, 0.0, 2.0]), np.array([-1.5, 0.0, 0.5])
-    counts = split_counts(merged(values, "kll"), old, exact(values, old), new)
+    counts = split_counts(merged(values), old, exact(values, old), new)
     truth = exact(values, new)
     assert counts.sum() == truth.sum()
     assert counts[:2].sum() == truth[:2].sum()

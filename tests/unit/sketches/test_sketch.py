@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from barograph_server.sketches.sketch import envelope, merge
 from barograph_server.sketches.sketch.categorical import MAX_CHARS, FrequentValue, UnseenCategories
 from barograph_server.sketches.sketch.numeric import MIN_VALUES, NumericSketch, numeric_sketch, numeric_sketch_type
+from tests.support.sketches import sketch_of
 
 FLOAT32_MAX = float(np.finfo(np.float32).max)
 
@@ -222,12 +223,6 @@ def test_an_unknown_header_or_another_type_is_rejected_despite_a_valid_checksum(
         envelope.unseal_as(envelope.SketchType.REQ_FLOATS, envelope.seal(envelope.SketchType.KLL_FLOATS, PAYLOAD))
 
 
-def sketch_of(values: NDArray[np.float64], integer: bool = False) -> NumericSketch:
-    sketch = numeric_sketch(integer, "kll")
-    sketch.update(values)
-    return sketch
-
-
 def moments_of(values: NDArray[np.float64], center: float = 0.0) -> NDArray[np.float64]:
     shifted = values - center
     return np.array([shifted.sum(), (shifted**2).sum(), values.min(), values.max()])
@@ -235,7 +230,7 @@ def moments_of(values: NDArray[np.float64], center: float = 0.0) -> NDArray[np.f
 
 def summary_of(*values: float, integer: bool = False) -> merge.NumberSummary:
     array = np.array(values, dtype=np.float64)
-    return merge.NumberSummary(moments_of(array), sketch_of(array, integer))
+    return merge.NumberSummary(moments_of(array), sketch_of(array, integer=integer))
 
 
 def merge_summaries(summaries: Iterable[merge.NumberSummary]) -> merge.NumberSummary:

@@ -39,7 +39,17 @@ from barograph_server.streams.recorder.rows import position_columns
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.flush import EndProbe, Flush
 from barograph_server.streams.sketcher.summarise import FlushSummaries
-from tests.support.arrow_bombs import KAFKA_BYTES, NULL, TOO_LARGE, encapsulate, field, in_one_list, message, schema
+from tests.support.arrow_bombs import (
+    KAFKA_BYTES,
+    NULL,
+    TOO_LARGE,
+    encapsulate,
+    field,
+    in_one_list,
+    message,
+    schema,
+    views_of_one_text,
+)
 from tests.support.arrow_types import all_arrays, write
 from tests.support.flatbuffer import Pairs, Table
 from tests.support.messages import NOW_MS, batch_of
@@ -60,13 +70,6 @@ def stream(columns: dict[str, Any], compression: str | None = None) -> bytes:
     return write(pa.table(columns), compression)
 
 
-def view_of_one_text() -> pa.Array:
-    view = (100_000).to_bytes(4, "little") + b"qqqq" + bytes(8)
-    return pa.Array.from_buffers(
-        pa.string_view(), 9000, [None, pa.py_buffer(view * 9000), pa.py_buffer(b"q" * 100_000)]
-    )
-
-
 HUGE = {
     "rows of nothing": stream({"a": pa.nulls(1_900_000_000)}),
     "a row too many": stream({"a": np.zeros(MAX_ROWS + 1, np.int8)}),
@@ -75,7 +78,7 @@ HUGE = {
     "a compressed dictionary": stream({"a": pa.DictionaryArray.from_arrays(FIRST[:1], ["z" * 9_000_000])}, "zstd"),
     "one text in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, [LONG])}),
     "one list in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, pa.array([[1] * 100_000]))}),
-    "a view of one text": stream({"a": view_of_one_text()}),
+    "a view of one text": stream({"a": views_of_one_text(9000)}),
     "a run of one text": stream({"a": pa.RunEndEncodedArray.from_arrays(pa.array([9000], pa.int32()), [LONG])}),
     "inside a struct": stream(
         {"a": pa.StructArray.from_arrays([pa.DictionaryArray.from_arrays(FIRST, [LONG])], ["b"])}

@@ -28,6 +28,7 @@ from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.metrics import ALL, METRICS, OTHER
 from barograph_server.warehouse.panels.named import named_queries
+from tests.support.fake_consumer import FakeStop
 from tests.support.scripted_http import Answer, Exchange, ScriptedServer, cut, hang, reply
 
 Serve = Callable[[Answer], ScriptedServer]
@@ -365,20 +366,8 @@ def test_other_errors_are_not_retried_and_a_function_may_choose() -> None:
     assert (result, schedule.calls) == ("result", 3)
 
 
-class Pauses(threading.Event):
-    """A stop event that records the pauses instead of waiting."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.seconds: list[float | None] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        self.seconds.append(timeout)
-        return self.is_set()
-
-
 def test_a_step_is_repeated_and_only_the_first_of_several_errors_is_reported() -> None:
-    pauses, errors, ended = Pauses(), list[str](), threading.Event()
+    pauses, errors, ended = FakeStop(), list[str](), threading.Event()
 
     def outcomes() -> Iterator[float | None]:
         yield None
@@ -401,7 +390,7 @@ def test_a_step_is_repeated_and_only_the_first_of_several_errors_is_reported() -
     periodic.start()
     assert ended.wait(30)
     assert errors == ["a", "c"]
-    assert pauses.seconds == [9.0, 9.0, 9.0, 9.0, 0.0, 9.0, 5.0]
+    assert pauses.waits_s == [9.0, 9.0, 9.0, 9.0, 0.0, 9.0, 5.0]
 
 
 def test_stop_waits_for_the_current_step() -> None:

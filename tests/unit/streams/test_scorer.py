@@ -1,5 +1,4 @@
 import math
-import threading
 from itertools import pairwise
 from typing import Any
 from unittest.mock import Mock
@@ -35,24 +34,10 @@ from barograph_server.warehouse.rollouts.arm_hours import ArmHours
 from barograph_server.warehouse.rollouts.verdicts import StoredLooks
 from barograph_server.warehouse.scoring.new_rows import EpochPartition, PartitionEnd, Topic
 from barograph_server.warehouse.scoring.rules import Rules
+from tests.support.fake_consumer import FakeStop
 from tests.support.pipeline import simple_contract
 
 PASS_S = 8.0
-
-
-class FakeStop(threading.Event):
-    """A stop event whose waits advance a manual clock and take no time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now_s = 0.0
-        self.waits_s: list[float] = []
-
-    def wait(self, timeout: float | None = None) -> bool:
-        assert timeout is not None
-        self.waits_s.append(timeout)
-        self.now_s += timeout
-        return self.is_set()
 
 
 def scorer_of(stop: FakeStop, clock: Clock) -> tuple[Scorer, Report]:

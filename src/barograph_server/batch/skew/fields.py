@@ -158,8 +158,7 @@ def read_as_numbers(table: Table, column: str, kind: ValueType) -> FloatArray | 
     parsed = np.array([*(_parse_number(text, kind) for text in texts.values), np.nan])
     if np.isposinf(parsed).any():
         return None
-    values: FloatArray = parsed[texts.codes]
-    return values
+    return parsed[texts.codes]
 
 
 def _parse_number(text: str, kind: ValueType) -> float:

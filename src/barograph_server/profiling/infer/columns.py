@@ -240,8 +240,7 @@ def _to_milliseconds(whole: pa.Array, unit: str) -> FloatArray:
 
 def _as_doubles(batch: pa.Array) -> FloatArray:
     """Cast to doubles, NaN for null."""
-    doubles: FloatArray = np.array(pc.cast(batch, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
-    return doubles
+    return np.array(pc.cast(batch, pa.float64(), safe=False).to_numpy(zero_copy_only=False))
 
 
 def _encode_texts(batch: pa.Array) -> tuple[NDArray[np.int64], list[str | None]] | None:

@@ -1,6 +1,7 @@
 import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,8 +45,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table("train.parquet", TRAIN)
 
 
-def run(*words: str) -> int:
-    return command_line.run("skew", *words)
+run = partial(command_line.run, "skew")
 
 
 Compare = Callable[..., tuple[int, dict[str, Any]]]

@@ -308,12 +308,6 @@ ARMS = "arms: {shares: {answer@7: 0.9, answer@8: 0.1}}\n"
 PLAIN = "contract: 1\nmodel: m\n"
 
 
-def rollback_problems(text: str) -> list[str]:
-    with pytest.raises(ContractError) as caught:
-        parse_contract(PLAIN + text, "c.yaml")
-    return [str(each) for each in caught.value.problems]
-
-
 def test_faults_are_named_with_their_line() -> None:
     rollback = f"{ARMS}rollback: {{prompt: answer, margins: {{errors: 0.1}}"
     for text, problem in (
@@ -327,4 +321,4 @@ def test_faults_are_named_with_their_line() -> None:
         (f"{rollback}, events: 10}}", "rollback.events: '10' is out of range or not a whole number"),
         (f"{rollback}, mode: now}}", "rollback.mode: 'now' is unknown; write one of propose, act"),
     ):
-        assert any(problem in each for each in rollback_problems(text)), (text, rollback_problems(text))
+        assert any(problem in each for each in problems_of(text, PLAIN)), (text, problems_of(text, PLAIN))

@@ -1,9 +1,9 @@
 import math
+from functools import partial
 
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import SketchKind
 from numpy.typing import NDArray
 
 from barograph_server.profiling.baseline.new_bins import LARGEST_SHARE, UNKNOWN, find_new_edges, move_to_new_bins
@@ -14,6 +14,10 @@ from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.drift.overdispersion import learn_phi
 from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from tests.support.sketches import sketch_of
+
+sketched = partial(sketch_of, parts=50)
+
 
 FloatArray = NDArray[np.float64]
 PHI = {"1d": Phi(3.0, 40, "ok"), "7d": Phi(3.0, 3, "shorter")}
@@ -42,15 +46,6 @@ def accepted(field: FieldBaseline, values: FloatArray) -> FieldBaseline:
     cells = counted(field, values)
     slices = {ALL: SliceCounts(cells=tuple(cells.tolist()), phi=PHI)}
     return msgspec.structs.replace(field, slices=slices)
-
-
-def sketched(values: FloatArray, *, integer: bool = False, kind: SketchKind = "kll", panes: int = 50) -> NumericSketch:
-    whole = numeric_sketch(integer, kind)
-    for pane in np.array_split(values, panes):
-        sketch = numeric_sketch(integer, kind)
-        sketch.update(pane)
-        whole.merge(sketch)
-    return whole
 
 
 def renewed(field: FieldBaseline, sketch: NumericSketch) -> FieldBaseline:
@@ -142,7 +137,7 @@ def test_bins_that_need_no_change_stay() -> None:
 def test_few_values_and_few_integers_are_counted_exactly_on_new_bins() -> None:
     rng = np.random.default_rng(2)
     values = rng.normal(-3, 1, 150)
-    new = renewed(accepted(trained(rng.normal(size=1_000)), values), sketched(values, panes=3))
+    new = renewed(accepted(trained(rng.normal(size=1_000)), values), sketched(values, parts=3))
     assert new.slices[ALL].noise == 0.0
     assert list(new.slices[ALL].cells) == counted(new, values).tolist()
     old = trained(rng.integers(0, 6, 20_000).astype(float), integer=True)

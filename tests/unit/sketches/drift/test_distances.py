@@ -22,8 +22,9 @@ from barograph_server.sketches.drift.distances import (
     wasserstein,
 )
 from barograph_server.sketches.drift.moments import MomentShifts, Spread, kurtosis, moment_shifts
-from barograph_server.sketches.sketch.numeric import as_sketched, numeric_sketch, numeric_sketch_type
+from barograph_server.sketches.sketch.numeric import as_sketched, numeric_sketch_type
 from barograph_server.sketches.sketch.quantiles import exact_quantiles
+from tests.support.sketches import sketch_of
 
 RANKS = np.linspace(0.0, 1.0, QUANTILE_RANKS)
 Draw = Callable[[np.random.Generator, int], FloatArray]
@@ -42,11 +43,7 @@ def table_of(values: FloatArray, kind: SketchKind = "kll", *, integer: bool = Fa
 
 
 def sketched(values: FloatArray, kind: SketchKind = "kll", *, integer: bool = False) -> tuple[FloatArray, float]:
-    merged = numeric_sketch(integer, kind)
-    for third in np.array_split(values, 3):
-        sketch = numeric_sketch(integer, kind)
-        sketch.update(third)
-        merged.merge(sketch)
+    merged = sketch_of(values, kind, integer=integer, parts=3)
     return merged.quantiles(STEP_RANKS)[None], STEP_ERROR + merged.rank_error
 
 

@@ -14,6 +14,7 @@ from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.comparison.two_sample import PsiDifferences
 from barograph_server.sketches.drift.power import n_star
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
+from tests.reference.false_alarms import at_most
 
 FloatArray = NDArray[np.float64]
 DRAWS = 4_000
@@ -89,10 +90,6 @@ def test_false_alarms_are_at_most_nominal(name: str, draws: int, sizes: tuple[in
         counts = alarms(simulate(shares, shares, rows, n, draws))
         for count, rate in zip(counts, (*of_p, 0.00003, 0.0005), strict=True):
             assert count / draws <= at_most(rate, draws), n
-
-
-def at_most(rate: float, draws: int = DRAWS) -> float:
-    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / draws))
 
 
 def test_false_minor_where_data_are_just_enough() -> None:

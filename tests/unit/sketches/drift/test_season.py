@@ -25,6 +25,7 @@ from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.drift.psi import PsiVerdicts, psi_verdicts
 from barograph_server.sketches.drift.season import Season
 from barograph_server.streams.hour_of_week import compute_hours_of_week
+from tests.reference.false_alarms import at_most
 
 FloatArray = NDArray[np.float64]
 ZONE = "Europe/Berlin"
@@ -246,10 +247,6 @@ def nights(bins: PsiBins, n: int, shares: FloatArray, seed: int, verdicts: int =
     return draws.reshape(len(draws), -1)
 
 
-def at_most(rate: float) -> float:
-    return rate + 4.0 * float(np.sqrt(rate * (1.0 - rate) / DRAWS))
-
-
 @pytest.mark.parametrize("n", [500, *(pytest.param(n, marks=pytest.mark.long) for n in (50, 5_000))])
 def test_the_whole_week_alarms_every_night_the_hour_of_the_week_never(trained: tuple[PsiBins, Season], n: int) -> None:
     bins, season = trained
@@ -257,10 +254,10 @@ def test_the_whole_week_alarms_every_night_the_hour_of_the_week_never(trained: t
     whole = psi_verdicts(bins.base_bins, windows, bins.starts)
     assert (whole.level == Level.major if n >= 500 else whole.psi > 0.2).all()
     seasonal = judged(bins, season, NIGHT, windows)
-    assert (seasonal.p_value < 0.001).mean() <= at_most(0.001)
+    assert (seasonal.p_value < 0.001).mean() <= at_most(0.001, DRAWS)
     beyond, levels = alarms(seasonal)
-    assert beyond / seasonal.level.size <= at_most(0.05)
-    assert levels / seasonal.level.size <= at_most(0.0005)
+    assert beyond / seasonal.level.size <= at_most(0.05, DRAWS)
+    assert levels / seasonal.level.size <= at_most(0.0005, DRAWS)
 
 
 def test_a_true_shift_at_one_hour_is_detected(trained: tuple[PsiBins, Season]) -> None:
@@ -281,12 +278,12 @@ def test_levels_of_hours_raise_no_alarm_and_p_values_are_nearly_exact_from_600_r
     for rows, rate in {0.5: ((50, 0.002), (150, 0.001)), 1.5: ((50, 0.003),)}.get(strength, ()):
         bins, season = seasonal_fields(np.random.default_rng(rows), shares, rows)
         verdicts = judged(bins, season, NIGHT, nights(bins, 500, shares[NIGHT], seed=3))
-        assert alarms(verdicts)[1] / verdicts.level.size <= at_most(rate), rows
+        assert alarms(verdicts)[1] / verdicts.level.size <= at_most(rate, DRAWS), rows
     bins, season = seasonal_fields(np.random.default_rng(17), shares, 600)
     for hour in (NIGHT, NOON, 2 * 24 + 8):
         verdicts = judged(bins, season, hour, nights(bins, 500, shares[hour], seed=3))
         beyond, levels = alarms(verdicts)
-        assert beyond / verdicts.level.size <= at_most(0.085), hour
+        assert beyond / verdicts.level.size <= at_most(0.085, DRAWS), hour
         assert levels == 0, hour
 
 

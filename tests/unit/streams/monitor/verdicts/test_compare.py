@@ -9,12 +9,13 @@ from scipy.stats import chi2, fisher_exact, ttest_ind
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline
 from barograph_server.sketches.baseline.levels import InsufficientReason
 from barograph_server.sketches.sketch.merge import NumberSummary
-from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sketch
+from barograph_server.sketches.sketch.numeric import NumericSketch
 from barograph_server.streams.monitor.verdicts.compare import is_output
 from barograph_server.streams.monitor.verdicts.side_counts import PooledMoments
 from barograph_server.streams.monitor.verdicts.sides import arm_sides, compared_ends
 from tests.support.comparison_builder import MergedEvents, Row, one
 from tests.support.outputs import CLASSES, class_field, numeric_field, output_baseline, output_contract, output_events
+from tests.support.sketches import sketch_of
 
 START_S = 1_789_992_000
 HOURS = 9
@@ -272,12 +273,6 @@ def test_scores_and_confidence_of_many_classes() -> None:
     )
     assert one(rows, field="scores.dog", measure="psi")["level"] == "major"
     assert one(rows, field="scores.bird", measure="null_rate")["level"] == "major"
-
-
-def sketch_of(values: FloatArray, integer: bool = False) -> NumericSketch:
-    sketch = numeric_sketch(integer, "kll")
-    sketch.update(values)
-    return sketch
 
 
 def summary_of(values: FloatArray, center: float, sketch: NumericSketch | None) -> NumberSummary:
