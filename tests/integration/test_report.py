@@ -205,7 +205,7 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
     unknown = with_status(findings, FindingLevel.UNKNOWN)
     assert [finding.subject for finding in unknown] == ["Grafana"], unknown
     assert {finding.subject for finding in with_status(findings, FindingLevel.OK)} == {
-        *("Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks")
+        *("JSON", "Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks")
     }
     assert the(findings, "Transactions begin and commit").level is FindingLevel.OK
     agreeing = [finding for finding in findings if "agrees with this machine's" in finding.message]
@@ -393,9 +393,12 @@ def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(setti
     (wrong,) = with_status(findings, FindingLevel.ERROR)
     assert wrong.subject == "ClickHouse"
     assert "could not be reached" in wrong.message
-    assert {"Kafka", "Topics", "Clocks"} == {finding.subject for finding in with_status(findings, FindingLevel.OK)}
+    assert {"JSON", "Kafka", "Topics", "Clocks"} == {
+        finding.subject for finding in with_status(findings, FindingLevel.OK)
+    }
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable, warehouse=nowhere))
     assert [(finding.subject, finding.level) for finding in findings] == [
+        ("JSON", FindingLevel.OK),
         ("ClickHouse", FindingLevel.ERROR),
         ("Kafka", FindingLevel.ERROR),
         ("Grafana", FindingLevel.UNKNOWN),
