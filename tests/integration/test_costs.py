@@ -119,8 +119,6 @@ def test_the_queries_of_the_page_run(client: Client) -> None:
     fact = ServingFact("answers", "host:1", "queue_ms", "", at, "vllm", "histogram", "ms", 10, 10, 100, 15)
     insert_serving_facts(client, [fact])
     queries = re.findall(r"```sql\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-    # The page also has queries of labels and of topics, which have rows in other tests.
-    queries = [query for query in queries if "latest_performance" not in query and "topic_distance" not in query]
     assert len(queries) == 5
     for query in queries:
         assert len(client.rows(query)) == 1, query
