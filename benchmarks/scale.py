@@ -44,6 +44,7 @@ class Load:
 
 
 LOADS = (
+    Load(100, models=1),
     Load(1e4),
     *(Load(n, models, form) for n in (1e6, 15e6) for form in ("json", "arrow") for models in (10, 100)),
     *(Load(1e6, 10, form, RAW_SHARE) for form in ("json", "arrow")),

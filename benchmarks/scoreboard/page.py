@@ -16,7 +16,6 @@ from benchmarks.page import DOCS
 from benchmarks.scoreboard.data_sets import BURSTS, DATA_SETS, INDEPENDENT
 from benchmarks.scoreboard.incidents import LASTS_DAYS
 from benchmarks.scoreboard.results import Cell, PeerCell, PeerQuiet, PeerRun, QuietStream
-from benchmarks.scoreboard.source_rows import SourceEvidence
 
 RECORD, PAGE = DOCS / "scoreboard.json", DOCS / "scoreboard.md"
 WITHIN_GOAL, RECALL_GOAL, FALSE_PAGES_GOAL = 0.85, 0.95, 1.0
@@ -29,6 +28,9 @@ _MISS_TEXTS = {
     "too late": "the page came within a day after the incident",
     "no page": "no page of the field",
 }
+
+_OMITTED = ("memory", "broker", "packages")
+"""What the page leaves out of the machine: replays use no broker."""
 
 Record = dict[str, Any]
 
@@ -65,12 +67,11 @@ def blocks(record: Record) -> dict[str, str]:
         "kinds": _kinds(cells, quiet),
         "cells": _cells(cells),
         "misses": _misses(cells),
-        "off_time": _off_time(cells),
         "quiet_pages": _quiet_pages(quiet),
         "peers": _peer_cells(peers, cells),
         "peers_quiet": _peer_quiet(peers, quiet),
         "peer_runs": _peer_runs(peers),
-        "machine": "\n".join(f"- {name}: {text}" for name, text in record["machine"].items()),
+        "machine": "\n".join(f"- {name}: {text}" for name, text in record["machine"].items() if name not in _OMITTED),
     }
 
 
@@ -94,6 +95,7 @@ def _summary(record: Record, cells: list[Cell], quiet: list[QuietStream]) -> str
         ("recall in the other cells", _share(_paged(others), _incidents(others))),
         ("pages within the predicted 10–90% interval", _share(within, paged)),
         ("cells whose median page is within it", _share(len(central), len(detectable)), "≥ 85%", is_within),
+        ("cells with less than half of their incidents in it", _off_time(detectable)),
         ("pages for another field in an incident", str(wrong)),
         ("guard: from page to degraded", _reactions(cells)),
         (f"false pages {per_30}, mean over all kinds of traffic", _false_rate(quiet)),
@@ -199,10 +201,10 @@ def _cells(cells: list[Cell]) -> str:
         kind = "independent" if DATA_SETS[cell.data_set].traffic == INDEPENDENT else "correlated"
         groups.setdefault((cell.per_hour, kind), []).append(cell)
     own = [groups[key] for key in sorted(groups)]
-    rows = [
-        (fault, f"{magnitude:g}", *(_detections(each, fault, magnitude) for each in own))
-        for fault, magnitude in dict.fromkeys((cell.fault, cell.magnitude) for cell in cells)
-    ]
+    rows = []
+    for fault, magnitude in dict.fromkeys((cell.fault, cell.magnitude) for cell in cells):
+        by_kind = [[cell for cell in each if (cell.fault, cell.magnitude) == (fault, magnitude)] for each in own]
+        rows.append((fault, f"{magnitude:g}", *map(_detections, by_kind)))
     names = [f"{rate:,.0f} an hour, {kind}" for rate, kind in sorted(groups)]
     return markdown_table(("fault", "magnitude", *names), rows, "lr" + "r" * len(names))
 
@@ -248,27 +250,15 @@ def miss_reason(cell: Cell) -> str:
 
 
 def _off_time(cells: list[Cell]) -> str:
-    """List the cells with a predicted page of whose incidents fewer than half paged within the interval."""
-    rows = []
-    for cell in cells:
-        if cell.is_detectable and 2 * cell.within < cell.incidents:
-            hours = ", ".join("–" if each is None else f"{each:.1f}" for each in cell.hours)
-            rows.append((*_key(cell), hours, _interval(cell), "; ".join([_side(cell), *_circumstances(cell)])))
-    head = ("data set", "events an hour", "fault", "magnitude", "hours", "predicted", "reason")
-    return markdown_table(head, rows, "lrlrlll")
-
-
-def _side(cell: Cell) -> str:
-    low, _, high = (0.0 if each is None else each for each in cell.predicted)
-    early = sum(each is not None and each < low for each in cell.hours)
-    late = sum(each is None or each > high for each in cell.hours)
-    return " and ".join(f"{n} {text}" for n, text in ((early, "earlier"), (late, "later or never")) if n)
+    """Count the cells of which fewer than half of the incidents paged within the predicted interval, by data set."""
+    own = Counter(f"{each.data_set} {each.per_hour:,.0f}/h" for each in cells if 2 * each.within < each.incidents)
+    return f"{own.total()}: {', '.join(f'{n} × {name}' for name, n in own.most_common())}" if own else "0"
 
 
 def _circumstances(cell: Cell) -> Iterator[str]:
     """Name what the prediction does not assume: correlated events and traffic that is not constant."""
     if cell.phi >= CORRELATED_PHI:
-        yield f"correlated events: φ {cell.phi:.3g}, {cell.independent:,.0f} independent ones in a day"
+        yield f"{cell.independent:,.0f} independent events in a day (φ {cell.phi:.3g})"
     quiet = sum(each.traffic < LITTLE_TRAFFIC for each in cell.results)
     if quiet:
         yield f"{quiet} began with less than half of the mean traffic"
@@ -278,41 +268,37 @@ def _circumstances(cell: Cell) -> Iterator[str]:
 
 
 def _quiet_pages(streams: list[QuietStream]) -> str:
-    """List the false pages; bursts have many, which are one."""
-    head = ["data set", "events an hour", "day", "rule", "field", "window", "p of the source's rows", "training days"]
-    rows = []
+    """Count the false pages by data set, rule and window; bursts have many, which are one."""
+    counts: Counter[tuple[str, str, str]] = Counter()
+    fields: dict[tuple[str, str, str], set[str]] = {}
     for stream in (each for each in streams if DATA_SETS[each.data_set].traffic != BURSTS):
         for page in filter(attrgetter("is_false"), stream.pages):
-            row = stream.data_set, f"{stream.per_hour:,.0f}", f"{page.day:.1f}", page.rule, page.field, page.window
-            rows.append((*row, *_evidence(page.evidence)))
-    return markdown_table(head, rows, "lrrllllr")
-
-
-def _evidence(evidence: SourceEvidence | None) -> tuple[str, str]:
-    if evidence is None:
-        return "–", "–"
-    return f"{evidence.p_value:.0e} ({evidence.n} rows, φ {evidence.phi:.2g})", str(evidence.training_days)
+            kind = stream.data_set, page.rule, page.window
+            counts[kind] += 1
+            fields.setdefault(kind, set()).add(page.field)
+    rows = ((*kind, ", ".join(sorted(fields[kind])), str(n)) for kind, n in counts.items())
+    return markdown_table(("data set", "rule", "window", "fields", "false pages"), rows, "llllr")
 
 
 # ------------------------------------------------------------------------------------------------------ peers
 
 
 def _peer_cells(peers: Record, cells: list[Cell]) -> str:
-    """Compare what peers detect with what pages, over the data sets that peers have."""
+    """Compare what peers detect with what pages, over the data sets that peers have and all magnitudes."""
     results = [msgspec.convert(each, PeerCell) for each in peers["cells"]]
     names = list(dict.fromkeys(each.peer for each in results))
     data_sets = {each.data_set for each in results}
     own = [cell for cell in cells if cell.per_hour == peers["per_hour"] and cell.data_set in data_sets]
     rows = []
-    for fault, magnitude in dict.fromkeys((cell.fault, cell.magnitude) for cell in own):
-        texts = [_detections(own, fault, magnitude)]
-        texts += [_detections([each for each in results if each.peer == name], fault, magnitude) for name in names]
-        rows.append((fault, f"{magnitude:g}", *texts))
-    return markdown_table(("fault", "magnitude", "pages", *names), rows, "lrr" + "r" * len(names))
+    for fault in dict.fromkeys(cell.fault for cell in own):
+        texts = [_detections([cell for cell in own if cell.fault == fault])]
+        texts += [_detections([each for each in results if (each.peer, each.fault) == (name, fault)]) for name in names]
+        rows.append((fault, *texts))
+    return markdown_table(("fault", "pages", *names), rows, "lr" + "r" * len(names))
 
 
-def _detections(results: list[Cell] | list[PeerCell], fault: str, magnitude: float) -> str:
-    hours = [hours for each in results if (each.fault, each.magnitude) == (fault, magnitude) for hours in each.hours]
+def _detections(results: list[Cell] | list[PeerCell]) -> str:
+    hours = [hours for each in results for hours in each.hours]
     times = [each for each in hours if each is not None]
     if not hours:
         return "–"

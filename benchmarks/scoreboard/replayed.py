@@ -68,11 +68,7 @@ class StreamJudge:
         return self._short if rule in RATE_RULES else self._long
 
     def count(self, table: pa.Table) -> tuple[int, IntArray]:
-        """Count events by pane.
-
-        Returns:
-            Start of the first pane, Unix seconds, and the counts, shape (n_panes, width).
-        """
+        """Count events by pane: the start of the first, Unix seconds, and the counts, shape (n_panes, width)."""
         pane = table["at"].cast(pa.int64()).to_numpy() // (self.contract.pane_s * 1000)
         first, n_panes = int(pane.min()), int(pane.max() - pane.min()) + 1
         index = pane - first
