@@ -1,4 +1,54 @@
-"""Reads Barograph's JSON events into columns; `streams/events/native_columns.py` uses it."""
+"""Fetches messages and reads JSON events; used by `native_fetcher.py` and `native_reader.py` of the streams."""
+
+from collections.abc import Sequence
+from typing import overload
+
+def use_librdkafka(path: str) -> str | None:
+    """Use the librdkafka at a path, which the process has loaded.
+
+    Returns:
+        The path of this library, for the property `plugin.library.paths`; None if there is no such librdkafka.
+    """
+
+class Fetcher:
+    """Reads the consumer that this thread made last, which must have this library as a plugin.
+
+    Raises:
+        RuntimeError: this thread has made none.
+    """
+
+    def __new__(cls) -> Fetcher: ...
+    def route(self, partitions: list[tuple[str, int]]) -> None:
+        """Read these partitions, and no others, once they are assigned."""
+
+    def fetch(self, messages: int, timeout_ms: int) -> Fetched:
+        """Return messages and errors, as soon as there is one.
+
+        Raises:
+            RuntimeError: the consumer is closed.
+            MemoryError: they do not fit into memory; the consumer's position is behind them.
+        """
+
+    def close(self) -> None:
+        """Release the consumer."""
+
+class Fetched(Sequence[bytes | None]):
+    """The values of messages."""
+
+    topics: list[str]
+    errors: list[tuple[str, int, int, int, str]]
+    """Topic, partition, offset, librdkafka's code and text of each."""
+
+    def __len__(self) -> int: ...
+    @overload
+    def __getitem__(self, at: int) -> bytes | None: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[bytes | None]: ...
+    def positions(self) -> tuple[bytearray, bytearray, bytearray, bytearray]:
+        """Return the messages' indices of topics and partitions (32 bits), offsets and times of receipt (64 bits)."""
+
+    def headers_of(self) -> list[tuple[int, list[tuple[str, bytes | None]]]]:
+        """Return each message that has headers with them."""
 
 Names = tuple[list[str], bytearray]
 """Distinct names, and for each event an index into them or −1, as 32-bit integers."""
@@ -35,10 +85,11 @@ class JsonReader:
         max_ahead_ms: int,
         max_age_ms: int,
     ) -> JsonReader: ...
-    def add(self, values: list[bytes | None], received_ms: bytes, first: int) -> list[int]:
+    def add(self, values: Sequence[bytes | None], received_ms: bytes, first: int) -> list[int]:
         """Read messages, and return the indices of those that are left to the fallback.
 
         Args:
+            values: a list, or what was fetched.
             received_ms: when Kafka received each, as 64-bit integers.
             first: number of the first message in the batch.
         """

@@ -1,10 +1,11 @@
 //! Reads JSON events into columns. It accepts an event only if it is valid beyond doubt by a table of its model's
 //! members; about every other one, the Python code that knows the rules decides.
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // but in `kafka`
 
 mod columns;
 mod decoder;
+mod kafka;
 mod members;
 mod number;
 mod scan;
@@ -18,6 +19,7 @@ use pyo3::types::{PyBytes, PyList, PyTuple};
 
 use columns::ModelColumns;
 use decoder::{Decoder, Kind, Largest, Model, Rules};
+use kafka::{Fetched, Fetcher};
 use members::{Members, UNWATCHED};
 
 /// A member of a model's events: its map ("" for the event itself), its name, what it holds.
@@ -38,6 +40,13 @@ struct JsonReader {
     number_bytes: usize,
 }
 
+/// The values of messages.
+#[derive(FromPyObject)]
+enum Values<'py> {
+    Fetched(PyRef<'py, Fetched>),
+    List(Bound<'py, PyList>),
+}
+
 #[pymethods]
 impl JsonReader {
     #[new]
@@ -49,16 +58,27 @@ impl JsonReader {
     }
 
     /// Read messages, and return the indices of those that are left to the fallback.
-    fn add(&mut self, values: &Bound<'_, PyList>, received_ms: &[u8], first: u32) -> PyResult<Vec<u32>> {
-        if received_ms.len() != 8 * values.len() {
+    fn add(&mut self, values: Values<'_>, received_ms: &[u8], first: u32) -> PyResult<Vec<u32>> {
+        let n = match &values {
+            Values::Fetched(fetched) => fetched.len(),
+            Values::List(list) => list.len(),
+        };
+        if received_ms.len() != 8 * n {
             return Err(PyValueError::new_err("each message needs the time of its receipt"));
         }
         let mut left = Vec::new();
-        for (i, (value, received)) in values.iter().zip(received_ms.chunks_exact(8)).enumerate() {
-            let i = i as u32;
+        for (i, received) in received_ms.chunks_exact(8).enumerate() {
             let received = received.try_into().map(i64::from_ne_bytes)?;
-            if !value.cast::<PyBytes>().is_ok_and(|value| self.add_one(value.as_bytes(), received, first + i)) {
-                left.push(i);
+            let index = first + i as u32;
+            let is_read = match &values {
+                Values::Fetched(fetched) => fetched.value(i).is_some_and(|value| self.add_one(value, received, index)),
+                Values::List(list) => {
+                    let value = list.get_item(i)?;
+                    value.cast::<PyBytes>().is_ok_and(|value| self.add_one(value.as_bytes(), received, index))
+                }
+            };
+            if !is_read {
+                left.push(i as u32);
             }
         }
         Ok(left)
@@ -139,5 +159,8 @@ fn compile((name, specs, largest): ModelSpec) -> PyResult<Model> {
 
 #[pymodule]
 fn barograph_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
-    module.add_class::<JsonReader>()
+    module.add_class::<JsonReader>()?;
+    module.add_class::<Fetcher>()?;
+    module.add_class::<Fetched>()?;
+    module.add_function(wrap_pyfunction!(kafka::use_librdkafka, module)?)
 }

@@ -4,7 +4,6 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -21,8 +20,9 @@ from barograph_server.streams.broker.client import (
     fetch,
     make_consumer,
 )
+from barograph_server.streams.broker.native_fetcher import NativeFetcher, PartitionError, plugin_path
 from barograph_server.streams.broker.transactions import Message, TransactionDropped, Transactions
-from barograph_server.streams.events.batch import MessagePositions, portion_size
+from barograph_server.streams.events.batch import MessageBatch, portion_size
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.operations import metrics
@@ -50,8 +50,8 @@ class Membership:
 class Portion:
     """Messages that are decoded together, and the errors that the consumer returned with them."""
 
-    messages: list[tuple[str, list[Any], MessagePositions]] = field(default_factory=list)
-    """Topic, its messages at or after the position, and their partitions and offsets."""
+    messages: list[tuple[str, MessageBatch]] = field(default_factory=list)
+    """Topic, and its messages at or after the position."""
     errors: list[tuple[KafkaError, PartitionId]] = field(default_factory=list)
 
 
@@ -72,6 +72,7 @@ class AssignedConsumer:
         *,
         poll_messages: int,
         reports_ends: bool = False,
+        native: bool = False,
         consumer: Any = None,
     ) -> None:
         """Create the consumer; it joins its group in `run`.
@@ -82,18 +83,23 @@ class AssignedConsumer:
             poll_messages: messages fetched at once; may be changed between reads.
             reports_ends: whether a position moves to a partition's end once it is reached, past transaction markers
                 and aborted messages, which the consumer never returns.
+            native: whether to fetch by `barograph_native` where that is possible.
         """
         self._group, self._topics, self._report = group, topics, report
         self._log = structlog.get_logger().bind(processor=group, instance=settings.instance)
-        self.kafka_consumer = consumer or make_consumer(settings, group, reports_ends=reports_ends)
+        plugin = plugin_path() if native and consumer is None else None
+        self.kafka_consumer = consumer or make_consumer(settings, group, reports_ends=reports_ends, plugin=plugin)
+        self._fetcher = None if plugin is None else NativeFetcher()
         self.poll_messages = poll_messages
         self.positions: dict[PartitionId, int] = {}
         """Of every assigned partition, the next offset to read."""
         self.paused: set[PartitionId] = set()
         self._generation = 0
         self._committed: dict[PartitionId, int] = {}
-        self._buffer: list[Any] = []
-        """Messages that were fetched and did not fit into the last portion."""
+        self._buffer: list[tuple[str, MessageBatch]] = []
+        """Topics and their messages that were fetched and did not fit into the last portion."""
+        self._errors: list[PartitionError] = []
+        """Errors that were fetched with these messages: they follow the last one."""
         self._last_fetch_full = False
         self._callback_error: Exception | None = None
 
@@ -129,6 +135,8 @@ class AssignedConsumer:
 
     def close(self) -> None:
         """Leave the group. An error of its last callbacks, which no fetch can raise any more, is logged."""
+        if self._fetcher is not None:
+            self._fetcher.close()
         self.kafka_consumer.close()
         if self._callback_error is not None:
             self._log.warning("a callback of the group failed", error=str(self._callback_error))
@@ -165,7 +173,8 @@ class AssignedConsumer:
 
     def _on_revoke(self, consumer: Any, partitions: list[TopicPartition]) -> None:
         self._generation += 1
-        self.positions, self._committed, self._buffer = {}, {}, []
+        self.positions, self._committed = {}, {}
+        self._drop_fetched()
         consumer.unassign()
 
     def _partition_names(self) -> list[int] | list[str]:
@@ -184,9 +193,16 @@ class AssignedConsumer:
     def _read_from_positions(self) -> None:
         """Fetch from the positions. librdkafka keeps a partition paused over `assign`, so all are resumed."""
         starts = self._offsets()
+        if self._fetcher is not None:
+            # Before the assignment: what arrived until then would be fetched by confluent-kafka.
+            self._fetcher.route(list(self.positions))
         self.kafka_consumer.assign(starts)
         self.kafka_consumer.resume(starts)
-        self.paused, self._buffer = set(), []
+        self.paused = set()
+        self._drop_fetched()
+
+    def _drop_fetched(self) -> None:
+        self._buffer, self._errors = [], []
 
     def _offsets(self) -> list[TopicPartition]:
         return [TopicPartition(*partition, offset) for partition, offset in self.positions.items()]
@@ -207,7 +223,7 @@ class AssignedConsumer:
     @property
     def buffered(self) -> int:
         """How many fetched messages the next portions hold."""
-        return len(self._buffer)
+        return sum(len(batch) for _, batch in self._buffer)
 
     @property
     def has_more(self) -> bool:
@@ -221,73 +237,85 @@ class AssignedConsumer:
         of range restarts the fetching of all partitions.
         """
         if not self._buffer:
-            self._buffer = self._fetch(POLL_S)
-            self._last_fetch_full = len(self._buffer) >= self.poll_messages
+            self._fetch(POLL_S)
+            self._last_fetch_full = self.buffered >= self.poll_messages
         self._report.heartbeat.beat()
         self._require(membership)
-        size = portion_size(self._buffer)
-        messages, self._buffer = self._buffer[:size], self._buffer[size:]
-        return self._advance(messages)
+        portion = Portion()
+        while self._buffer:
+            topic, batch = self._buffer.pop(0)
+            n = portion_size(batch)
+            if n < len(batch):
+                self._buffer.insert(0, (topic, batch.select(slice(n, None))))
+                batch = batch.select(slice(n))
+            portion.messages.append((topic, self._take_unread(topic, batch)))
+            if batch.headers:
+                # Its Arrow messages, if any, are as many as are decoded at once.
+                break
+        if not self._buffer:
+            self._take_errors(portion)
+        return portion
 
     def keep_polling(self, membership: Membership, timeout_s: float) -> None:
         """Poll while the partitions are paused, so that this member stays in its group; keep what still arrives."""
-        self._buffer += self._fetch(timeout_s)
+        self._fetch(timeout_s)
         self._report.heartbeat.beat()
         self._require(membership)
 
-    def _fetch(self, timeout_s: float) -> list[Any]:
-        fetched = fetch(self.kafka_consumer, self.poll_messages, timeout_s, self._action)
+    def _fetch(self, timeout_s: float) -> None:
+        """Fetch messages and errors into the buffer; the group's callbacks run meanwhile."""
+        wait_s = timeout_s if self._fetcher is None else 0.0
+        fetched = fetch(self.kafka_consumer, self.poll_messages, wait_s, self._action)
         if self._callback_error is not None:
             error, self._callback_error = self._callback_error, None
             raise error
-        return fetched
+        if self._fetcher is not None and not fetched:
+            # Only now: a message that arrived before its partition was routed comes first.
+            batches, errors = self._fetcher.fetch(self.poll_messages, timeout_s)
+            self._buffer += batches
+            self._errors += errors
+            return
+        messages = []
+        for message in fetched:
+            if (error := message.error()) is None:
+                messages.append(message)
+            else:
+                self._errors.append(PartitionError(error, message.topic(), message.partition(), message.offset()))
+        for topic in self._topics:
+            of_topic = messages if len(self._topics) == 1 else [each for each in messages if each.topic() == topic]
+            if of_topic:
+                self._buffer.append((topic, MessageBatch.of(of_topic)))
 
     def _require(self, membership: Membership) -> None:
         if self._generation != membership.generation:
             raise Rebalanced
 
-    def _advance(self, messages: list[Any]) -> Portion:
-        portion = Portion()
-        errors = [message.error() for message in messages]
-        failed = [message for message, error in zip(messages, errors, strict=True) if error is not None]
-        if failed:
-            messages = [message for message, error in zip(messages, errors, strict=True) if error is None]
-        if messages:
-            topics = {message.topic() for message in messages} if len(self._topics) > 1 else set(self._topics)
-            for topic in self._topics:
-                if topic in topics:
-                    of_topic = messages if len(topics) == 1 else [each for each in messages if each.topic() == topic]
-                    portion.messages.append((topic, *self._take_unread(topic, of_topic)))
-        for message in failed:
-            partition = (message.topic(), message.partition())
-            if message.error().code() == KafkaError._PARTITION_EOF:
-                # A position that stayed before trailing markers would never reach the end, and the partition would
-                # hold all models back.
-                if self.positions.get(partition, message.offset()) < message.offset():
-                    self.positions[partition] = message.offset()
-            else:
-                portion.errors.append((message.error(), partition))
-        return portion
+    def _take_errors(self, portion: Portion) -> None:
+        for error, topic, partition, offset in self._errors:
+            if error.code() != KafkaError._PARTITION_EOF:
+                portion.errors.append((error, (topic, partition)))
+            # A position that stayed before trailing markers would never reach the end, and the partition would hold all
+            # models back.
+            elif self.positions.get((topic, partition), offset) < offset:
+                self.positions[topic, partition] = offset
+        self._errors = []
 
-    def _take_unread(self, topic: str, messages: list[Any]) -> tuple[list[Any], MessagePositions]:
+    def _take_unread(self, topic: str, batch: MessageBatch) -> MessageBatch:
         """Move the positions of a topic behind messages; leave out those that were read before or are not assigned.
 
         librdkafka also returns messages that it had fetched before a seek.
         """
-        received = MessagePositions.of(messages)
-        unread = np.zeros(len(messages), dtype=bool)
-        for partition in np.flatnonzero(np.bincount(received.partition)).tolist():
+        unread = np.zeros(len(batch), dtype=bool)
+        for partition in np.flatnonzero(np.bincount(batch.partition)).tolist():
             position = self.positions.get((topic, partition))
             if position is None:
                 continue
-            rows = received.partition == partition
-            offsets = received.offset[rows]
+            rows = batch.partition == partition
+            offsets = batch.offset[rows]
             reached: NDArray[np.int64] = np.maximum.accumulate(np.append(position - 1, offsets))
             unread[rows] = offsets > reached[:-1]
             self.positions[topic, partition] = int(reached[-1]) + 1
-        if unread.all():
-            return messages, received
-        return list(compress(messages, unread.tolist())), received.take(unread)
+        return batch if unread.all() else batch.select(np.flatnonzero(unread))
 
     # ------------------------------------------------------------------------------------------ errors
 

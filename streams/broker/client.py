@@ -92,14 +92,20 @@ def transactional_producer(
     )
 
 
-def make_consumer(settings: ProcessorSettings, group: str, *, reports_ends: bool = False) -> Consumer:
+def make_consumer(
+    settings: ProcessorSettings, group: str, *, reports_ends: bool = False, plugin: str | None = None
+) -> Consumer:
     """Create a consumer of a processor's group.
 
     Args:
         group: the group, without the prefix.
         reports_ends: whether the consumer returns an error `_PARTITION_EOF` when it reaches the end of a partition.
+        plugin: path of a library that librdkafka loads.
     """
-    return Consumer({**consumer_config(settings, group), "enable.partition.eof": reports_ends})
+    config = {**consumer_config(settings, group), "enable.partition.eof": reports_ends}
+    if plugin is not None:
+        config["plugin.library.paths"] = ";".join(filter(None, (config.get("plugin.library.paths"), plugin)))
+    return Consumer(config)
 
 
 class _AuthFailure:

@@ -15,12 +15,11 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import structlog
 from barograph.contract import Contract
-from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER
 from barograph.values import encode_event
 
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Membership
@@ -31,6 +30,7 @@ from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read
 from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import Evaluation, evaluation_event, failed, is_chosen
 from barograph_server.streams.evaluator.judges.errors import OF_ENDPOINT
+from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
 from barograph_server.warehouse.operations import metrics
@@ -49,7 +49,6 @@ POLL_S = 1.0
 """How often the group is polled during evaluations."""
 KNOWN_EVALUATIONS = 100_000
 """Committed evaluations that are remembered, so that an answer that was published twice is not judged twice."""
-_IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,13 +135,13 @@ class EvaluatorProcessor:
         consumer.pause(waiting if began_s < self._retry_s else ())
         while not stop.is_set() and n_answers < MAX_ANSWERS and self._monotonic() - began_s < READ_S:
             portion = consumer.read(membership)
-            for topic, messages, _ in portion.messages:
-                for message in messages:
+            for topic, messages in portion.messages:
+                for i, value in enumerate(messages.values):
                     if topic == self._waiting:
                         n_answers += 1
-                        left_out += self._read_waiting(message, tasks)
+                        left_out += self._read_waiting(value, messages.place(topic, i), tasks)
                         continue
-                    for answer, received_ms in self._read(message):
+                    for answer, received_ms in self._read(value, messages, i):
                         n_answers += 1
                         tasks.update(self._tasks(answer, received_ms))
             for error, partition in portion.errors:
@@ -176,15 +175,13 @@ class EvaluatorProcessor:
             )
         self._has_waiting = not all(has_result) or (self._has_waiting and not retried)
 
-    def _read(self, message: Any) -> Iterator[tuple[Answer, int]]:
-        is_arrow = _IS_ARROW in (message.headers() or ())
-        received_ms = message.timestamp()[1]
-        for answer in read_answers(message.value(), self._evaluators.by_model, is_arrow=is_arrow):
+    def _read(self, value: bytes | None, messages: MessageBatch, i: int) -> Iterator[tuple[Answer, int]]:
+        for answer in read_answers(value, self._evaluators.by_model, is_arrow=messages.is_arrow(i)):
             if len(answer.id) > MAX_ID_CHARS:
-                position = f"{message.topic()}/{message.partition()}/{message.offset()}"
+                position = messages.place(self._predictions, i)
                 self._log.warning("answer left out", model=answer.model, position=position, reason="its id is too long")
                 continue
-            yield answer, received_ms
+            yield answer, int(messages.received_ms[i])
 
     def _tasks(self, answer: Answer, received_ms: int) -> Iterator[tuple[bytes, _Task]]:
         for evaluator in self._evaluators.by_model[answer.model]:
@@ -194,11 +191,11 @@ class EvaluatorProcessor:
                 if key not in self._done:
                     yield key, _Task(evaluator, DueAnswer(answer, evaluator.name, share, received_ms))
 
-    def _read_waiting(self, message: Any, tasks: dict[bytes, _Task]) -> list[_Written]:
+    def _read_waiting(self, value: bytes | None, position: str, tasks: dict[bytes, _Task]) -> list[_Written]:
         """Add what a record waits for to the tasks; if nothing can evaluate it any more, return why."""
         due, contract, reason = None, None, metrics.UNREADABLE
         try:
-            due = decode_due(message.value() or b"")
+            due = decode_due(value or b"")
         except msgspec.DecodeError:
             pass
         else:
@@ -212,7 +209,6 @@ class EvaluatorProcessor:
             if due.only_version and self._clock() - due.received_ms / 1000 < self._settle_s:
                 self._retry_s = self._monotonic() + RETRY_S
                 return [self._wait(due)]
-        position = f"{message.topic()}/{message.partition()}/{message.offset()}"
         self._log.warning("waiting answer left out", position=position, reason=reason)
         if due is None or contract is None:
             # There is no model whose row it could be.

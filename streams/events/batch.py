@@ -32,6 +32,9 @@ OUT_OF_MEMORY: Final = "the process that decodes it has too little memory; see d
 """Detail of a message that is rejected as too large because memory could not be allocated."""
 
 
+Headers = Sequence[tuple[str, bytes | None]]
+
+
 @dataclass(frozen=True, slots=True)
 class RejectedEvent:
     """An event that a decoder rejected, with the reason, its source position and its original bytes."""
@@ -49,12 +52,26 @@ class RejectedEvent:
 
 @dataclass(slots=True)
 class MessageBatch:
-    """The values of n messages of one encoding, with their positions."""
+    """n messages of one topic, with their positions."""
 
-    values: list[bytes | None]
+    values: Sequence[bytes | None]
     partition: NDArray[np.int32]
     offset: NDArray[np.int64]
     received_ms: NDArray[np.int64]
+    headers: Mapping[int, Headers] = field(default_factory=dict)
+    """Index of each message with headers → its headers."""
+
+    @classmethod
+    def of(cls, messages: Sequence[Any]) -> MessageBatch:
+        """Return consumed messages (confluent_kafka.Message without errors) as a batch."""
+        n = len(messages)
+        return cls(
+            [message.value() for message in messages],
+            np.fromiter([message.partition() for message in messages], dtype=np.int32, count=n),
+            np.fromiter([message.offset() for message in messages], dtype=np.int64, count=n),
+            np.fromiter([message.timestamp()[1] for message in messages], dtype=np.int64, count=n),
+            {i: headers for i, message in enumerate(messages) if (headers := message.headers())},
+        )
 
     def __len__(self) -> int:
         return len(self.values)
@@ -62,7 +79,17 @@ class MessageBatch:
     def select(self, rows: slice | NDArray[np.int64]) -> MessageBatch:
         """Return the messages of a slice, or those at the given indices."""
         values = self.values[rows] if isinstance(rows, slice) else [self.values[i] for i in rows.tolist()]
-        return MessageBatch(values, self.partition[rows], self.offset[rows], self.received_ms[rows])
+        indices = np.arange(len(self))[rows].tolist() if self.headers else []
+        headers = {i: self.headers[row] for i, row in enumerate(indices) if row in self.headers}
+        return MessageBatch(values, self.partition[rows], self.offset[rows], self.received_ms[rows], headers)
+
+    def place(self, topic: str, position: int) -> str:
+        """Return where the message at an index of this batch is, as `TOPIC/PARTITION/OFFSET`."""
+        return f"{topic}/{self.partition[position]}/{self.offset[position]}"
+
+    def is_arrow(self, position: int) -> bool:
+        """Return whether the message at an index of this batch is an Arrow message."""
+        return dict(self.headers.get(position, ())).get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
 
     def reject(
         self, position: int, reason: Reason, detail: str = "", *, index: int = 0, model: str = ""
@@ -131,55 +158,28 @@ class SortedMessages:
 _HEARTBEAT = msgspec.json.Decoder(PublisherHeartbeat)
 MAX_MARK_CHARS = 100
 """Characters of an unexpected `barograph-mark` that its dead letter quotes."""
-_IS_ARROW = (CONTENT_TYPE_HEADER, ARROW_CONTENT_TYPE)
 
 
-def portion_size(messages: Sequence[Any]) -> int:
+def portion_size(batch: MessageBatch) -> int:
     """Return how many of the first messages to decode at once: all, or up to `MAX_ARROW_MESSAGES` Arrow messages."""
-    arrow = [i for i, message in enumerate(messages) if (headers := message.headers()) and _IS_ARROW in headers]
-    return arrow[MAX_ARROW_MESSAGES] if len(arrow) > MAX_ARROW_MESSAGES else len(messages)
-
-
-class MessagePositions(NamedTuple):
-    """Partitions and offsets of n messages of one topic."""
-
-    partition: NDArray[np.int32]
-    offset: NDArray[np.int64]
-
-    @classmethod
-    def of(cls, messages: Sequence[Any]) -> MessagePositions:
-        n = len(messages)
-        return cls(
-            np.fromiter([message.partition() for message in messages], dtype=np.int32, count=n),
-            np.fromiter([message.offset() for message in messages], dtype=np.int64, count=n),
-        )
-
-    def take(self, rows: NDArray[Any]) -> MessagePositions:
-        """Return the positions selected by a mask or by indices."""
-        return MessagePositions(self.partition[rows], self.offset[rows])
+    arrow = [i for i in batch.headers if batch.is_arrow(i)]
+    return arrow[MAX_ARROW_MESSAGES] if len(arrow) > MAX_ARROW_MESSAGES else len(batch)
 
 
 def sort_messages(
-    messages: Sequence[Any],
-    positions: MessagePositions | None = None,
-    *,
-    accept_end_markers: bool = False,
-    verify: VerifyTokens | None = None,
+    batch: MessageBatch, *, accept_end_markers: bool = False, verify: VerifyTokens | None = None
 ) -> SortedMessages:
-    """Group consumed messages (confluent_kafka.Message without errors) by encoding.
+    """Group consumed messages by encoding.
 
     Args:
-        positions: their positions, if the caller has read them.
         accept_end_markers: whether end markers are valid. On the live clock they are rejected: a single one would end
             all models.
         verify: verifies messages that claim to be replayed dead letters. None treats all as ordinary messages.
     """
-    positions = positions or MessagePositions.of(messages)
-    headers = [message.headers() for message in messages]
-    if not any(headers):
-        return SortedMessages(_batch(messages, positions), _EMPTY, set(), _EMPTY, _EMPTY, {}, [])
-    named = [dict(pairs or ()) for pairs in headers]
-    claims = {i: _decode(each.get(TOKEN_HEADER)) for i, each in enumerate(named) if DEAD_LETTER_HEADER in each}
+    if not batch.headers:
+        return SortedMessages(batch, _EMPTY, set(), _EMPTY, _EMPTY, {}, [])
+    named = {i: dict(pairs) for i, pairs in batch.headers.items()}
+    claims = {i: _decode(each.get(TOKEN_HEADER)) for i, each in named.items() if DEAD_LETTER_HEADER in each}
     replays = verify(claims.values()) if claims and verify is not None else {}
     groups: dict[tuple[bool, bool], list[int]] = {
         (arrow, counted): [] for arrow in (False, True) for counted in (False, True)
@@ -188,15 +188,16 @@ def sort_messages(
     replay_of: dict[tuple[int, int], str] = {}
     heartbeats: list[tuple[PublisherHeartbeat, int]] = []
     refused: dict[int, str] = {}
-    for i, own in enumerate(named):
+    for i in range(len(batch)):
+        own = named.get(i, {})
         if MARK_HEADER in own:
             if own[MARK_HEADER] == END_MARK and accept_end_markers:
-                end_markers.add(int(positions.partition[i]))
+                end_markers.add(int(batch.partition[i]))
             elif own[MARK_HEADER] == END_MARK:
                 refused[i] = "an end marker, which only processors on the replay clock accept"
             elif own[MARK_HEADER] == HEARTBEAT_MARK:
                 try:
-                    heartbeats.append((_HEARTBEAT.decode(messages[i].value() or b""), messages[i].timestamp()[1]))
+                    heartbeats.append((_HEARTBEAT.decode(batch.values[i] or b""), int(batch.received_ms[i])))
                 except msgspec.DecodeError as error:
                     refused[i] = f"a heartbeat that cannot be read: {error}"
             else:
@@ -205,15 +206,11 @@ def sort_messages(
             continue
         replay = replays.get(claims[i]) if i in claims else None
         if replay is not None:
-            replay_of[int(positions.partition[i]), int(positions.offset[i])] = replay.name
-        is_arrow = own.get(CONTENT_TYPE_HEADER) == ARROW_CONTENT_TYPE
-        groups[is_arrow, replay is not None and replay.counted].append(i)
-
-    def select(rows: list[int]) -> MessageBatch:
-        return _batch([messages[i] for i in rows], positions.take(np.array(rows, dtype=np.int64)))
-
-    json, counted_json, arrow, counted_arrow = map(select, groups.values())
-    marks = select(list(refused))
+            replay_of[int(batch.partition[i]), int(batch.offset[i])] = replay.name
+        groups[batch.is_arrow(i), replay is not None and replay.counted].append(i)
+    json, counted_json, arrow, counted_arrow, marks = (
+        batch.select(np.array(rows, dtype=np.int64)) for rows in (*groups.values(), list(refused))
+    )
     rejected = [marks.reject(i, Reason.UNEXPECTED_MARK, detail) for i, detail in enumerate(refused.values())]
     return SortedMessages(json, arrow, end_markers, counted_json, counted_arrow, replay_of, rejected, heartbeats)
 
@@ -222,9 +219,4 @@ def _decode(value: bytes | None) -> str:
     return (value or b"").decode("utf-8", "replace")
 
 
-def _batch(messages: Sequence[Any], positions: MessagePositions) -> MessageBatch:
-    received = np.fromiter([message.timestamp()[1] for message in messages], dtype=np.int64, count=len(messages))
-    return MessageBatch([message.value() for message in messages], *positions, received)
-
-
-_EMPTY = _batch([], MessagePositions.of([]))
+_EMPTY = MessageBatch.of([])

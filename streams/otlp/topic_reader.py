@@ -10,13 +10,14 @@ The exporter writes one export request per message, without key and headers, so 
 import threading
 import time
 from collections.abc import Callable, Collection
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
 from barograph_server.streams.broker.assigned_consumer import AssignedConsumer, Rebalanced
 from barograph_server.streams.broker.client import PartitionId
 from barograph_server.streams.broker.transactions import Transactions
+from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.otlp.ingest import Ingest, IngestReport
 from barograph_server.streams.otlp.rejection import ExportError, RequestReason
 from barograph_server.streams.otlp.settings import OtlpSettings
@@ -81,9 +82,9 @@ class OtlpTopicReader:
             if n_bytes + self._ingest.nested.waiting_chars >= MAX_EVENT_BYTES:
                 break
             portion = consumer.read(membership)
-            for topic, messages, _ in portion.messages:
-                for message in messages:
-                    decoded = self._decode(topic, message)
+            for topic, messages in portion.messages:
+                for i in range(len(messages)):
+                    decoded = self._decode(topic, messages, i)
                     events += decoded
                     n_bytes += sum(map(len, decoded))
             for error, partition in portion.errors:
@@ -96,15 +97,14 @@ class OtlpTopicReader:
         self._report.heartbeat.record_work()
         self._findings.update()
 
-    def _decode(self, topic: str, message: Any) -> list[bytes]:
+    def _decode(self, topic: str, messages: MessageBatch, i: int) -> list[bytes]:
         decoder = self._ingest.json if self._topics[topic] == "json" else self._ingest.protobuf
         try:
-            value = message.value()
+            value = messages.values[i]
             if not value:
                 raise ExportError(RequestReason.EMPTY, "The message has no value.")
-            return self._ingest.add(decoder.decode(value), message.timestamp()[1]).events
+            return self._ingest.add(decoder.decode(value), int(messages.received_ms[i])).events
         except ExportError as error:
             self._findings.count_request(error.reason)
-            position = f"{topic}/{message.partition()}/{message.offset()}"
-            self._log.warning("message skipped", position=position, reason=str(error))
+            self._log.warning("message skipped", position=messages.place(topic, i), reason=str(error))
             return []

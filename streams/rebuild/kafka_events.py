@@ -6,7 +6,6 @@ retention never deleted any.
 """
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 import numpy as np
 from barograph.events import MAX_AHEAD_S
@@ -17,7 +16,7 @@ from barograph_server.streams.broker.client import TIMEOUT_S, TopicMetadata, con
 from barograph_server.streams.broker.compacted_log import OvertakenError, reread
 from barograph_server.streams.dead_letters.reader import DeadLetterFilter, DeadLetterReader
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
-from barograph_server.streams.events.batch import portion_size, sort_messages
+from barograph_server.streams.events.batch import MessageBatch, portion_size, sort_messages
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
@@ -114,15 +113,15 @@ class KafkaEvents:
                 times_ms[key] = max(times_ms.get(key, 0), dead_letter.at_ms)
         return times_ms
 
-    def _portions(self, ranges: list[OffsetRange]) -> Iterator[list[Any]]:
+    def _portions(self, ranges: list[OffsetRange]) -> Iterator[MessageBatch]:
         offsets = {each.partition: (each.start, each.end) for each in ranges}
         batches = reread(self._settings, "rebuild", self._topic, offsets, poll_messages=POLL_MESSAGES, poll_s=POLL_S)
         try:
-            for messages in batches:
-                while messages:
-                    n = portion_size(messages)
-                    yield messages[:n]
-                    messages = messages[n:]
+            for batch in map(MessageBatch.of, batches):
+                while len(batch):
+                    n = portion_size(batch)
+                    yield batch.select(slice(n))
+                    batch = batch.select(slice(n, None))
         except OvertakenError as error:
             raise RebuildError(
                 f"Retention deleted messages of {self._topic} before they were read: choose a later --from."

@@ -204,7 +204,7 @@ class JsonRows:
         return tables + self._open_rows(open_events, batch)
 
     def _add_contract(
-        self, values: list[bytes | None], start: int, contract_events: dict[str, ContractEvents]
+        self, values: Sequence[bytes | None], start: int, contract_events: dict[str, ContractEvents]
     ) -> list[int]:
         """Add the contract events among the values; return the indices of the others."""
         decode = self._decode_exact

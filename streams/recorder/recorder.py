@@ -15,8 +15,7 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, field
 from datetime import datetime
-from operator import methodcaller
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pyarrow as pa
@@ -29,7 +28,7 @@ from barograph_server.streams.broker.transactions import Message, Transactions
 from barograph_server.streams.dead_letters.message import dead_message
 from barograph_server.streams.dead_letters.replay_verifier import ReplayVerifier
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.streams.events.batch import MessageBatch, MessagePositions, RejectedEvent, sort_messages
+from barograph_server.streams.events.batch import MessageBatch, RejectedEvent, sort_messages
 from barograph_server.streams.recorder.arrow_rows import ArrowRows
 from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import decode_arrow_labels, decode_json_labels
@@ -60,7 +59,6 @@ RETRY_S, MAX_RETRY_S = 0.5, 15.0
 """The first and the largest nominal delay before an insert into a busy warehouse is retried."""
 WRITE_TIMEOUT_S = 30
 """How long one insert may take."""
-_VALUE = methodcaller("value")
 _MIN_ROWS = 2_000
 """Average rows of the record batches of one insert, below which they are joined: ClickHouse makes a block of each."""
 _SMALL_BYTES = 8 << 20
@@ -111,7 +109,9 @@ class Recorder:
         self._log = structlog.get_logger().bind(processor="recorder", instance=settings.instance)
         self._tables = {settings.topics.predictions: "predictions", settings.topics.labels: "labels"}
         """Topic → table."""
-        self._consumer = AssignedConsumer(settings, GROUP, self._tables, report, poll_messages=POLL_MESSAGES)
+        self._consumer = AssignedConsumer(
+            settings, GROUP, self._tables, report, poll_messages=POLL_MESSAGES, native=settings.native
+        )
         self._transactions = Transactions(settings, GROUP, report)
         self._replays = ReplayVerifier(settings, GROUP)
         self._topics = TopicMetadata(settings)
@@ -141,8 +141,8 @@ class Recorder:
         batch = RowBatch(self._consumer.membership(), self._monotonic())
         while not (stop.is_set() or self._is_due(batch)):
             portion = self._consumer.read(batch.membership)
-            for topic, messages, positions in portion.messages:
-                self._decode(batch, self._tables[topic], messages, positions)
+            for topic, messages in portion.messages:
+                self._decode(batch, self._tables[topic], messages)
             for error, partition in portion.errors:
                 self._consumer.handle_error(error, partition)
         if not self._consumer.has_uncommitted or not self._write(batch, stop):
@@ -157,19 +157,19 @@ class Recorder:
             or self._monotonic() - batch.opened_s >= BATCH_S
         )
 
-    def _decode(self, batch: RowBatch, table: str, messages: list[Any], positions: MessagePositions) -> None:
+    def _decode(self, batch: RowBatch, table: str, messages: MessageBatch) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
             self._decoders = registry, JsonRows(registry), ArrowRows(registry)
         _, from_json, from_arrow = self._decoders
         if table == "predictions":
-            sampled = from_json.sample(list(map(_VALUE, messages)))
+            sampled = from_json.sample(messages.values)
             if len(sampled) < len(messages):
-                messages, positions = [messages[i] for i in sampled], positions.take(np.array(sampled, dtype=np.int64))
+                messages = messages.select(np.array(sampled, dtype=np.int64))
         is_replay_clock = self._settings.clock == "replay"
         # Replayed predictions are recorded like others; the sketcher dead-letters those that are invalid.
         verify = None if table == "predictions" else self._replays.verify
-        by_encoding = sort_messages(messages, positions, accept_end_markers=is_replay_clock, verify=verify)
+        by_encoding = sort_messages(messages, accept_end_markers=is_replay_clock, verify=verify)
         if table == "predictions":
             for decoder, encoded in ((from_json, by_encoding.json), (from_arrow, by_encoding.arrow)):
                 if len(encoded):

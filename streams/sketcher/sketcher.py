@@ -65,7 +65,13 @@ class Sketcher:
         self._log = structlog.get_logger().bind(processor=GROUP, instance=settings.instance)
         self._topic = settings.topics.predictions
         self._consumer = consumer or AssignedConsumer(
-            settings, GROUP, {self._topic: PREDICTIONS_TOPIC}, report, poll_messages=POLL_MESSAGES, reports_ends=True
+            settings,
+            GROUP,
+            {self._topic: PREDICTIONS_TOPIC},
+            report,
+            poll_messages=POLL_MESSAGES,
+            reports_ends=True,
+            native=settings.native,
         )
         self._transactions = Transactions(settings, GROUP, report)
         self._replays = ReplayVerifier(settings, GROUP)
@@ -136,8 +142,8 @@ class Sketcher:
         max_events = self._settings.flush_events - flush.events - len(flush.rejected)
         while True:
             portion = self._consumer.read(flush.membership)
-            for _, messages, positions in portion.messages:
-                by_encoding = sort_messages(messages, positions, accept_end_markers=replay, verify=self._replays.verify)
+            for _, messages in portion.messages:
+                by_encoding = sort_messages(messages, accept_end_markers=replay, verify=self._replays.verify)
                 flush.end_markers |= by_encoding.end_markers
                 flush.reject(by_encoding.rejected)
                 flush.summaries.add_heartbeats(by_encoding.heartbeats)

@@ -168,7 +168,7 @@ TOPICS = ("labels", "predictions")
 
 def read(consumer: AssignedConsumer) -> list[tuple[int, int]]:
     portion = consumer.read(consumer.membership())
-    return [(each.partition(), each.offset()) for _, messages, _ in portion.messages for each in messages]
+    return [at for _, each in portion.messages for at in zip(each.partition, each.offset, strict=True)]
 
 
 def test_a_fenced_consumer_stops_its_processor_although_its_partitions_are_revoked() -> None:
@@ -238,9 +238,7 @@ def test_messages_before_the_position_or_of_other_partitions_are_skipped_and_err
     portion = consumer.read(consumer.membership())
     assert consumer.positions == {("labels", 0): 5, (TOPIC, 0): 8}
     assert portion.errors == [(error, (TOPIC, 0))]
-    offsets = {
-        topic: list(zip(indices.partition, indices.offset, strict=True)) for topic, _, indices in portion.messages
-    }
+    offsets = {topic: list(zip(each.partition, each.offset, strict=True)) for topic, each in portion.messages}
     assert offsets == {"labels": [(0, 3), (0, 4)], TOPIC: [(0, 5), (0, 7)]}
 
 

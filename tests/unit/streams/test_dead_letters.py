@@ -160,12 +160,12 @@ def test_only_verified_replays_are_linked_and_separated() -> None:
         claims.extend(tokens)
         return known
 
-    apart = batch.sort_messages(messages, verify=verify)
+    apart = batch.sort_messages(batch.MessageBatch.of(messages), verify=verify)
     assert claims == ["three", "four", "five", "forged", ""]
     assert (apart.json.values, apart.counted_json.values) == ([b"a", b"b", b"e", b"f"], [b"c"])
     assert (apart.arrow.values, apart.counted_arrow.values) == ([b"g"], [b"d"])
     assert apart.replay_of == {(0, 2 + i): f"predictions.dead/0/{3 + i}" for i in range(3)}
-    together = batch.sort_messages(messages)
+    together = batch.sort_messages(batch.MessageBatch.of(messages))
     assert (together.json.values, together.arrow.values) == ([b"a", b"b", b"c", b"e", b"f"], [b"d", b"g"])
     assert len(together.counted_json) == len(together.counted_arrow) == 0
     assert together.replay_of == {}
@@ -180,7 +180,8 @@ def test_end_markers_are_accepted_on_the_replay_clock_only_and_other_marks_never
         consumed(b"b", [(MARK_HEADER, b"start")], 3),
         *(consumed(value, [(MARK_HEADER, b"heartbeat")], 4 + i) for i, value in enumerate(values)),
     ]
-    replay, live = batch.sort_messages(messages, accept_end_markers=True), batch.sort_messages(messages)
+    received = batch.MessageBatch.of(messages)
+    replay, live = batch.sort_messages(received, accept_end_markers=True), batch.sort_messages(received)
     assert (replay.end_markers, live.end_markers) == ({0}, set())
     for result, refused in ((replay, [3, 5, 6, 7]), (live, [2, 3, 5, 6, 7])):
         assert result.json.values == [b"a"]
