@@ -90,6 +90,7 @@ class AssignedConsumer:
         plugin = plugin_path() if native and consumer is None else None
         self.kafka_consumer = consumer or make_consumer(settings, group, reports_ends=reports_ends, plugin=plugin)
         self._fetcher = None if plugin is None else NativeFetcher()
+        self._log.info("fetches", by="confluent-kafka" if plugin is None else "barograph-native")
         self.poll_messages = poll_messages
         self.positions: dict[PartitionId, int] = {}
         """Of every assigned partition, the next offset to read."""
