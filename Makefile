@@ -78,6 +78,10 @@ fuzz: ## Feed every decoder twenty million libFuzzer inputs; ARGS="--runs 100000
 	@./tools/uv sync --locked --quiet $(NATIVE) --group fuzz
 	$(RUN) python -m tests.fuzz $(ARGS)
 
+.PHONY: fuzz-native
+fuzz-native: ## Feed the native decoder a hundred million mutated events; EXECUTIONS=1000000
+	cd native && EXECUTIONS=$(or $(EXECUTIONS),100000000) cargo test --locked --release fuzz -- --nocapture
+
 .PHONY: faults
 faults: sync ## Inject faults by a seeded plan and compare all output with an oracle; SHORT=1, SEED=7, ARGS="--only live"
 	$(RUN) python -m tests.faults $(if $(SHORT),--short) $(if $(SEED),--seed $(SEED)) $(ARGS)

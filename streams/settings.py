@@ -65,7 +65,7 @@ class ProcessorSettings:
         bool,
         Setting(
             FlagKind(),
-            "whether messages are fetched and plain JSON events read by `barograph-native` where it is installed",
+            "whether to fetch and read plain JSON events by `barograph-native` where it is installed",
         ),
     ] = True
     session_timeout_s: float = 45.0

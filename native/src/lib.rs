@@ -5,6 +5,8 @@
 
 mod columns;
 mod decoder;
+#[cfg(test)]
+mod fuzz;
 mod kafka;
 mod members;
 mod number;
