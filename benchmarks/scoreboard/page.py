@@ -195,16 +195,16 @@ def _false_rate(streams: list[QuietStream]) -> str:
 
 
 def _cells(cells: list[Cell]) -> str:
-    """Return recall and the median hours by fault, traffic and kind of events, over the data sets."""
+    """Return recall and the median hours by fault and kind of events, for the least and the most traffic."""
     groups: dict[tuple[float, str], list[Cell]] = {}
-    for cell in cells:
+    volumes = sorted({cell.per_hour for cell in cells})
+    for cell in (each for each in cells if each.per_hour in (volumes[0], volumes[-1])):
         kind = "independent" if DATA_SETS[cell.data_set].traffic == INDEPENDENT else "correlated"
         groups.setdefault((cell.per_hour, kind), []).append(cell)
-    own = [groups[key] for key in sorted(groups)]
     rows = []
-    for fault, magnitude in dict.fromkeys((cell.fault, cell.magnitude) for cell in cells):
-        by_kind = [[cell for cell in each if (cell.fault, cell.magnitude) == (fault, magnitude)] for each in own]
-        rows.append((fault, f"{magnitude:g}", *map(_detections, by_kind)))
+    for row in dict.fromkeys((cell.fault, cell.magnitude) for cell in cells):
+        by_kind = [[cell for cell in groups[key] if (cell.fault, cell.magnitude) == row] for key in sorted(groups)]
+        rows.append((row[0], f"{row[1]:g}", *map(_detections, by_kind)))
     names = [f"{rate:,.0f} an hour, {kind}" for rate, kind in sorted(groups)]
     return markdown_table(("fault", "magnitude", *names), rows, "lr" + "r" * len(names))
 
