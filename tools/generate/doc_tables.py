@@ -1,10 +1,6 @@
-"""The generated tables of docs/.
+"""The tables of docs/ that are generated: `TABLES` names them by page."""
 
-docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/commands the
-help of each command, docs/contract.md, docs/contract and docs/prompts.md the keys of the contract file and of the
-prompt file, docs/llm.md what the OTLP receiver trusts and refuses, and the facts that the scraper reads.
-"""
-
+import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -48,6 +44,7 @@ from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.roles import REGISTRY, REPORTED, ROLES, Limit, Role
 from tools.generate import DOCS, table
 from tools.generate.command_help import command_help, command_table
+from tools.repository.tree import PACKAGES
 
 _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     ("publisher", "publishers, `load`"),
@@ -208,6 +205,17 @@ def reason_table() -> str:
     return table(("input", "outcome"), rejected + [(each.cause, f"not observed: `{each}`") for each in ValueReason])
 
 
+def folder_table() -> str:
+    """Write the folders of the product with the first lines of their docstrings, as Markdown."""
+    files = [path for package in PACKAGES.values() for path in sorted((DOCS.parent / package).rglob("*.py"))]
+    rows = []
+    for folder in dict.fromkeys(path.parent for path in files):
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+        assert docstring, f"{folder}/__init__.py needs a docstring, which docs/architecture.md shows"
+        rows.append((f"`{folder.relative_to(DOCS.parent)}/`", docstring.partition("\n")[0]))
+    return table(("folder", "content"), rows)
+
+
 def trust_table() -> str:
     """Write which numbers of an instrumentation's scope the OTLP receiver trusts, as Markdown."""
     rows = [(f"`{t.scope}`", ", ".join(t.versions) or "none yet", t.tokens, t.ttft) for t in load_conventions().trust]
@@ -248,6 +256,7 @@ def example_contract() -> str:
 
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "architecture.md": {"folders": folder_table},
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"commands": command_table, "settings": settings_table},
     "operation.md": {"ports": port_table, "scrape configuration": scrape_configuration},
