@@ -1,1 +1,1 @@
-"""The command `barograph`."""
+"""The command `barograph`: one file per command, which parses options and prints."""

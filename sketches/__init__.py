@@ -1,0 +1,1 @@
+"""The statistics, without I/O and clock."""

@@ -1,0 +1,1 @@
+"""The processors, and what they share."""

@@ -32,11 +32,7 @@ class Diversity:
 
 
 def diversity(counts: ArrayLike) -> Diversity:
-    """Compute the diversity of each week, and trends without the first and the last week, which may not be whole.
-
-    Args:
-        counts: exposures, shape (weeks, items), by consecutive weeks.
-    """
+    """Compute the diversity of exposures, shape (weeks, items), and trends without the first and last week."""
     rows = np.asarray(counts, np.float64)
     items, total = rows.shape[1], rows.sum(axis=1)
     share = np.sort(rows / np.where(total > 0.0, total, np.nan)[:, None], axis=1)

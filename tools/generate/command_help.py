@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, get_args, get_origin
 
 from barograph_server.cli.main import COMMANDS, import_command
+from tools.generate import table
 
 _EVERYWHERE = ("help", "config")
 """Options that docs/commands.md describes for all commands."""
@@ -11,10 +12,8 @@ _EVERYWHERE = ("help", "config")
 
 def command_table() -> str:
     """Write the list of commands by task."""
-    lines = ["| task | command | |", "|---|---|---|"]
-    for name, entry in COMMANDS.items():
-        lines.append(f"| {entry.task} | [{name}](commands/{name}.md) | {_cell(entry.summary)} |")
-    return "\n".join(lines)
+    rows = [(each.task, f"[{name}](commands/{name}.md)", _cell(each.summary)) for name, each in COMMANDS.items()]
+    return table(("task", "command", "what it does"), rows)
 
 
 def command_help(name: str) -> str:
@@ -35,7 +34,7 @@ def _described(name: str, command: Any) -> Iterator[str]:
     yield from [line.strip() for line in examples.splitlines()] or [_usage(name, parameters)]
     yield from ("```", "")
     if parameters:
-        yield from ("| option | default | meaning |", "|---|---|---|", *map(_row, parameters), "")
+        yield from (table(("option", "default", "meaning"), map(_row, parameters)), "")
 
 
 def _usage(name: str, parameters: Sequence[Any]) -> str:
@@ -54,7 +53,7 @@ def _name(parameter: Any) -> str:
     return f"{name} {parameter.metavar or '|'.join(choices)}"
 
 
-def _row(parameter: Any) -> str:
+def _row(parameter: Any) -> tuple[str, str, str]:
     if parameter.required:
         default = "required"
     elif isinstance(getattr(parameter, "show_default", None), str):
@@ -65,7 +64,7 @@ def _row(parameter: Any) -> str:
         default = f"`{parameter.opts[0]}`"
     else:
         default = f"`{getattr(parameter.default, 'value', parameter.default)}`"
-    return f"| `{_cell(_name(parameter))}` | {default} | {_cell(parameter.help or '')} |"
+    return f"`{_cell(_name(parameter))}`", default, _cell(parameter.help or "")
 
 
 def _cell(text: str) -> str:

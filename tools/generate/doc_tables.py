@@ -1,10 +1,6 @@
-"""The generated tables of docs/.
+"""The tables of docs/ that are generated: `TABLES` names them by page."""
 
-docs/security.md has the ACLs of Kafka and the roles of ClickHouse, docs/commands.md the settings, docs/commands the
-help of each command, docs/contract.md, docs/contract and docs/prompts.md the keys of the contract file and of the
-prompt file, docs/llm.md the reasons of the OTLP receiver.
-"""
-
+import ast
 import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -40,12 +36,15 @@ from barograph_server.drills.run.suite import DRILL, SUITE
 from barograph_server.drills.run.text import fault_table
 from barograph_server.settings import KEYS, OTHER_VARIABLES, SettingKey
 from barograph_server.streams.broker.acl import PROCESSORS, Acl, KafkaRole, required_acls
+from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.rejection import SpanReason, ValueReason
+from barograph_server.streams.scrape.exposition import load_server_table
 from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.roles import REGISTRY, REPORTED, ROLES, Limit, Role
-from tools.generate import DOCS
+from tools.generate import DOCS, table
 from tools.generate.command_help import command_help, command_table
+from tools.repository.tree import PACKAGES
 
 _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     ("publisher", "publishers, `load`"),
@@ -63,19 +62,18 @@ _PRINCIPALS: tuple[tuple[KafkaRole, str], ...] = (
     ("apply", "`plan`, `apply`"),
 )
 _KAFKA_PROPERTIES = (
-    "| `kafka.PROPERTY` | `BAROGRAPH_KAFKA_PROPERTY` | | a property of librdkafka; the variable has `_` for its dots; "
-    "[those of security](security.md#passwords-and-encryption-in-kafka) |"
+    "a property of librdkafka; the variable has `_` for its dots; "
+    "[those of security](security.md#passwords-and-encryption-in-kafka)"
 )
 
 
 def acl_table() -> str:
     """Write the ACLs that each Kafka principal needs, as Markdown."""
-    lines = ["| who | topics | group | transactional id |", "|---|---|---|---|"]
-    for who, name in _PRINCIPALS:
-        acls = required_acls(who, Topics())
-        cells = [_operations(acls, resource) for resource in ("topic", "group", "transactional-id")]
-        lines.append(f"| {name} | {' | '.join(cells)} |")
-    return "\n".join(lines)
+    rows = [
+        (name, *(_operations(required_acls(who, Topics()), kind) for kind in ("topic", "group", "transactional-id")))
+        for who, name in _PRINCIPALS
+    ]
+    return table(("who", "topics", "group", "transactional id"), rows)
 
 
 def _operations(acls: tuple[Acl, ...], resource: str) -> str:
@@ -150,15 +148,14 @@ def _limits(role: Role, common: Sequence[Limit]) -> str:
 
 def settings_table() -> str:
     """Write the keys and variables of all settings with their defaults, as Markdown."""
-    lines = ["| key | variable | default | |", "|---|---|---|---|"]
+    rows = []
     for key in KEYS.values():
-        name = "" if key.setting.is_secret else f" `{key.name}`"
-        default = _default(key)
-        lines.append(f"|{name} | `{key.variable}` |{f' {default}' if default else ''} | {key.setting.meaning} |")
+        name = "" if key.setting.is_secret else f"`{key.name}`"
+        rows.append((name, f"`{key.variable}`", _default(key), key.setting.meaning))
         if key.name == "bootstrap_servers":
-            lines.append(_KAFKA_PROPERTIES)
-    lines += [f"| | `{variable}` | | {meaning} |" for variable, meaning in OTHER_VARIABLES.items()]
-    return "\n".join(lines)
+            rows.append(("`kafka.PROPERTY`", "`BAROGRAPH_KAFKA_PROPERTY`", "", _KAFKA_PROPERTIES))
+    rows += [("", f"`{variable}`", "", meaning) for variable, meaning in OTHER_VARIABLES.items()]
+    return table(("key", "variable", "default", "meaning"), rows)
 
 
 def _default(key: SettingKey) -> str:
@@ -174,12 +171,12 @@ def _default(key: SettingKey) -> str:
 
 def key_table(record: RecordKind) -> str:
     """Write the keys of a record of the contract file with their defaults, as Markdown."""
-    lines = ["| key | default | meaning |", "|---|---|---|"]
+    rows = []
     for key in record.keys:
         is_prose = " " in key.default and key.default[0] not in "{["
         default = "required" if key.required else key.default if is_prose else f"`{key.default}`"
-        lines.append(f"| `{key.name}` | {default} | {key.meaning} |")
-    return "\n".join(lines)
+        rows.append((f"`{key.name}`", default, key.meaning))
+    return table(("key", "default", "meaning"), rows)
 
 
 def _part(struct: type[msgspec.Struct], name: str) -> RecordKind:
@@ -191,9 +188,7 @@ def _part(struct: type[msgspec.Struct], name: str) -> RecordKind:
 
 def port_table() -> str:
     """Write the default port of each kind of processor, as Markdown."""
-    return "\n".join(
-        ["| processor | default port |", "|---|---|", *(f"| {k} | {p} |" for k, p in DEFAULT_PORTS.items())]
-    )
+    return table(("processor", "default port"), ((kind, str(port)) for kind, port in DEFAULT_PORTS.items()))
 
 
 def scrape_configuration() -> str:
@@ -206,9 +201,33 @@ def scrape_configuration() -> str:
 
 def reason_table() -> str:
     """Write why the OTLP receiver rejects spans, or does not observe values, as Markdown."""
-    lines = ["| input | outcome |", "|---|---|"]
-    lines += [f"| {reason.cause} | rejected: `{reason}` |" for reason in SpanReason]
-    return "\n".join([*lines, *(f"| {reason.cause} | not observed: `{reason}` |" for reason in ValueReason)])
+    rejected = [(reason.cause, f"rejected: `{reason}`") for reason in SpanReason]
+    return table(("input", "outcome"), rejected + [(each.cause, f"not observed: `{each}`") for each in ValueReason])
+
+
+def folder_table() -> str:
+    """Write the folders of the product with the first lines of their docstrings, as Markdown."""
+    files = [path for package in PACKAGES.values() for path in sorted((DOCS.parent / package).rglob("*.py"))]
+    rows = []
+    for folder in dict.fromkeys(path.parent for path in files):
+        docstring = ast.get_docstring(ast.parse((folder / "__init__.py").read_text("utf-8")))
+        assert docstring, f"{folder}/__init__.py needs a docstring, which docs/architecture.md shows"
+        rows.append((f"`{folder.relative_to(DOCS.parent)}/`", docstring.partition("\n")[0]))
+    return table(("folder", "content"), rows)
+
+
+def trust_table() -> str:
+    """Write which numbers of an instrumentation's scope the OTLP receiver trusts, as Markdown."""
+    rows = [(f"`{t.scope}`", ", ".join(t.versions) or "none yet", t.tokens, t.ttft) for t in load_conventions().trust]
+    return table(("scope", "checked versions", "tokens", "first token"), rows)
+
+
+def server_table() -> str:
+    """Write the facts that the scraper reads from each kind of inference server, as Markdown."""
+    known = load_server_table()
+    kinds = [{metric.fact: metric.kind for metric in reversed(server.metrics)} for server in known.servers.values()]
+    rows = [(f"`{fact}`", it.unit, *(kind.get(fact, "–") for kind in kinds)) for fact, it in known.facts.items()]
+    return table(("fact", "unit", *known.servers), rows)
 
 
 CONTRACT_PAGES = {
@@ -237,6 +256,7 @@ def example_contract() -> str:
 
 
 TABLES: dict[str, dict[str, Callable[[], str]]] = {
+    "architecture.md": {"folders": folder_table},
     "security.md": {"ACLs in Kafka": acl_table, "roles in ClickHouse": role_table},
     "commands.md": {"commands": command_table, "settings": settings_table},
     "operation.md": {"ports": port_table, "scrape configuration": scrape_configuration},
@@ -249,7 +269,7 @@ TABLES: dict[str, dict[str, Callable[[], str]]] = {
         "keys of a suite": partial(key_table, SUITE),
         "keys of a drill": partial(key_table, DRILL),
     },
-    "llm.md": {"reasons": reason_table},
+    "llm.md": {"trust": trust_table, "servers": server_table, "reasons": reason_table},
     "contract.md": {"the example": example_contract, "keys of contract": partial(key_table, contract_record())},
     **{
         f"contract/{page}.md": {f"keys of {name}": partial(key_table, record) for name, record in records.items()}
@@ -266,12 +286,12 @@ def generate() -> tuple[dict[Path, str], list[str]]:
     for page, tables in TABLES.items():
         path = DOCS / page
         text = path.read_text("utf-8") if path.exists() else ""
-        for name, table in tables.items():
+        for name, write in tables.items():
             begin, end = f"<!-- {name}: generated by `make generate` -->", f"<!-- end of {name} -->"
             before, has_begin, rest = text.partition(begin)
             _, has_end, after = rest.partition(end)
             if has_begin and has_end:
-                text = f"{before}{begin}\n{_relative(table(), page)}\n{end}{after}"
+                text = f"{before}{begin}\n{_relative(write(), page)}\n{end}{after}"
             else:
                 problems.append(f"docs/{page} lacks the line {begin} or {end}.")
         texts[path] = text

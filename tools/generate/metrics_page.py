@@ -10,7 +10,7 @@ from barograph_server.warehouse.operations.metrics import (
     TABLE,
     MetricLabel,
 )
-from tools.generate import DOCS
+from tools.generate import DOCS, table
 
 _HEAD = f"""\
 # Metrics
@@ -31,13 +31,8 @@ is reported as `other`. `barograph_processor_info` identifies the processor of a
 
 def generate() -> tuple[dict[Path, str], list[str]]:
     """Return the page."""
-    lines = [
-        _HEAD,
-        "| metric, labels | kind | meaning | processors | panel | column |",
-        "|---|---|---|---|---|---|",
-    ]
-    for metric in METRICS:
-        cells = (
+    metrics = [
+        (
             f"`{metric.name}{{{','.join(label.name for label in metric.labels)}}}`".replace("{}", ""),
             metric.kind,
             metric.help,
@@ -45,15 +40,17 @@ def generate() -> tuple[dict[Path, str], list[str]]:
             f"`{metric.panel}`" if metric.panel else "",
             f"`{metric.column}`" if metric.column else "",
         )
-        lines.append(f"| {' | '.join(cells)} |")
-    lines += ["", "## Labels", "", "| label | metrics | values |", "|---|---|---|"]
+        for metric in METRICS
+    ]
     users: dict[MetricLabel, list[str]] = {}
     for metric in METRICS:
         for label in metric.labels:
             users.setdefault(label, []).append(f"`{metric.short}`")
     rows = sorted(users.items(), key=lambda row: row[0].name)
-    lines += [f"| `{label.name}` | {', '.join(names)} | {_values(label)} |" for label, names in rows]
-    return {DOCS / "metrics.md": "\n".join(lines) + "\n"}, []
+    labels = [(f"`{label.name}`", ", ".join(names), _values(label)) for label, names in rows]
+    head = ("metric, labels", "kind", "meaning", "processors", "panel", "column")
+    parts = (_HEAD, table(head, metrics), "\n## Labels\n", table(("label", "metrics", "values"), labels), "")
+    return {DOCS / "metrics.md": "\n".join(parts)}, []
 
 
 def _values(label: MetricLabel) -> str:

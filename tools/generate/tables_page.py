@@ -13,7 +13,7 @@ import clickhouse_connect
 
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Client, select_database
-from tools.generate import DOCS, NOTE
+from tools.generate import DOCS, NOTE, table
 
 FOLDERS = VIEWS, TABLES = DOCS / "views", DOCS / "tables"
 _SHARED_BY = 4
@@ -54,12 +54,12 @@ class _Relation(NamedTuple):
 def _relations(client: Client) -> list[_Relation]:
     """Return the views and tables of a client's database by name."""
     columns: dict[str, list[_Column]] = {}
-    for table, *column in client.rows(
+    for relation, *column in client.rows(
         "SELECT table, name, type, comment FROM system.columns "
         "WHERE database = {database:String} ORDER BY table, position",
         {"database": client.database},
     ):
-        columns.setdefault(table, []).append(_Column(*column))
+        columns.setdefault(relation, []).append(_Column(*column))
     tables = client.rows(
         "SELECT name, engine = 'View', comment, sorting_key FROM system.tables "
         "WHERE database = {database:String} ORDER BY name",
@@ -71,20 +71,16 @@ def _relations(client: Client) -> list[_Relation]:
 def _index(relations: Iterable[_Relation], shared: Iterable[_Column]) -> str:
     lines = [_HEAD]
     for are_views, title, heading in ((True, "Views", "view"), (False, "Tables", "table")):
-        lines += [f"## {title}", "", f"| {heading} | content |", "|---|---|"]
-        lines += [
-            f"| [{each.name}]({each.page.parent.name}/{each.name}.md) | {_cell(each.comment)} |"
-            for each in relations
-            if each.is_view is are_views
-        ]
-        lines.append("")
+        shown = [each for each in relations if each.is_view is are_views]
+        rows = ((f"[{each.name}]({each.page.parent.name}/{each.name}.md)", _cell(each.comment)) for each in shown)
+        lines += [f"## {title}", "", table((heading, "content"), rows), ""]
     lines += [
         "## Shared columns",
         "",
         "Many tables and views have these columns. A page names them, and does not repeat them.",
         "",
     ]
-    return "\n".join(lines + _table(sorted(shared))) + "\n"
+    return "\n".join([*lines, _table(sorted(shared)), ""])
 
 
 def _page(relation: _Relation, shared: frozenset[_Column], described: _Relation | None) -> str:
@@ -100,7 +96,7 @@ def _page(relation: _Relation, shared: frozenset[_Column], described: _Relation 
     elsewhere = frozenset(described.columns if described else ()) - shared
     own = [column for column in relation.columns if column not in shared | elsewhere]
     if own:
-        lines += [*_table(own), ""]
+        lines += [_table(own), ""]
     if described and (names := [column.name for column in relation.columns if column in elsewhere]):
         lines += [
             f"As in [{described.name}](../{described.page.parent.name}/{described.name}.md): {_names(names)}.",
@@ -111,9 +107,9 @@ def _page(relation: _Relation, shared: frozenset[_Column], described: _Relation 
     return "\n".join(lines)
 
 
-def _table(columns: Iterable[_Column]) -> list[str]:
-    rows = (f"| {name} | `{kind}` | {_cell(meaning)} |" for name, kind, meaning in columns)
-    return ["| column | type | meaning |", "|---|---|---|", *rows]
+def _table(columns: Iterable[_Column]) -> str:
+    rows = ((name, f"`{kind}`", _cell(meaning)) for name, kind, meaning in columns)
+    return table(("column", "type", "meaning"), rows)
 
 
 def _names(names: Iterable[str]) -> str:

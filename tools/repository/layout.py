@@ -1,4 +1,4 @@
-"""The tree, the map in docs/architecture.md, and the tests of the threat model agree."""
+"""The tree, its tests, and the tests of the threat model agree."""
 
 import ast
 import re
@@ -11,16 +11,6 @@ OTHER_UNIT_TESTS = {"benchmarks", "deploy", "tests", "tools"}
 """Folders of tests/unit whose subject is not a product package."""
 _NAMED = re.compile(r"`((?:tests|tools)/[\w/]+\.py)::(\w+)`")
 _SKIPPING = re.compile(r"mark\.(skip|skipif|xfail)\b")
-
-
-@check
-def the_map_lists_every_folder_of_the_product(repository: Repository) -> Iterator[str]:
-    """The table of folders in docs/architecture.md is the tree's."""
-    page = repository.texts["docs/architecture.md"]
-    section = page.partition("<!-- folders: begin -->")[2].partition("<!-- folders: end -->")[0]
-    listed = set(re.findall(r"^\| `([^`]+)/` \| [^|]+ \|$", section, re.MULTILINE))
-    folders = {PurePosixPath(path).parent.as_posix() for path in repository.product()}
-    yield from (f"docs/architecture.md: {name} is missing, or does not exist" for name in sorted(listed ^ folders))
 
 
 @check

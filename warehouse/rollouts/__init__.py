@@ -1,1 +1,1 @@
-"""The daily sums of a candidate's pairs, and the criteria of its contract computed from them."""
+"""Tables of rollouts: pairs and daily sums of a candidate, arms, prompts and proposals to roll back."""

@@ -243,17 +243,6 @@ def test_a_histogram_has_the_buckets_of_the_difference() -> None:
     assert "llamacpp:n_decode" in scraped("llamacpp", 1, reader).unknown
 
 
-def test_the_page_lists_the_facts_of_each_server() -> None:
-    table = load_server_table()
-    rows = [f"| fact | unit | {' | '.join(table.servers)} |", "|---|---|" + "---|" * len(table.servers)]
-    for fact, definition in table.facts.items():
-        named = [[metric.kind for metric in server.metrics if metric.fact == fact] for server in table.servers.values()]
-        rows.append(f"| `{fact}` | {definition.unit} | {' | '.join(kinds[0] if kinds else '–' for kinds in named)} |")
-    page = (Path(__file__).resolve().parents[3] / "docs" / "llm.md").read_text(encoding="utf-8")
-    section = page.partition("<!-- servers: begin -->\n")[2].partition("<!-- servers: end -->")[0]
-    assert section == "\n".join(rows) + "\n"
-
-
 Serve = Callable[[Answer], ScrapeTarget]
 
 

@@ -1,0 +1,1 @@
+"""Feedback loops: how outputs change later inputs, and how diverse outputs remain."""
