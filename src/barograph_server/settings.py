@@ -287,7 +287,7 @@ def load_settings(
         if not address:
             raise SettingsError(
                 f"No {name} is configured: set {key} in {DEFAULT_FILE} or {variable_of(key)}, or start `barograph dev` "
-                "in this folder in another terminal, and wait until it prints the address of the dashboards."
+                "in another terminal in this folder, and wait until it prints `Ready`."
             )
     grafana = sections.pop("grafana", {})
     if grafana.get("url"):

@@ -209,14 +209,14 @@ class Terminal:
     @contextmanager
     def steps(self, text: str = "reading") -> Iterator[Callable[[str], None]]:
         """As `status`; the block gets a function that changes the text, or prints it where there is no terminal."""
-        printed_s = monotonic()
+        printed, printed_s = text, monotonic()
 
         def show(step: str) -> None:
-            nonlocal printed_s
+            nonlocal printed, printed_s
             if self.console.is_terminal:
                 status.update(SafeText(step))
-            elif monotonic() - printed_s >= STEP_S:
-                printed_s = monotonic()
+            elif step != printed and monotonic() - printed_s >= STEP_S:
+                printed, printed_s = step, monotonic()
                 self.line(step)
 
         with self.status(text) as status:

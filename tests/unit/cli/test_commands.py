@@ -206,6 +206,8 @@ def test_progress_is_lines_some_seconds_apart_where_there_is_no_terminal(
     with Terminal(stderr=True).steps() as on_step:
         for now_s in (1.0, 4.0, 5.0, 9.0, 10.0):
             on_step(f"after {now_s:.0f} s")
+        now_s = 20.0
+        on_step("after 10 s")
     assert capsys.readouterr().err == "after 5 s\nafter 10 s\n"
 
 
