@@ -64,8 +64,8 @@ def plan_lines(plan: Plan) -> list[str]:
 def _topic_lines(change: TopicChange) -> Iterator[str]:
     spec = change.spec
     if change.create:
-        settings = ", ".join(_describe_settings({**spec.enforced, **spec.initial}))
-        yield f"+ topic {spec.name}: {plural(spec.partitions, 'partition')}, {settings}"
+        settings = _describe_settings({**spec.enforced, **spec.initial})
+        yield f"+ topic {spec.name}: {', '.join([plural(spec.partitions, 'partition'), *settings])}"
         return
     if change.grow_from is not None:
         yield f"~ topic {spec.name}: {change.grow_from} → {plural(spec.partitions, 'partition')}"

@@ -81,7 +81,7 @@ def print_baseline(terminal: Terminal, entry: BaselineEntry, baseline: Baseline,
     shown = [result for result in baseline.fields if field in (None, result.name)]
     terminal.line()
     terminal.table(_fields_table(shown))
-    terminal.line(f"φ: {PHI_LEGEND}.", "dim")
+    terminal.line(f"{PHI_LEGEND}.", "dim")
     sketched = [result.name for result in shown if result.has_sketched_bins]
     if sketched:
         terminal.line(f"{', '.join(sketched)}: {SKETCHED_BINS}")
@@ -173,7 +173,7 @@ def print_accepted_baseline(terminal: Terminal, accepted: AcceptedBaseline) -> N
             *(_change(_phi(before, name), _phi(field, name)) for name in names),
         )
     terminal.table(table)
-    terminal.line(f"Previous → new. φ: {PHI_LEGEND}.", "dim")
+    terminal.line(f"Previous → new. {PHI_LEGEND}.", "dim")
 
 
 def _fields_table(fields: Sequence[FieldBaseline]) -> AlignedTable:

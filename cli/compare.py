@@ -14,15 +14,15 @@ from barograph_server.batch.compare.wording import (
     MAX_SLICES,
     changed_rates,
     changed_slices,
+    conclusion,
     headline,
     headline_metrics,
     interval,
     moved_bin,
     multivariate_line,
     number,
-    psi_note,
+    psi_notes,
     rate_numbers,
-    verdict,
 )
 from barograph_server.cli.options import Arg, Opt, Options, TrainingColumns, example_of
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_VIOLATIONS, CommandError
@@ -46,9 +46,8 @@ def show_report(terminal: Terminal, report: Comparison) -> None:
         terminal.table(_slices_table(slices[:MAX_SLICES]))
         if len(slices) > MAX_SLICES:
             terminal.line(f"… and {plural(len(slices) - MAX_SLICES, 'verdict')} on slices more.")
-    if note := psi_note(report):
-        terminal.line()
-        terminal.line(note)
+    if notes := psi_notes(report):
+        terminal.lines(("", *notes))
     metrics = headline_metrics(report)
     if metrics:
         terminal.line()
@@ -67,11 +66,7 @@ def show_report(terminal: Terminal, report: Comparison) -> None:
     for note in report.notes:
         terminal.line(SafeText("! ", style="bold yellow").append(note, "none"))
     terminal.line()
-    if report.level == "insufficient":
-        terminal.line(f"{verdict(report)} Not judged, so neither good nor bad: {report.cause}.")
-        return
-    worst = SafeText(f"{verdict(report)} Worst level: ").append(report.level, LEVEL_STYLES[report.level])
-    terminal.line(worst.append(f" ({report.cause})." if report.cause else "."))
+    terminal.line(conclusion(report), LEVEL_STYLES[report.level])
 
 
 def _level(level: str) -> SafeText:

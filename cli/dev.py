@@ -152,7 +152,7 @@ def _print_overview(
     )
     for change in plan.contracts:
         terminal.line(first_verdict(change.contract))
-    terminal.line("`barograph status` and `barograph query` in this folder use this stack. Ctrl-C stops everything.")
+    terminal.line("Ready: `barograph` commands in this folder use this stack. Ctrl-C stops everything.")
 
 
 def first_verdict(contract: Contract) -> str:

@@ -41,7 +41,7 @@ def print_report(terminal: Terminal, result: InferResult, written: WrittenFiles)
         terminal.line(reason)
     if result.windows:
         lengths = ", ".join(f"{count:,} of {name}" for name, count in result.windows.items())
-        terminal.line(f"φ from windows: {lengths}; {PHI_LEGEND}.", "dim")
+        terminal.line(f"{PHI_LEGEND}. Windows: {lengths}.", "dim")
     if baseline.timezone:
         terminal.line(_season(baseline))
     for dimension in baseline.dimensions:

@@ -1,19 +1,17 @@
 """The command line of `barograph load`."""
 
-from contextlib import AbstractContextManager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from barograph import PublishError
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn, TimeRemainingColumn
 
 from barograph_server.batch.backfill.account import Account, account_lines
 from barograph_server.batch.backfill.backfill import BackfillProgress, BackfillReport, backfill
-from barograph_server.batch.backfill.check import EventSource
 from barograph_server.cli.options import Arg, Connection, ContractColumns, Opt, Options
 from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_USAGE, RefusedLoad
-from barograph_server.terminal import SafeText, Terminal, plural, ratio
+from barograph_server.terminal import Terminal, plural, ratio
 
 
 class Loading(Options, frozen=True):
@@ -70,14 +68,15 @@ def load_command(
     """
     terminal = Terminal(stderr=True)
     try:
-        report = backfill(
-            files,
-            contract,
-            **loading.values(),
-            **columns.values(),
-            settings=connection.config,
-            progress=_ProgressBars(terminal),
-        )
+        with terminal.steps("Checking the files") as step:
+            report = backfill(
+                files,
+                contract,
+                **loading.values(),
+                **columns.values(),
+                settings=connection.config,
+                progress=_Progress(terminal, step),
+            )
     except RefusedLoad as error:
         terminal.line(str(error), "red")
         raise typer.Exit(EXIT_USAGE) from error
@@ -124,14 +123,11 @@ def _print_account(
         )
 
 
-class _ProgressBars(BackfillProgress):
-    """Prints notes, and a bar per file while it is published."""
+class _Progress(BackfillProgress):
+    """Prints notes and warnings, and how far the backfill is."""
 
-    def __init__(self, terminal: Terminal) -> None:
-        self._terminal = terminal
-        columns = (TextColumn("{task.description}"), BarColumn(20), _RowsColumn(), _RateColumn(), TimeRemainingColumn())
-        self._bars = Progress(*columns, console=terminal.console, transient=True)
-        self._tasks: dict[EventSource, TaskID] = {}
+    def __init__(self, terminal: Terminal, step: Callable[[str], None]) -> None:
+        self._terminal, self._step = terminal, step
 
     def note(self, text: str) -> None:
         self._terminal.line(text)
@@ -139,28 +135,5 @@ class _ProgressBars(BackfillProgress):
     def warn(self, text: str) -> None:
         self._terminal.line(text, "yellow")
 
-    def publishing(self) -> AbstractContextManager[object]:
-        return self._bars
-
-    def rows(self, source: EventSource, n: int, *, is_complete: bool = False) -> None:
-        if source not in self._tasks:
-            name = f"{source.file.path.name} ({source.kind})"
-            self._tasks[source] = self._bars.add_task(name, total=source.file.rows)
-        self._bars.update(self._tasks[source], completed=n, total=n if is_complete else None)
-
-    def waiting(self) -> AbstractContextManager[object]:
-        return self._terminal.status("Waiting for the processors")
-
-
-class _RowsColumn(ProgressColumn):
-    """The number of published rows, and the total if it is known."""
-
-    def render(self, task: Task) -> SafeText:
-        total = f" of {task.total:,.0f}" if task.total is not None else ""
-        return SafeText(f"{task.completed:,.0f}{total}")
-
-
-class _RateColumn(ProgressColumn):
-    def render(self, task: Task) -> SafeText:
-        speed = task.finished_speed or task.speed
-        return SafeText("" if speed is None else f"{speed:,.0f}/s")
+    def step(self, text: str) -> None:
+        self._step(text)

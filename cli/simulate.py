@@ -22,28 +22,35 @@ MAX_ALERTS = 4
 """A notification names up to this many alerts; of more it shows only the number."""
 
 
-def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange) -> None:
-    """Print incidents, then changes of state and notifications in order of time, then a summary."""
+def print_simulation(terminal: Terminal, simulation: Simulation, history: HistoryRange, each: bool) -> None:
+    """Print incidents, with `each` the changes of state and notifications in order of time, and a summary."""
     if simulation.incidents:
         terminal.rows(simulation.incidents, INCIDENTS)
         terminal.line()
-    entries: list[tuple[int, int, SafeText]] = []
-    for replay in simulation.replays:
-        entries += [(change.at, 0, _transition_line(replay, change)) for change in replay.transitions]
-    entries += [(sent.at, 1, _notification_line(sent)) for sent in simulation.notifications if not sent.is_repeat]
-    for _, _, line in sorted(entries, key=lambda entry: entry[:2]):
-        terminal.line(line)
-    if not entries:
+    changes = [
+        (change.at, 0, _transition_line(replay, change))
+        for replay in simulation.replays
+        for change in replay.transitions
+    ]
+    sent = [(sent.at, 1, _notification_line(sent)) for sent in simulation.notifications if not sent.is_repeat]
+    if each:
+        for _, _, line in sorted([*changes, *sent], key=lambda entry: entry[:2]):
+            terminal.line(line)
+    if not changes:
         terminal.line("No rule changed its state.")
+    elif not each:
+        counts = f"{plural(len(changes), 'change')} of state and {plural(len(sent), 'notification')}"
+        terminal.line(f"{counts} are not shown; --each lists them.")
     effect = {
         "judged": "verdicts take effect at their own time",
         "ended": "verdicts take effect at the end of their windows, since this history was replayed",
     }[history.known]
     replayed = f"{utc_minute(simulation.since)} to {utc_minute(simulation.until)} UTC"
     terminal.line(f"Replayed {replayed} with {plural(len(simulation.replays), 'rule')}; {effect}.")
-    repeats = sum(sent.is_repeat for sent in simulation.notifications)
-    if repeats:
+    repeats = len(simulation.notifications) - len(sent)
+    if repeats and each:
         terminal.line(f"{plural(repeats, 'repeated notification')} not shown; --format json lists all.")
+    terminal.line("Incident: one cause in one model. Firing instance: a rule that fires for one field or metric.")
     rules = Counter(replay.rule.severity for replay in simulation.replays)
     verbs: dict[Severity, str] = {"page": "would have paged", "ticket": "would have opened tickets for"}
     for severity, verb in verbs.items():
@@ -55,7 +62,7 @@ def print_simulation(terminal: Terminal, simulation: Simulation, history: Histor
         )
 
 
-def simulation_values(simulation: Simulation, history: HistoryRange) -> dict[str, Any]:
+def simulation_values(simulation: Simulation, history: HistoryRange, _each: bool) -> dict[str, Any]:
     """Return what programs read of a simulation."""
     return {
         **picked(simulation, "since", "until", "notifications"),
@@ -154,12 +161,13 @@ def simulate_command(
     output: Output,
     connection: Connection,
     rule: Annotated[tuple[str, ...], Opt("Only rules of this name; repeatable.", "NAME")] = (),
+    each: Annotated[bool, Opt("Show every change of state and every notification, too.")] = False,
     live: Annotated[bool, Opt("Evaluate the rules continuously and send to contact points.")] = False,
 ) -> None:
     """Replay recorded history through the alert rules, or evaluate them continuously.
 
     Evaluates the rules of the contracts in force at every interval, as Grafana does, and groups, repeats and mutes
-    notifications as Alertmanager does. Shows every change of state and every notification.
+    notifications as Alertmanager does. Shows the incidents and how many there are per week.
 
     With --live it evaluates the rules on the wall clock until Ctrl-C and sends to the contact points, so a laptop
     without Grafana can page.
@@ -185,4 +193,4 @@ def simulate_command(
         contracts, history = past.read(client)
         rules = select_rules(contracts, settings.alerts, rule)
         simulation = simulate(client, rules, settings.alerts, history.since, history.until, history.known)
-    output.show(simulation, print_simulation, history, values=simulation_values)
+    output.show(simulation, print_simulation, history, each, values=simulation_values)

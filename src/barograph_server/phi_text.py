@@ -5,11 +5,12 @@ from barograph_server.sketches.drift.overdispersion import ROUGH_WINDOWS, SURE_W
 
 _SUFFIXES = {"ok": "", "rough": " rough", "shorter": " ←", "unknown": " ?"}
 
+PHI = "φ: so many events, which resemble their neighbors, count as one independent reading"
 PHI_LEGEND = (
-    f"rough = from {ROUGH_WINDOWS} to {SURE_WINDOWS - 1} windows or from other bins, ← = from the next shorter window "
-    "length, ? = unknown"
+    f"{PHI}; rough = from {ROUGH_WINDOWS} to {SURE_WINDOWS - 1} windows or from other bins, ← = from the next shorter "
+    "window length, ? = unknown"
 )
-"""Explanation of the suffixes of `format_phi`."""
+"""Explanation of φ and of the suffixes of `format_phi`."""
 
 
 def format_phi(phi: Phi | None) -> str:

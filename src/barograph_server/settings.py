@@ -286,8 +286,8 @@ def load_settings(
         name, key, address = addresses[server]
         if not address:
             raise SettingsError(
-                f"No {name} is configured: set {key} in {DEFAULT_FILE} or {variable_of(key)}, or start a local stack "
-                "in this folder with `barograph dev`."
+                f"No {name} is configured: set {key} in {DEFAULT_FILE} or {variable_of(key)}, or start `barograph dev` "
+                "in another terminal in this folder, and wait until it prints `Ready`."
             )
     grafana = sections.pop("grafana", {})
     if grafana.get("url"):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from operator import attrgetter
+from time import monotonic
 from typing import Any, Literal, NamedTuple, Self
 
 from rich.console import Console
@@ -24,6 +25,8 @@ from barograph_server.plain_values import plain
 
 PIPE_WIDTH = 10_000
 """Width in characters where the output is not a terminal: rows of tables stay on one line."""
+STEP_S = 5.0
+"""Shortest time between two lines of progress where the output is not a terminal, in seconds."""
 LEVEL_STYLES = {"insufficient": "dim", "stable": "green", "minor": "yellow", "major": "bold red"}
 """Styles of the levels of a verdict."""
 CHANGE_STYLES = {"+": "green", "~": "yellow", "!": "bold yellow", "-": "red"}
@@ -205,9 +208,19 @@ class Terminal:
 
     @contextmanager
     def steps(self, text: str = "reading") -> Iterator[Callable[[str], None]]:
-        """As `status`; the block gets a function that changes the text."""
+        """As `status`; the block gets a function that changes the text, or prints it where there is no terminal."""
+        printed, printed_s = text, monotonic()
+
+        def show(step: str) -> None:
+            nonlocal printed, printed_s
+            if self.console.is_terminal:
+                status.update(SafeText(step))
+            elif step != printed and monotonic() - printed_s >= STEP_S:
+                printed, printed_s = step, monotonic()
+                self.line(step)
+
         with self.status(text) as status:
-            yield lambda step: status.update(SafeText(step))
+            yield show
 
     def status(self, text: str) -> AbstractContextManager[Status]:
         """Show a status line while the block runs, only on a terminal."""

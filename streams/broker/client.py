@@ -37,7 +37,7 @@ READ_AHEAD = {
 AUTH_FAILURE_S = 3.0
 """How long a failed authentication may last before a request fails with it: brokers also fail it while they restart."""
 
-_quiet = logging.getLogger("barograph.librdkafka")
+_log = logging.getLogger(__name__)
 
 
 def consumer_config(settings: ProcessorSettings, group: str) -> dict[str, Any]:
@@ -109,7 +109,7 @@ def make_consumer(
 
 
 class _AuthFailure:
-    """The first authentication error of a request.
+    """The first authentication error of a request; the first failed connection of the client is a warning.
 
     It has no reference to the client that reports errors to it. Otherwise both would be a cycle, and the garbage
     collector could destroy the client in one of librdkafka's threads, which the destruction waits for.
@@ -118,11 +118,14 @@ class _AuthFailure:
     def __init__(self, monotonic: Callable[[], float]) -> None:
         self.error: KafkaError | None = None
         self._monotonic = monotonic
-        self._since_s = 0.0
+        self._since_s, self._is_warned = 0.0, False
 
     def record(self, error: KafkaError) -> None:
         if self.error is None and error.code() in _AUTH_ERRORS:
             self.error, self._since_s = error, self._monotonic()
+        elif error.code() == KafkaError._TRANSPORT and not self._is_warned:
+            self._is_warned = True
+            _log.warning("Kafka does not answer; this is retried for a while. %s", hide_config(error.str()))
 
     def lasts(self) -> bool:
         """Return whether authentication has failed for so long that the request is hopeless."""
@@ -141,12 +144,11 @@ class Admin:
         bootstrap_servers: str,
         kafka: Mapping[str, str],
         *,
-        log_level: int = 0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Create the client; at level 0, librdkafka logs nothing."""
+        """Create the client. librdkafka logs nothing: it would repeat a failed connection 20 times a second."""
         self._failure = _AuthFailure(monotonic)
-        config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": log_level, **kafka}
+        config: dict[str, Any] = {"bootstrap.servers": bootstrap_servers, "log_level": 0, **kafka}
         try:
             self.client = AdminClient(config | {"error_cb": self._failure.record})
         except KafkaException as error:
@@ -224,7 +226,7 @@ class TopicMetadata:
     """Queries the broker for the id and the number of partitions of topics."""
 
     def __init__(self, settings: ProcessorSettings) -> None:
-        self._admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
+        self._admin = Admin(settings.bootstrap_servers, settings.kafka)
 
     def describe(self, topic: str) -> tuple[str, int]:
         """Return a topic's id and how many partitions it has now."""

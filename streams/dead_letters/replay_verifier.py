@@ -134,7 +134,7 @@ class ReplayVerifier:
 
     def _query_end_offsets(self) -> dict[int, int]:
         if self._clients is None:
-            admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
+            admin = Admin(self._settings.bootstrap_servers, self._settings.kafka)
             self._clients = admin, TopicMetadata(self._settings)
         admin, topics = self._clients
         _, partitions = topics.describe(self._topic)

@@ -65,7 +65,7 @@ class RawEvents:
 
     def _check_recorded(self, ledger: OffsetLedger) -> None:
         topic, group = self._settings.topics.predictions, f"{self._settings.topics.prefix}{GROUP}"
-        admin = Admin(self._settings.bootstrap_servers, self._settings.kafka, log_level=3)
+        admin = Admin(self._settings.bootstrap_servers, self._settings.kafka)
         try:
             committed = admin.committed(group, [(topic, partition) for partition in ledger.rows])
         except KafkaException as error:

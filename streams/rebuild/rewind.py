@@ -58,7 +58,7 @@ def rewind(
             MONITOR: _ledger_ends(settings, client),
             RECORDER: {**_raw_ends(settings, client, "predictions"), **_raw_ends(settings, client, "labels")},
         }
-    admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
+    admin = Admin(settings.bootstrap_servers, settings.kafka)
     consumer = Consumer(consumer_config(settings, "rebuild"))
     resets: list[OffsetReset] = []
     try:

@@ -38,7 +38,7 @@ def wait_until_stopped(
         groups: the groups' names without the prefix, which are also the kinds of processors.
     """
     kinds = sorted(groups)
-    admin = Admin(settings.bootstrap_servers, settings.kafka, log_level=3)
+    admin = Admin(settings.bootstrap_servers, settings.kafka)
     deadline_s = clock() + settings.session_timeout_s + MARGIN_S
     initial = last_reports(client, kinds)
     while True:

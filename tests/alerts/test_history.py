@@ -301,8 +301,12 @@ def applied(history: Client, engine: LocalClickHouse, monkeypatch: pytest.Monkey
 
 
 def test_simulate_prints_states_and_messages(applied: Client, capsys: pytest.CaptureFixture[str]) -> None:
-    code, out, _ = call(capsys, "simulate", "--model", "m", "--rule", "psi-major")
+    selected = ("simulate", "--model", "m", "--rule", "psi-major")
+    code, out, _ = call(capsys, *selected, "--each")
     assert code == 0
+    short = call(capsys, *selected)[1].splitlines()
+    assert set(short) - set(out.splitlines()) == {line for line in short if "--each lists them" in line} != set()
+    assert not [line for line in short if "Pending" in line or "→" in line]
     incidents, _, states = out.partition("\n\n")
     lines = [line for line in states.splitlines() if "temp" in line]
     fired = datetime.fromtimestamp(T0 + 200 * HOUR_S, UTC)

@@ -74,7 +74,7 @@ def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path:
     assert "latency_ms" in lines["ms"]
     assert "event time, integers, read as s since 1970" in lines["at"]
     assert "deciles; point mass at 1, 2" in lines["store"]
-    assert "φ from windows" in result.stdout
+    assert "φ: so many events" in result.stdout
     assert "Panes of" not in result.stdout
     proposed = call(train, "--model", "late", "--version", "4", "--time", "at", "--out", tmp_path / "proposed")
     assert any(line.startswith("Panes of ") and "a level needs" in line for line in proposed.stdout.splitlines())

@@ -325,6 +325,7 @@ def test_migrations_contracts_baselines_and_processors(settings: Settings) -> No
     assert processors[1].message == "No recorder has reported."
     assert processors[2].message.startswith("No monitor reports; monitor-1 on here did 10")
     assert "--instance monitor-1" in processors[2].action
+    assert [each.message for each in processors if "clock is `replay`" in each.action] == ["No guard has reported."]
     with connect(settings.warehouse) as client:
         client.command(
             "INSERT INTO migrations (number, name, checksum, state, step) "

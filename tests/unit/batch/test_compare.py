@@ -116,7 +116,9 @@ def test_fields_are_ordered_by_the_attention_that_they_need(capsys: pytest.Captu
     show_report(Terminal(), ordered)
     out = capsys.readouterr().out
     assert [line.split()[0] for line in out.splitlines()[2:6]] == ["score", "speed", "city", "age"]
-    assert "4 fields: 1 major, 1 minor, 1 insufficient, 1 stable." in out
+    assert "4 fields, drift: 1 major, 1 minor, 1 insufficient, 1 stable; rates: 0 major, 0 minor." in out
+    assert f"{ordered}".splitlines() == [out.splitlines()[0], out.splitlines()[-1]]
+    assert repr(ordered) == f"<CompareReport: {out.splitlines()[-1]}>"
 
 
 def test_a_psi_above_its_interval_is_explained_only_where_it_occurs(capsys: pytest.CaptureFixture[str]) -> None:
@@ -137,6 +139,9 @@ def test_a_rate_as_the_cause_is_named_as_text() -> None:
     rate = {"kind": "below", "level": "major", "period": "2025-01-06", "baseline_rate": 0.0, "rate": 0.2}
     result = replace(same, fields=(replace(line, worst_rate=rate),))
     assert result.cause == "values below the range of speed in 2025-01-06"
+    assert "drift: 0 major, 0 minor, 0 insufficient, 4 stable; rates: 1 major, 0 minor. Worst level: major" in str(
+        result
+    )
     assert "values below the range 0% → 20.0%" in result.to_html()
 
 
@@ -321,7 +326,7 @@ def test_the_command_prints_verdicts_and_writes_files(
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("prod.csv (4,000 rows, 2024-12-30 00:00 to 2025-01-26 23:49 UTC), all rows together")
     assert lines[2].split()[:2] == ["age", "major"]
-    assert any(line.startswith("4 fields: 1 major, 0 minor, 0 insufficient, 3 stable") for line in lines)
+    assert any(line.startswith("4 fields, drift: 1 major, 0 minor, 0 insufficient, 3 stable") for line in lines)
     content = json.loads(verdicts.read_text())
     assert content["level"] == "major"
     assert {row["slice"] for row in content["drift"]} >= {"all", "city=Oslo"}
@@ -334,7 +339,9 @@ def test_the_command_prints_verdicts_and_writes_files(
     # 143 rows a day: as for `infer`, six hours and a day have too few for a level.
     assert [(window.name, window.hop_s) for window in contract.windows] == [("7d", 43_200)]
     assert contract.pane_s == 43_200
-    assert any(line.startswith("Panes of 12h, windows 7d:12h: in training") for line in lines)
+    assert any(
+        line.startswith("Panes of 12h (the unit of counts), windows (length:hop) 7d:12h: in training") for line in lines
+    )
     # The contract that was written names the columns, and gives the same verdicts.
     words = ["--no-multivariate", "--contract", folder / "shop.yaml", "--by", "all", "--json", verdicts]
     assert run(*files, *words) == 0

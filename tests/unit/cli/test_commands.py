@@ -198,6 +198,19 @@ def test_rows_are_written_for_programs_and_in_markdown() -> None:
 ODD = 'it\'s "a" $(touch stolen) `touch stolen` ; #&|<>*\\ ü'
 
 
+def test_progress_is_lines_some_seconds_apart_where_there_is_no_terminal(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    now_s = 0.0
+    monkeypatch.setattr("barograph_server.terminal.monotonic", lambda: now_s)
+    with Terminal(stderr=True).steps() as on_step:
+        for now_s in (1.0, 4.0, 5.0, 9.0, 10.0):
+            on_step(f"after {now_s:.0f} s")
+        now_s = 20.0
+        on_step("after 10 s")
+    assert capsys.readouterr().err == "after 5 s\nafter 10 s\n"
+
+
 def test_every_right_is_in_exactly_one_command_of_its_user() -> None:
     for acl in user_acls(Topics("t-")):
         bindings: list[Any] = [binding for line in acl_lines([acl], "kafka:9092") for binding in bindings_of(line)]

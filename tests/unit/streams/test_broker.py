@@ -83,6 +83,14 @@ def test_failed_authentication_is_reported_before_and_after_the_request_times_ou
         admin.request(*steps)
 
 
+def test_a_broker_that_is_down_is_one_warning(admin: FakeAdmin, caplog: pytest.LogCaptureFixture) -> None:
+    assert admin.request(DOWN, DOWN, "answer") == "answer"
+    assert admin.request(DOWN, "answer") == "answer"
+    assert [record.getMessage() for record in caplog.records] == [
+        "Kafka does not answer; this is retried for a while. refused"
+    ]
+
+
 def test_an_earlier_failure_does_not_concern_a_later_request(admin: FakeAdmin) -> None:
     assert admin.request(NO_TLS, "answer") == "answer"
     assert admin.request(DOWN, DOWN, DOWN, DOWN, DOWN, "slow") == "slow"

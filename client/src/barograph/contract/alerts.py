@@ -184,12 +184,12 @@ class Alerts(msgspec.Struct, frozen=True, kw_only=True):
     for_s: Annotated[
         DurationOrZero | None,
         "How long the condition of a rule must hold before the rule fires.",
-        "two evaluations, at least 5m",
+        "the time between two evaluations (`every`), at least 5m",
     ] = None
     keep_firing_for_s: Annotated[
         DurationOrZero | None,
         "How long a rule keeps firing after its condition last held.",
-        "three evaluations, at least 15m",
+        "three times `every`, at least 15m",
     ] = None
     mute: Annotated[
         tuple[Annotated[str, NameKind("a mute timing")], ...],

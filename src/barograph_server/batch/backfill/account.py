@@ -179,6 +179,7 @@ class Accountant:
         self,
         sent: SentEvents,
         timeout_s: float,
+        on_wait: Callable[[str], None] = lambda _: None,
         *,
         monotonic: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
@@ -195,6 +196,7 @@ class Accountant:
                 return account
             if waited_s >= START_S and account.waiting_for - self._reporting():
                 return account
+            on_wait(f"Waiting for the processors: {account.unknown[0]}")
             sleep(min(POLL_S, timeout_s - waited_s))
 
     def silent_kinds(self, account: Account) -> list[str]:

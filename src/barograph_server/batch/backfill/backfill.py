@@ -4,7 +4,7 @@ import time as clock
 import warnings
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,16 +38,8 @@ class BackfillProgress:
         """Receive a warning."""
         warnings.warn(text, stacklevel=2)
 
-    def publishing(self) -> AbstractContextManager[object]:
-        """Return a context of the calls of `rows`."""
-        return nullcontext()
-
-    def rows(self, source: EventSource, n: int, *, is_complete: bool = False) -> None:
-        """Receive how many rows of a source are published."""
-
-    def waiting(self) -> AbstractContextManager[object]:
-        """Return a context of the wait for the processors."""
-        return nullcontext()
+    def step(self, text: str) -> None:
+        """Receive how far the backfill is."""
 
 
 @dataclass(slots=True)
@@ -141,9 +133,8 @@ def backfill(
         except ValueError as error:
             raise CommandError(f"{str(error)[:1].upper()}{str(error)[1:].rstrip('.')}.") from error
         try:
-            with progress.publishing():
-                for source in sources:
-                    _publish_source(progress, publisher, source, contract, version, report, shift_ms)
+            for source in sources:
+                _publish_source(progress, publisher, source, contract, version, report, shift_ms)
             publisher.flush(DELIVERY_S)
             if end:
                 publisher.publish_end_marker(timeout_s=DELIVERY_S)
@@ -220,8 +211,7 @@ def _publish_source(
     shift_ms: int,
 ) -> None:
     started_s = clock.monotonic()
-    n_rows = 0
-    progress.rows(source, n_rows)
+    n_rows, total = 0, f" of {source.file.rows:,}" if source.file.rows else ""
     publish = publisher.predictions if source.kind == "predictions" else publisher.labels
     for block in read_blocks(source, contract, version):
         rows = block.rows
@@ -233,8 +223,7 @@ def _publish_source(
         report.rows[source.kind] += published - shadows
         report.n_skipped += block.n_rejected
         n_rows += block.rows.num_rows + block.n_rejected
-        progress.rows(source, n_rows)
-    progress.rows(source, n_rows, is_complete=True)
+        progress.step(f"{source.file.path}: published {n_rows:,}{total} rows")
     seconds = max(clock.monotonic() - started_s, 1e-3)
     rate = f"{n_rows / seconds:,.0f} per second"
     progress.note(f"{source.file.path}: published {n_rows:,} {source.kind} in {seconds:.1f} s, {rate}")
@@ -261,8 +250,7 @@ def _settle_account(
     max_rejected: float,
 ) -> None:
     try:
-        with progress.waiting():
-            account = accountant.wait(sent, timeout_s)
+        account = accountant.wait(sent, timeout_s, progress.step)
     except KeyboardInterrupt:
         report.is_interrupted = True
         account = accountant.read(sent)

@@ -21,8 +21,8 @@ from barograph_server.sketches.performance.bins import score_edges
 FloatArray = NDArray[np.float64]
 
 MISSING = (
-    "Multivariate drift was not tested: it needs scikit-learn, which is not installed. Install it with "
-    "`pip install scikit-learn`."
+    "Multivariate drift was not tested: it needs scikit-learn, which is not installed: "
+    "`pip install 'barograph[compare]'`."
 )
 SAMPLE_ROWS = 10_000
 """Rows of each table in the sample, spread evenly."""

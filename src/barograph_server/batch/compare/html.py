@@ -12,12 +12,13 @@ from barograph_server.batch.compare.report import ATTENTION, Comparison, FieldVe
 from barograph_server.batch.compare.wording import (
     changed_rates,
     changed_slices,
+    conclusion,
     headline,
     headline_metrics,
     interval,
     moved_bin,
     number,
-    psi_note,
+    psi_notes,
     rate_numbers,
 )
 from barograph_server.html.charts import ChartLine, ChartPoint, level_strip, metric_chart, psi_chart
@@ -42,6 +43,12 @@ class CompareReport(Comparison):
     def to_html(self) -> str:
         """Return the report as one HTML page without references to other files."""
         return html_page(f"{self.production.name} compared with {self.training.name}", self._fragment())
+
+    def __str__(self) -> str:
+        return f"{headline(self)}\n{conclusion(self)}"
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {conclusion(self)}>"
 
     def _repr_html_(self) -> str:
         return str(self._fragment())
@@ -72,7 +79,7 @@ class CompareReport(Comparison):
             isfinite=math.isfinite,
             moved_bin=moved_bin,
             number=number,
-            psi_note=psi_note(self),
+            psi_notes=psi_notes(self),
             rate_nouns=RATE_NOUNS,
         )
 

@@ -1,6 +1,7 @@
 """What the terminal, the HTML page and the weekly report say of a comparison."""
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,14 +15,10 @@ from barograph_server.batch.compare.report import (
     rows_by_period,
     unsliced_rows,
 )
+from barograph_server.phi_text import PHI
 from barograph_server.sketches.baseline.baseline import ALL
 from barograph_server.sketches.baseline.bins import OTHER_BIN
-from barograph_server.terminal import (
-    percentage,
-    plural,
-    shorten_name,
-    utc_minute,
-)
+from barograph_server.terminal import percentage, plural, shorten_name, utc_minute
 
 MAX_RATES = 20
 """Rates that are listed, the worst ones."""
@@ -41,10 +38,17 @@ def headline(report: Comparison) -> str:
     )
 
 
-def verdict(report: Comparison) -> str:
-    """Count the fields by their worst level."""
-    counts = [f"{report.count(level)} {level}" for level in ATTENTION]
-    return f"{plural(len(report.fields), 'field')}: {', '.join(counts)}."
+def conclusion(report: Comparison) -> str:
+    """Count the fields by their levels of drift and of rates, and name the worst level with its cause."""
+    drift = Counter(line.worst["level"] if line.worst else "insufficient" for line in report.fields)
+    rates = Counter(line.worst_rate["level"] for line in report.fields if line.worst_rate)
+    text = (
+        f"{plural(len(report.fields), 'field')}, drift: {', '.join(f'{drift[level]} {level}' for level in ATTENTION)}; "
+        f"rates: {rates['major']} major, {rates['minor']} minor."
+    )
+    if report.level == "insufficient":
+        return f"{text} Not judged, so neither good nor bad: {report.cause}."
+    return f"{text} Worst level: {report.level}{f' ({report.cause})' if report.cause else ''}."
 
 
 def changed_rates(report: Comparison) -> list[dict[str, Any]]:
@@ -117,12 +121,15 @@ def interval(low: float, high: float, digits: int = 3) -> str:
     return f"{number(low, digits)}–{'∞' if high == math.inf else number(high, digits)}"
 
 
-def psi_note(report: Comparison) -> str:
-    """Explain a PSI above its interval, if a field or slice that is listed has one; else empty."""
+def psi_notes(report: Comparison) -> list[str]:
+    """Explain φ if it is known, and a PSI above its interval if a field or slice that is listed has one."""
     rows = [*(line.worst for line in report.fields if line.worst is not None), *changed_slices(report)]
-    if not any(round(row["psi"], 3) > round(row["psi_high"], 3) for row in rows):
-        return ""
-    return "A PSI above its interval contains the noise of too few rows; judge the change by the interval."
+    notes = []
+    if report.phi_window:
+        notes.append(f"{PHI}.")
+    if any(round(row["psi"], 3) > round(row["psi_high"], 3) for row in rows):
+        notes.append("A PSI above its interval contains the noise of too few rows; judge the change by the interval.")
+    return notes
 
 
 def rate_numbers(row: Mapping[str, Any]) -> tuple[str, ...]:

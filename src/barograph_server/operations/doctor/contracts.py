@@ -85,6 +85,7 @@ def check_processors(client: Client) -> Iterator[Finding]:
     """Check whether at least one processor of each kind reports; of optional kinds, if one ever has."""
     reports = processors(client)
     for kind in ALL:
+        unless = ", unless the clock is `replay`, on which no alerts are evaluated" if kind == "guard" else ""
         rows = [row for row in reports if row.kind == kind]
         reporting = [row for row in rows if not is_silent(row)]
         if reporting:
@@ -94,7 +95,7 @@ def check_processors(client: Client) -> Iterator[Finding]:
             yield warning(
                 PROCESSORS,
                 f"No {kind} reports; {last.instance} on {last.host} did {last.silent_s} s ago.",
-                f"Check its log, and start it: `barograph run {kind} --instance {last.instance}`.",
+                f"Check its log, and start it: `barograph run {kind} --instance {last.instance}`{unless}.",
             )
         elif kind not in OPTIONAL:
-            yield warning(PROCESSORS, f"No {kind} has reported.", f"Start one: `barograph run {kind}`.")
+            yield warning(PROCESSORS, f"No {kind} has reported.", f"Start one: `barograph run {kind}`{unless}.")

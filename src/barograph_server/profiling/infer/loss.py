@@ -25,7 +25,7 @@ IntArray = NDArray[np.int64]
 
 MISSING = (
     "Errors of predicted numbers will be estimated from predictions alone: to estimate them from all features needs "
-    "scikit-learn, which is not installed. Install it with `pip install scikit-learn` and infer again."
+    "scikit-learn, which is not installed: `pip install 'barograph[compare]'`, and infer again."
 )
 MIN_ROWS = 500
 """Fewest labelled rows."""

@@ -166,8 +166,8 @@ def _reason(times: OrderedTimes, pane_s: int, windows: Sequence[Window], low: di
     shorter = [window for window in low if window.length_s < short.length_s]
     other = f" ({low[shorter[-1]]:,.0f} in {shorter[-1].name})" if shorter else ""
     return (
-        f"Panes of {format_duration(pane_s)}, windows {names}: in training {measured}{other}; a level needs "
-        f"{needed:,}. If production has more traffic, set --window."
+        f"Panes of {format_duration(pane_s)} (the unit of counts), windows (length:hop) {names}: in training "
+        f"{measured}{other}; a level needs {needed:,}. If production has more traffic, set --window."
     )
 
 

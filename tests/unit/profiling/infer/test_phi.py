@@ -417,7 +417,7 @@ def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
     # 500 events take a little more than three days, and so seven panes of half a day.
     assert phi["last 500"].windows == pytest.approx(365 / 3.5, abs=3)
     assert result.windows_reason.startswith(
-        "Panes of 12h, windows 7d:12h, last 500:12h, 30d:1d: in training 90% of the 7d windows with events have at "
-        "least 1,1"
+        "Panes of 12h (the unit of counts), windows (length:hop) 7d:12h, last 500:12h, 30d:1d: in training 90% of the "
+        "7d windows with events have at least 1,1"
     )
     assert result.windows_warning == ""
