@@ -1,14 +1,15 @@
-"""Settings of one processor: addresses, clock, intervals. Parsed once by the command and passed explicitly."""
+"""Settings that all programs share, and those of one processor. Parsed once by the command and passed explicitly."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from barograph.contract.kinds import FlagKind, IntegerKind, NumberKind, TextKind
+from barograph.contract.kinds import ChoiceKind, FlagKind, IntegerKind, NumberKind, TextKind
 
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.configuration import SECONDS, Setting
+from barograph_server.warehouse.retention import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS
 
 Clock = Literal["live", "replay"]
 
@@ -24,16 +25,30 @@ DEFAULT_PORTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ProcessorSettings:
+class SharedSettings:
+    """What commands and processors know of an installation: a setting here reaches all of them."""
+
+    bootstrap_servers: Annotated[str, Setting(TextKind(), "Kafka, as `HOST:PORT,…`", default="")] = ""
+    kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
+    """More librdkafka properties, such as those of security and sockets. May hold secrets."""
+    warehouse: Address = field(default_factory=Address)
+    clock: Annotated[Clock, Setting(ChoiceKind(("live", "replay")), "`live` or `replay`")] = "live"
+    """`live`: idle partitions count as read up to now. `replay`: only events and `end` markers advance time."""
+    retention_days: Annotated[
+        int,
+        Setting(
+            IntegerKind(1, MAX_RETENTION_DAYS),
+            "age in days from which an event is rejected when Kafka receives it; `apply` "
+            "extends the TTL of tables accordingly; use the same for all processors and `load`",
+        ),
+    ] = DEFAULT_RETENTION_DAYS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessorSettings(SharedSettings):
     instance: str
     """Name, stable over restarts and unique among live processors of its kind; part of the transactional id."""
-    bootstrap_servers: str
-    warehouse: Address
     topics: Topics = field(default_factory=Topics)
-    clock: Clock = "live"
-    """`live`: idle partitions count as read up to now. `replay`: only events and `end` markers advance time."""
-    retention_days: int = 400
-    """Age at receipt, in days, from which events are rejected."""
     flush_s: Annotated[float, Setting(SECONDS, "longest flush of the sketcher, in seconds")] = 15.0
     flush_events: Annotated[
         int, Setting(IntegerKind(1, 100_000_000), "approximate limit of events per flush; bounds the sketcher's memory")
@@ -94,5 +109,3 @@ class ProcessorSettings:
         ),
     ] = None
     """None: the port of this kind of processor, or a free port if that one is taken."""
-    kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """Further librdkafka properties: security, sockets. May hold secrets."""

@@ -56,10 +56,11 @@ class HttpUrlKind(TextKind, frozen=True):
 
 
 def settings_of(owner: type) -> dict[str, Setting]:
-    """Find the settings that a dataclass declares, by the names of its fields."""
+    """Find the settings that a dataclass itself declares, by the names of its fields."""
     settings = {}
-    for name, hint in get_type_hints(owner, include_extras=True).items():
-        for annotation in getattr(hint, "__metadata__", ()):
+    hints = get_type_hints(owner, include_extras=True)
+    for name in owner.__annotations__:
+        for annotation in getattr(hints[name], "__metadata__", ()):
             if isinstance(annotation, Setting):
                 settings[name] = annotation
     return settings

@@ -4,7 +4,7 @@ Settings are parsed once, frozen and passed explicitly. A command-line option ov
 the file. Secrets come from the environment only, so a settings file never holds one.
 
 Each setting is declared once, by the annotation of a dataclass field here, in `warehouse.client.Address` or in
-`streams.settings.ProcessorSettings`. The keys of the file, the variables of the environment and the table in
+`streams.settings`. The keys of the file, the variables of the environment and the table in
 docs/commands.md are derived from these annotations.
 """
 
@@ -13,7 +13,7 @@ import os
 import socket
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -21,7 +21,6 @@ from urllib.parse import urlsplit
 import msgspec
 from barograph.contract import kinds
 from barograph.contract.kinds import (
-    ChoiceKind,
     Diagnostics,
     FlagKind,
     IntegerKind,
@@ -44,11 +43,10 @@ from barograph_server.streams.broker.properties import may_hold_secret
 from barograph_server.streams.evaluator.settings import EvaluatorSettings
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.scrape.settings import ScrapeSettings
-from barograph_server.streams.settings import Clock, ProcessorSettings
+from barograph_server.streams.settings import Clock, ProcessorSettings, SharedSettings
 from barograph_server.streams.topics import Topics
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.configuration import Setting, defaults_of, node_of, read_value, record_of, settings_of
-from barograph_server.warehouse.retention import DEFAULT_RETENTION_DAYS, MAX_RETENTION_DAYS
 
 DEFAULT_FILE = "barograph.toml"
 PREFIX = "BAROGRAPH_"
@@ -142,11 +140,7 @@ class GrafanaSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
-    bootstrap_servers: Annotated[str, Setting(TextKind(), "Kafka, as `HOST:PORT,…`", default="")] = ""
-    kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
-    """More librdkafka properties, such as those of security and sockets. May hold secrets."""
-    warehouse: Address = field(default_factory=Address)
+class Settings(SharedSettings):
     topic_prefix: Annotated[str, Setting(TextKind(), "prefix of the names of all topics and consumer groups")] = ""
     predictions_partitions: Annotated[
         int, Setting(_PARTITIONS, "partitions of `predictions`; if you raise it, `apply` adds partitions")
@@ -160,15 +154,6 @@ class Settings:
     instance: Annotated[
         str, Setting(TextKind(), "name of a processor, unique among processors of its kind", default="the host's name")
     ] = ""
-    clock: Annotated[Clock, Setting(ChoiceKind(("live", "replay")), "`live` or `replay`")] = "live"
-    retention_days: Annotated[
-        int,
-        Setting(
-            IntegerKind(1, MAX_RETENTION_DAYS),
-            "age in days from which an event is rejected when Kafka receives it; `apply` "
-            "extends the TTL of tables accordingly; use the same for all processors and `load`",
-        ),
-    ] = DEFAULT_RETENTION_DAYS
     processor_overrides: Mapping[str, Any] = field(default_factory=dict)
     """Fields of `ProcessorSettings` that the sections `processors` and `metrics` set."""
     alerts: AlertSettings = field(default_factory=AlertSettings)
@@ -184,15 +169,10 @@ class Settings:
 
     def processor(self, *, instance: str | None = None, clock: Clock | None = None) -> ProcessorSettings:
         """Make the settings of one processor; the arguments override the settings."""
+        shared = {each.name: getattr(self, each.name) for each in fields(SharedSettings)}
+        shared |= {"clock": clock or self.clock, **self.processor_overrides}
         return ProcessorSettings(
-            instance=instance or self.instance or socket.gethostname(),
-            bootstrap_servers=self.bootstrap_servers,
-            warehouse=self.warehouse,
-            topics=self.topics,
-            clock=clock or self.clock,
-            retention_days=self.retention_days,
-            kafka=self.kafka,
-            **self.processor_overrides,
+            instance=instance or self.instance or socket.gethostname(), topics=self.topics, **shared
         )
 
 
@@ -227,6 +207,7 @@ _METRICS = "metrics_"
 KEYS: dict[str, SettingKey] = {
     key.name: key
     for key in (
+        *_keys_of(SharedSettings, ""),
         *_keys_of(Settings, ""),
         *_keys_of(Address, "clickhouse."),
         *_keys_of(GrafanaSettings, "grafana."),

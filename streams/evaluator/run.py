@@ -24,9 +24,7 @@ def run_evaluator(settings: ProcessorSettings, evaluator: EvaluatorSettings) -> 
         require_acls(settings, "evaluator")
         judges = JudgeEvaluators(evaluator, shutdown.requested.wait)
         evaluators = ActiveEvaluators(services.registry, Path(evaluator.folder), judges.build)
-        processor = EvaluatorProcessor(
-            settings, evaluators, services.report, parallel=evaluator.parallel, lag_s=evaluator.lag_s
-        )
+        processor = EvaluatorProcessor(settings, evaluator, evaluators, services.report)
         first = settings.topics.predictions, 0
         schedule = AnchorSchedule(
             evaluators,

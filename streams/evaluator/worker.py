@@ -30,6 +30,7 @@ from barograph_server.streams.evaluator.answer import MAX_ID_CHARS, Answer, read
 from barograph_server.streams.evaluator.due_answer import DueAnswer, decode_due
 from barograph_server.streams.evaluator.evaluation import Evaluation, evaluation_event, failed, is_chosen
 from barograph_server.streams.evaluator.judges.errors import OF_ENDPOINT
+from barograph_server.streams.evaluator.settings import EvaluatorSettings
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.settings import ProcessorSettings
@@ -81,30 +82,24 @@ class EvaluatorProcessor:
     def __init__(
         self,
         settings: ProcessorSettings,
+        evaluator: EvaluatorSettings,
         evaluators: ActiveEvaluators,
         report: Report,
         *,
-        parallel: int,
-        lag_s: float,
         monotonic: Callable[[], float] = time.monotonic,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """Create the consumer and the producer; nothing is read before `run`.
-
-        Args:
-            parallel: calls of judges at the same time.
-            lag_s: age since receipt at which an answer is too old for judges.
-        """
+        """Create the consumer and the producer; nothing is read before `run`."""
         self._evaluators, self._report = evaluators, report
         self._predictions, self._waiting = settings.topics.predictions, settings.topics.waiting_answers
         self.topics = {self._predictions: "predictions", self._waiting: "waiting-answers"}
         """The topics that it reads, with their labels in metrics."""
         self._settle_s = 2 * settings.registry_poll_s + FILES_S
         """Time in which changed contracts and files are read, and queued answers wait for them."""
-        self._lag_s, self._monotonic, self._clock = lag_s, monotonic, clock
+        self._lag_s, self._monotonic, self._clock = evaluator.lag_s, monotonic, clock
         self._consumer = AssignedConsumer(settings, GROUP, self.topics, report, poll_messages=POLL_MESSAGES)
         self._transactions = Transactions(settings, GROUP, report)
-        self._pool = ThreadPoolExecutor(parallel, thread_name_prefix="judge")
+        self._pool = ThreadPoolExecutor(evaluator.parallel, thread_name_prefix="judge")
         self._done: OrderedDict[bytes, None] = OrderedDict()
         self._polled_s = self._retry_s = monotonic()
         self._has_waiting = False

@@ -32,7 +32,6 @@ class OtlpSettings:
             TextKind(),
             "further host names under which exporters reach it, separated by commas; `localhost`, the name in "
             "`otlp.host` and IP addresses need no entry",
-            default="empty",
         ),
     ] = ""
     model_attribute: Annotated[
@@ -44,7 +43,6 @@ class OtlpSettings:
             TextKind(),
             "names of applications whose model has another name: `APPLICATION=MODEL, …`; `APPLICATION/embeddings`, "
             "`…/images` and `…/audio` name the models of such calls, without which they are not published",
-            default="empty",
         ),
     ] = ""
     version: Annotated[
@@ -61,14 +59,12 @@ class OtlpSettings:
             "longest wait of a model call for the spans around it, and of its exporter for the answer, in seconds",
         ),
     ] = WAIT_S
-
     topics: Annotated[
         str,
         Setting(
             TextKind(),
             "topics that the OpenTelemetry Collector's Kafka exporter writes, with their encodings: "
             "`otlp.traces=protobuf, other=json`; with it, nothing is received over HTTP",
-            default="empty",
         ),
     ] = ""
 

@@ -65,8 +65,7 @@ def write_settings(path: Path, settings: Settings) -> None:
     """Write the settings of the local stack as a file for `load_settings`. It holds no secret."""
     address = settings.warehouse
     overrides = settings.processor_overrides
-    partitions = ("predictions_partitions", "labels_partitions", "partials_partitions")
-    names = ("bootstrap_servers", "topic_prefix", *partitions, "clock", "retention_days")
+    names = [name for name in KEYS if "." not in name and name != "instance"]
     lines = [
         "# Written by `barograph dev` for its processors, at each start.",
         *_assignments({name: getattr(settings, name) for name in names}),
