@@ -45,3 +45,17 @@ class JsonReader:
 
     def take(self) -> list[Columns | None]:
         """Return the columns of each model's events, None for a model without events, and empty them."""
+
+class Sampler:
+    """Samples JSON events for recording.
+
+    Args:
+        limits: for each model the limit that the hash of a recorded event's id is below.
+    """
+
+    panics: int
+    """Messages that are kept because of a defect of this library."""
+
+    def __new__(cls, limits: dict[str, float]) -> Sampler: ...
+    def kept(self, values: list[bytes | None]) -> list[int]:
+        """Return the indices, ascending, of all messages but those that give no row by the hash of their id."""

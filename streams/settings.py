@@ -63,7 +63,10 @@ class ProcessorSettings:
     report_s: Annotated[float, Setting(SECONDS, "seconds between a processor's reports to `status`")] = 10.0
     native: Annotated[
         bool,
-        Setting(FlagKind(), "whether the sketcher reads plain JSON events by `barograph-native` where it is installed"),
+        Setting(
+            FlagKind(),
+            "whether the sketcher and the recorder read plain JSON events by `barograph-native` where it is installed",
+        ),
     ] = True
     session_timeout_s: float = 45.0
     transaction_timeout_s: float = 60.0

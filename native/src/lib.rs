@@ -7,6 +7,7 @@ mod columns;
 mod decoder;
 mod members;
 mod number;
+mod sample;
 mod scan;
 
 use std::collections::HashMap;
@@ -139,5 +140,6 @@ fn compile((name, specs, largest): ModelSpec) -> PyResult<Model> {
 
 #[pymodule]
 fn barograph_native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<sample::Sampler>()?;
     module.add_class::<JsonReader>()
 }

@@ -17,7 +17,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -25,6 +25,7 @@ import pyarrow as pa
 from barograph.events import SHADOW
 from numpy.typing import NDArray
 
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.event_time import rejected_times, times_ms
 from barograph_server.streams.events.event_type import is_nameable, replace_surrogates
@@ -56,6 +57,10 @@ from barograph_server.streams.recorder.rows import (
 from barograph_server.streams.recorder.values import integer_column, number_column, text_column
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.warehouse.tables import constant_column
+
+if TYPE_CHECKING or native_reader.VERSION is not None:
+    import barograph_native
+    from barograph_native import Sampler
 
 _DEPTH = 2
 """Levels at which members are parsed one by one: the event's members and the members of its maps."""
@@ -125,7 +130,12 @@ _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class JsonRows:
     """Builds raw rows from the JSON predictions of all models of a registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, native: bool = True) -> None:
+        """Prepare the types of all models.
+
+        Args:
+            native: whether to use `barograph_native` if it is installed.
+        """
         self._models = recorded_models(registry)
         self._decoder = JsonDecoder(registry)
         self._retention_ms = registry.retention_ms
@@ -140,13 +150,16 @@ class JsonRows:
         self._contract_models = {struct_type: self._models[model] for model, struct_type in exact.items()}
         self._open_models = {t: self._models[m] for types in (strict, self._types) for m, t in types.items()}
         self._is_sampled = any(model.share < 1 for model in self._models.values())
+        self._sampler: Sampler | None = None
+        if native and native_reader.VERSION is not None:
+            self._sampler = barograph_native.Sampler({name: each.hash_limit for name, each in self._models.items()})
         ids = {model: id_type(recorded) for model, recorded in self._models.items()}
         self._decode_id = _union_decode(ids)
         self.omitted: list[int] = []
         """Messages of the last batch that do not fit into memory, as indices into the batch. They have no rows."""
         self._hash_limits = {struct_type: self._models[model].hash_limit for model, struct_type in ids.items()}
 
-    def sample(self, values: Sequence[bytes | None]) -> Sequence[int]:
+    def sample(self, values: list[bytes | None]) -> Sequence[int]:
         """Return the indices, ascending, of the messages that the sampling by id does not drop.
 
         It reads only an event's model and id, so that dropped events cost little. Messages without these, of another
@@ -154,6 +167,8 @@ class JsonRows:
         """
         if not self._is_sampled:
             return range(len(values))
+        if self._sampler is not None:
+            return self._sampler.kept(values)
         events: list[Any] = []
         messages: list[int] = []
         others: list[int] = []

@@ -160,7 +160,7 @@ class Recorder:
     def _decode(self, batch: RowBatch, table: str, messages: list[Any], positions: MessagePositions) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
-            self._decoders = registry, JsonRows(registry), ArrowRows(registry)
+            self._decoders = registry, JsonRows(registry, native=self._settings.native), ArrowRows(registry)
         _, from_json, from_arrow = self._decoders
         if table == "predictions":
             sampled = from_json.sample(list(map(_VALUE, messages)))

@@ -217,8 +217,15 @@ def test_numbers_are_recorded_exactly(drawn: list[list[Any]], n_fields: int) -> 
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(events, st.sampled_from(["", "cut", "x", "invalid UTF-8"])), min_size=1, max_size=8))
-def test_a_share_records_the_rows_that_the_hash_selects(given_events: list[tuple[dict[str, Any], str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(events, st.sampled_from(["", "cut", "x", "invalid UTF-8", "again", "escaped", "model"])), min_size=1
+    ),
+    st.booleans(),
+)
+def test_a_share_records_the_rows_that_the_hash_selects(
+    given_events: list[tuple[dict[str, Any], str]], native: bool
+) -> None:
     sent: list[bytes | None] = []
     for event, harm in given_events:
         data = json.dumps(event).encode()
@@ -227,9 +234,12 @@ def test_a_share_records_the_rows_that_the_hash_selects(given_events: list[tuple
             "cut": data[:-3],
             "x": data.replace(b'"id"', b'"ID"'),
             "invalid UTF-8": data[:-1] + b',"q":"\xff"}',
+            "again": data[:-1] + b',"id":"2","q":{"id":1}}',
+            "escaped": data[:-1] + rb',"\u0069d":"2"}',
+            "model": data[:-1] + b',"model":"other"}',
         }
         sent.append(odd[harm])
-    shared = JsonRows(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []))
+    shared = JsonRows(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []), native=native)
     whole = [row for row in rows(sent) if row["model"] == "toy"]
     chosen = [comparable(row) for row in whole if zlib.crc32(row["id"].encode()) < 0.4 * 2**32]
     assert [comparable(row) for row in rows(sent, shared)] == chosen
