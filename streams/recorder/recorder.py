@@ -29,6 +29,7 @@ from barograph_server.streams.broker.transactions import Message, Transactions
 from barograph_server.streams.dead_letters.message import dead_message
 from barograph_server.streams.dead_letters.replay_verifier import ReplayVerifier
 from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.batch import MessageBatch, MessagePositions, RejectedEvent, sort_messages
 from barograph_server.streams.recorder.arrow_rows import ArrowRows
 from barograph_server.streams.recorder.json_rows import JsonRows
@@ -123,6 +124,7 @@ class Recorder:
     def run(self, stop: threading.Event) -> None:
         """Record batch after batch until `stop` is set; the last one is written and committed then."""
         freeze_heap()
+        self._log.info("reads JSON", by=native_reader.describe(requested=self._settings.native))
         self._transactions.start()
         try:
             self._consumer.run(self.record_once, stop)
@@ -177,6 +179,7 @@ class Recorder:
                         for role_table, own in by_role(rows):
                             batch.add(role_table, [own])
                     self._log_omitted(encoded, decoder.omitted)
+            self._report.count_json_messages(from_json.read_by)
             return
         batch.replay_of |= by_encoding.replay_of
         batch.reject(by_encoding.rejected)

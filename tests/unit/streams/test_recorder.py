@@ -47,7 +47,7 @@ CONTRACT = Contract(
     ignored={"note": "free text"},
 )
 REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
-RAW = JsonRows(REGISTRY)
+RAW, PURE = JsonRows(REGISTRY), JsonRows(REGISTRY, native=False)
 KNOWN = {
     *("model", "version", "id", "at", "arm", "context", "features", "score", "class", "scores", "metrics"),
     *("latency_ms", "status", "error", "role", "producer", "seq"),
@@ -170,9 +170,10 @@ events = st.fixed_dictionaries(
 @settings(max_examples=100)
 @given(st.lists(events, min_size=1, max_size=6))
 def test_rows_equal_the_reference(given_events: list[dict[str, Any]]) -> None:
-    result = rows([json.dumps(event).encode() for event in given_events])
-    expected = [reference(event, 100 + i) for i, event in enumerate(given_events)]
-    assert [comparable(row) for row in result] == [comparable(row) for row in expected]
+    sent: list[bytes | None] = [json.dumps(event).encode() for event in given_events]
+    expected = [comparable(reference(event, 100 + i)) for i, event in enumerate(given_events)]
+    for raw in (RAW, PURE):
+        assert [comparable(row) for row in rows(sent, raw)] == expected
 
 
 @settings(max_examples=60)
@@ -183,7 +184,8 @@ def test_rows_do_not_depend_on_the_chunks(given_events: list[dict[str, Any]]) ->
     with pytest.MonkeyPatch.context() as patch:
         for name, size in (("CONTRACT_CHUNK", 2), ("OPEN_CHUNK", 3), ("CHUNK", 7)):
             patch.setattr(json_rows, name, size)
-        assert [comparable(row) for row in rows(sent)] == whole
+        for raw in (RAW, PURE):
+            assert [comparable(row) for row in rows(sent, raw)] == whole
 
 
 NUMERIC = Contract(
