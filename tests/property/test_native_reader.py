@@ -156,8 +156,8 @@ def compare(registry: Registry, values: Sequence[bytes | None], portion: int = 1
 def recorded(registry: Registry, values: Sequence[bytes | None], *, native: bool) -> list[Any]:
     """Return the raw rows of the messages that the sampling keeps."""
     rows = JsonRows(registry, native=native)
-    kept = rows.sample(list(values))
-    tables = rows.rows(batch_of(values).select(np.array(kept, dtype=np.int64)))
+    retained = rows.sample(list(values))
+    tables = rows.rows(batch_of(values).select(np.array(retained, dtype=np.int64)))
     assert rows.read_by["panics"] == 0
     return row_content(tables)
 
