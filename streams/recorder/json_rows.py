@@ -254,8 +254,9 @@ class JsonRows:
             open_events.add(self._decode_strict(value), message)
         except FORMAT_ERRORS:
             try:
-                event = self._decode(value)
-                open_events.add(event, message, _count_unknown(_RAW_MAP.decode(value)))  # type: ignore[arg-type]
+                # In an unknown member the decoder would pass over invalid UTF-8.
+                text = str(value, "utf-8")  # type: ignore[arg-type]
+                open_events.add(self._decode(text), message, _count_unknown(_RAW_MAP.decode(text)))
             except FORMAT_ERRORS:
                 refused.append(message)
 

@@ -261,6 +261,10 @@ def test_json_events_that_the_sketcher_rejects_are_not_recorded() -> None:
         value = kind.make(json.loads(good))
         counted = JsonDecoder(REGISTRY).decode(batch(good, value)).events
         assert len(rows([good, value])) == sum(map(len, counted)) == (2 if kind.reason is None else 1), kind.name
+    for odd in (b'"id":"","id":"b"', b'"features":{"x":"off"}'):
+        value = good[:-1] + b"," + odd + b',"more":"\xff"}'
+        assert len(JsonDecoder(REGISTRY).decode(batch(value)).rejected) == 1, odd
+        assert rows([value]) == rows([value], PURE) == [], odd
     assert rows([good, b"", None], JsonRows(build_registry([], []))) == [], "without models there are no rows"
 
 
