@@ -122,7 +122,7 @@ def recorder(parameters: JsonObject) -> JsonObject:
     from barograph_server.streams.recorder.recorder import Recorder
 
     with _running(parameters, "recorder") as own:
-        JsonRows(own.registry()).rows(_batch(parameters["warm"]))
+        JsonRows(own.registry(), native=own.settings.native).rows(_batch(parameters["warm"]))
         own.run(Recorder(own.settings, own.registry, own.report))
     return own.result()
 

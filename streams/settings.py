@@ -80,7 +80,7 @@ class ProcessorSettings(SharedSettings):
         bool,
         Setting(
             FlagKind(),
-            "whether to fetch and read plain JSON events by `barograph-native` where it is installed",
+            "whether messages are fetched and plain JSON events read by `barograph-native` where it is installed",
         ),
     ] = True
     session_timeout_s: float = 45.0

@@ -5,6 +5,8 @@ use std::collections::HashMap;
 use pyo3::prelude::*;
 use pyo3::types::{PyByteArray, PyTuple};
 
+use crate::sample::crc32;
+
 /// The most bytes of one column of texts: their offsets have 32 bits.
 const MAX_COLUMN_BYTES: usize = i32::MAX as usize / 2;
 
@@ -21,26 +23,57 @@ pub enum Text {
 #[derive(Default)]
 pub struct Row {
     pub at_ms: i64,
-    pub version: Text,
-    pub error: Text,
-    pub producer: Text,
     pub seq: i64,
     pub is_shadow: bool,
+    pub names: Vec<Text>,
     pub numbers: Vec<f64>,
     pub texts: Vec<Text>,
+    pub maps: Vec<MapRow>,
+    /// How many features are not known.
+    pub unknown: i64,
     pub unescaped: Vec<String>,
+}
+
+/// The entries of one map of an event: names by number, with numbers, texts or no values.
+#[derive(Clone, Default)]
+pub struct MapRow {
+    pub names: Vec<i32>,
+    pub numbers: Vec<f64>,
+    pub texts: Vec<Text>,
+}
+
+/// How many columns a model's events have of each kind.
+#[derive(Clone, Copy, Default)]
+pub struct Widths {
+    /// Repetitive texts, of which the first is the version.
+    pub names: usize,
+    pub numbers: usize,
+    pub texts: usize,
+    pub maps: usize,
 }
 
 impl Row {
     /// Empty the row for the next event of a model.
-    pub fn clear(&mut self, numbers: usize, texts: usize) {
-        (self.version, self.error, self.producer) = Default::default();
-        (self.seq, self.is_shadow) = (-1, false);
+    pub fn clear(&mut self, widths: Widths) {
+        (self.seq, self.is_shadow, self.unknown) = (-1, false, 0);
+        self.names.clear();
+        self.names.resize(widths.names, Text::Null);
         self.numbers.clear();
-        self.numbers.resize(numbers, f64::NAN);
+        self.numbers.resize(widths.numbers, f64::NAN);
         self.texts.clear();
-        self.texts.resize(texts, Text::Null);
+        self.texts.resize(widths.texts, Text::Null);
+        self.maps.resize(widths.maps, MapRow::default());
+        for map in &mut self.maps {
+            map.names.clear();
+            map.numbers.clear();
+            map.texts.clear();
+        }
         self.unescaped.clear();
+    }
+
+    /// Hash the id, which is the first of the texts.
+    pub fn hash_id(&self, message: &str) -> u32 {
+        crc32(self.text(self.texts[0], message).unwrap_or_default().as_bytes())
     }
 
     fn text<'a>(&'a self, text: Text, message: &'a str) -> Option<&'a str> {
@@ -104,12 +137,12 @@ impl TextColumn {
         TextColumn { offsets: vec![0], data: Vec::new(), validity: Vec::new(), has_nulls: false }
     }
 
-    /// Return whether there is space for one more text of at most so many bytes.
-    fn reserve(&mut self, bytes: usize) -> bool {
+    /// Return whether there is space for more texts, of at most so many bytes together.
+    fn reserve(&mut self, texts: usize, bytes: usize) -> bool {
         self.data.len() + bytes < MAX_COLUMN_BYTES
             && self.data.try_reserve(bytes).is_ok()
-            && self.offsets.try_reserve(1).is_ok()
-            && self.validity.try_reserve(1).is_ok()
+            && self.offsets.try_reserve(texts).is_ok()
+            && self.validity.try_reserve(texts).is_ok()
     }
 
     fn push(&mut self, text: Option<&str>) {
@@ -135,65 +168,111 @@ impl TextColumn {
     }
 }
 
+/// Maps as Arrow lays them out, with values of one kind.
+struct MapColumn {
+    ends: Vec<i32>,
+    names: Vec<i32>,
+    numbers: Vec<f64>,
+    texts: TextColumn,
+}
+
+impl MapColumn {
+    fn new() -> Self {
+        MapColumn { ends: vec![0], names: Vec::new(), numbers: Vec::new(), texts: TextColumn::new() }
+    }
+
+    fn reserve(&mut self, row: &MapRow, bytes: usize) -> bool {
+        let n = row.names.len();
+        self.names.len() + n < MAX_COLUMN_BYTES
+            && self.ends.try_reserve(1).is_ok()
+            && self.names.try_reserve(n).is_ok()
+            && self.numbers.try_reserve(row.numbers.len()).is_ok()
+            && (row.texts.is_empty() || self.texts.reserve(row.texts.len(), bytes))
+    }
+
+    fn push(&mut self, map: &MapRow, row: &Row, message: &str) {
+        self.names.extend_from_slice(&map.names);
+        self.ends.push(self.names.len() as i32);
+        self.numbers.extend_from_slice(&map.numbers);
+        for text in &map.texts {
+            self.texts.push(row.text(*text, message));
+        }
+    }
+
+    fn take<'py>(&mut self, py: Python<'py>, names: &[&str]) -> PyResult<Bound<'py, PyAny>> {
+        let ends = to_bytes(py, &self.ends);
+        self.ends.truncate(1);
+        let entries = (take_bytes(py, &mut self.names), take_bytes(py, &mut self.numbers), self.texts.take(py)?);
+        Ok((names, ends, entries.0, entries.1, entries.2).into_pyobject(py)?.into_any())
+    }
+}
+
 /// The events of one model.
 pub struct ModelColumns {
     /// Index of each event's message in the batch.
     message: Vec<u32>,
     at_ms: Vec<i64>,
-    versions: Names,
-    errors: Names,
-    producers: Names,
     seqs: Vec<i64>,
     shadows: Vec<u8>,
+    unknown: Vec<i64>,
+    names: Vec<Names>,
     /// Row after row: one place in memory to write to, however many columns there are.
     numbers: Vec<f64>,
     texts: Vec<TextColumn>,
+    maps: Vec<MapColumn>,
 }
 
 impl ModelColumns {
-    pub fn new(texts: usize) -> Self {
+    pub fn new(widths: Widths) -> Self {
         ModelColumns {
             message: Vec::new(),
             at_ms: Vec::new(),
-            versions: Names::default(),
-            errors: Names::default(),
-            producers: Names::default(),
             seqs: Vec::new(),
             shadows: Vec::new(),
+            unknown: Vec::new(),
+            names: (0..widths.names).map(|_| Names::default()).collect(),
             numbers: Vec::new(),
-            texts: (0..texts).map(|_| TextColumn::new()).collect(),
+            texts: (0..widths.texts).map(|_| TextColumn::new()).collect(),
+            maps: (0..widths.maps).map(|_| MapColumn::new()).collect(),
         }
     }
 
     /// Return whether the columns have space for one more event. They grow here, because elsewhere a lack of memory would
     /// end the process.
     pub fn reserve(&mut self, row: &Row, message: &str) -> bool {
-        let names = [&mut self.versions, &mut self.errors, &mut self.producers];
         self.message.try_reserve(1).is_ok()
             && self.at_ms.try_reserve(1).is_ok()
             && self.seqs.try_reserve(1).is_ok()
             && self.shadows.try_reserve(1).is_ok()
-            && names.into_iter().all(|names| names.codes.try_reserve(1).is_ok())
+            && self.unknown.try_reserve(1).is_ok()
+            && self.names.iter_mut().all(|names| names.codes.try_reserve(1).is_ok())
             && self.numbers.try_reserve(row.numbers.len()).is_ok()
-            && self.texts.iter_mut().all(|column| column.reserve(message.len()))
+            && self.texts.iter_mut().all(|column| column.reserve(1, message.len()))
+            && self.maps.iter_mut().zip(&row.maps).all(|(column, map)| column.reserve(map, message.len()))
     }
 
     pub fn push(&mut self, row: &Row, message: &str, index: u32) {
         self.message.push(index);
         self.at_ms.push(row.at_ms);
-        self.versions.push(row.text(row.version, message));
-        self.errors.push(row.text(row.error, message));
-        self.producers.push(row.text(row.producer, message));
         self.seqs.push(row.seq);
         self.shadows.push(u8::from(row.is_shadow));
+        self.unknown.push(row.unknown);
+        for (column, name) in self.names.iter_mut().zip(&row.names) {
+            column.push(row.text(*name, message));
+        }
         self.numbers.extend_from_slice(&row.numbers);
         for (column, text) in self.texts.iter_mut().zip(&row.texts) {
             column.push(row.text(*text, message));
         }
+        for (column, map) in self.maps.iter_mut().zip(&row.maps) {
+            column.push(map, row, message);
+        }
     }
 
     /// Return the columns as a tuple, and empty them; None if there are no events.
-    pub fn take<'py>(&mut self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyTuple>>> {
+    ///
+    /// `map_names` has the names of each map's entries, by number.
+    pub fn take<'py>(&mut self, py: Python<'py>, map_names: &[Vec<&str>]) -> PyResult<Option<Bound<'py, PyTuple>>> {
         if self.message.is_empty() {
             return Ok(None);
         }
@@ -204,16 +283,19 @@ impl ModelColumns {
         })?;
         self.numbers.clear();
         let texts = self.texts.iter_mut().map(|column| column.take(py)).collect::<PyResult<Vec<_>>>()?;
+        let names = self.names.iter_mut().map(|column| column.take(py)).collect::<PyResult<Vec<_>>>()?;
+        let maps = self.maps.iter_mut().zip(map_names).map(|(column, names)| column.take(py, names));
+        let maps = maps.collect::<PyResult<Vec<_>>>()?;
         let columns = (
             take_bytes(py, &mut self.message),
             take_bytes(py, &mut self.at_ms),
-            self.versions.take(py)?,
-            self.errors.take(py)?,
-            self.producers.take(py)?,
+            names,
             take_bytes(py, &mut self.seqs),
             take_bytes(py, &mut self.shadows),
             numbers,
             texts,
+            maps,
+            take_bytes(py, &mut self.unknown),
         );
         Ok(Some(columns.into_pyobject(py)?))
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::columns::{Row, Text};
+use crate::columns::{Row, Text, Widths};
 use crate::members::{Found, Members, UNWATCHED};
 use crate::number::{read_number, read_short_number};
 use crate::scan::{literal, skip_spaces, skip_value, text_end, unescape};
@@ -15,17 +15,22 @@ const MAX_TEXT: usize = 1 << 16;
 pub enum Kind {
     /// The event's model, which selects these members.
     Model,
-    /// A text that is required and not empty; its value is not kept.
-    Id,
+    /// A text that is required and not empty, and its column if it is kept.
+    Id(Option<usize>),
+    /// The first of the names, required and not empty.
     Version,
     /// The event's time in milliseconds, required.
     Time,
-    Error,
     Role,
-    Producer,
     Seq,
+    /// A repetitive text.
+    Name(usize),
+    /// A repetitive text, or the text of a flag or of a whole number.
+    Label(usize),
     /// A map with watched members of its own.
     Map(usize),
+    /// A map of which every entry is kept.
+    Entries(usize),
     Number(usize),
     /// True, false, 0 or 1.
     Flag(usize),
@@ -38,9 +43,53 @@ pub enum Kind {
 
 impl Kind {
     pub fn is_required(self) -> bool {
-        matches!(self, Kind::Model | Kind::Id | Kind::Version | Kind::Time)
+        matches!(self, Kind::Model | Kind::Id(_) | Kind::Version | Kind::Time)
     }
 }
+
+/// What the entries of a map are, and where they go.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Content {
+    /// Numbers and flags, texts, and names of nulls, in three columns.
+    Features,
+    /// Texts, and the texts of flags and of whole numbers.
+    Texts,
+    Numbers,
+}
+
+impl Content {
+    pub fn columns(self) -> usize {
+        if self == Content::Features { 3 } else { 1 }
+    }
+}
+
+/// A map of which every entry is kept.
+pub struct Entries {
+    pub content: Content,
+    /// The first of its columns.
+    pub column: usize,
+    /// The names that are not learned from events; features of other names are counted.
+    pub known: usize,
+    pub members: Members,
+    /// By name: the number of the event that had it last, and whether its values are texts only.
+    pub names: Vec<(u64, bool)>,
+}
+
+/// So many names of a map are learned; an event with another one is left to the fallback.
+const MORE_NAMES: usize = 1000;
+
+impl Entries {
+    pub fn new(content: Content, column: usize, names: Vec<(String, bool)>) -> Self {
+        let watched = names.iter().zip(0..).map(|((name, _), number)| (Box::from(name.as_bytes()), number)).collect();
+        let mut states: Vec<_> = names.iter().map(|&(_, is_text)| (0, is_text)).collect();
+        states.resize(names.len() + MORE_NAMES, (0, false));
+        let members = Members::new(watched).learning(MORE_NAMES);
+        Entries { content, column, known: names.len(), members, names: states }
+    }
+}
+
+/// Texts that may stand for numbers.
+const NOT_FINITE: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 /// A map whose members are all numbers, of which the largest is a column.
 pub struct Largest {
@@ -57,8 +106,19 @@ pub struct Model {
     /// The event's own members, and those of its maps.
     pub objects: Vec<Members>,
     pub largest: Option<Largest>,
-    pub numbers: usize,
-    pub texts: usize,
+    pub entries: Vec<Entries>,
+    pub widths: Widths,
+    /// Events are kept whole, if the hash of their id is less: one with a member that is not watched is left to the
+    /// fallback.
+    pub hash_limit: Option<f64>,
+}
+
+impl Model {
+    /// The names of the entries of each column of maps, by number.
+    pub fn map_names(&self) -> Vec<Vec<&str>> {
+        let columns = self.entries.iter().flat_map(|entries| vec![entries; entries.content.columns()]);
+        columns.map(|entries| entries.members.names()).collect()
+    }
 }
 
 /// What all events have in common.
@@ -169,7 +229,7 @@ struct Reader<'a> {
 
 impl Reader<'_> {
     fn read(&mut self, received_ms: i64) -> Outcome<()> {
-        self.row.clear(self.model.numbers, self.model.texts);
+        self.row.clear(self.model.widths);
         let start = skip_spaces(self.bytes, 0);
         let end = self.object(0, start)?;
         if skip_spaces(self.bytes, end) != self.bytes.len() {
@@ -184,20 +244,13 @@ impl Reader<'_> {
 
     /// Read the object at `i`, and return the position behind it.
     fn object(&mut self, object: usize, i: usize) -> Outcome<usize> {
-        if self.bytes.get(i) != Some(&b'{') {
-            return Err(Refusal::Doubt);
-        }
+        let mut i = sure(literal(self.bytes, i, b"{"))?;
         let largest = self.model.largest.as_ref().filter(|largest| largest.map == object).map(|largest| largest.column);
         self.names.clear();
-        let (mut i, mut before) = (i + 1, 0);
-        loop {
-            if self.bytes.get(i) == Some(&b'}') {
-                break;
-            }
-            let blank = skip_spaces(self.bytes, i);
-            if blank != i && self.bytes.get(blank) == Some(&b'}') {
-                i = blank;
-                break;
+        let mut before = 0;
+        let end = loop {
+            if let Some(end) = self.object_end(i) {
+                break end;
             }
             let found = self.model.objects[object].find(self.bytes, i, before);
             let Found { member, entry, value } = found.map_err(|_| Refusal::Doubt)?;
@@ -207,11 +260,81 @@ impl Reader<'_> {
             }
             i = self.member(member, value)?;
             before = entry;
-        }
+        };
         if largest.is_some() {
             self.require_distinct_names()?;
         }
-        Ok(i + 1)
+        Ok(end)
+    }
+
+    /// Return the position behind an object if it ends at `i`.
+    #[inline(always)]
+    fn object_end(&self, i: usize) -> Option<usize> {
+        let i = skip_spaces(self.bytes, i);
+        (self.bytes.get(i) == Some(&b'}')).then_some(i + 1)
+    }
+
+    /// Read the map at `i` of which every entry is kept, and return the position behind it.
+    fn entries(&mut self, map: usize, i: usize) -> Outcome<usize> {
+        let (mut i, mut before) = (sure(literal(self.bytes, i, b"{"))?, 0);
+        loop {
+            if let Some(end) = self.object_end(i) {
+                return Ok(end);
+            }
+            let found = self.model.entries[map].members.find(self.bytes, i, before);
+            let found = found.map_err(|_| Refusal::Doubt)?;
+            i = self.entry(map, found.member, found.value)?;
+            before = found.entry;
+        }
+    }
+
+    /// Read the value at `i` of a map's entry, and return the position behind it.
+    #[inline]
+    fn entry(&mut self, map: usize, name: u16, i: usize) -> Outcome<usize> {
+        let entries = &mut self.model.entries[map];
+        let (content, column, is_unknown) = (entries.content, entries.column, usize::from(name) >= entries.known);
+        // A name that could not be learned has no state.
+        let (seen, is_text) = sure(entries.names.get_mut(usize::from(name)))?;
+        let is_text = *is_text;
+        // Of equal names in a map, only the last counts.
+        if std::mem::replace(seen, self.event) == self.event {
+            return Err(Refusal::Doubt);
+        }
+        let code = i32::from(name);
+        if self.bytes.get(i) == Some(&b'n') {
+            if content == Content::Features {
+                self.row.maps[column + 2].names.push(code);
+            }
+            return sure(literal(self.bytes, i, b"null"));
+        }
+        self.row.unknown += i64::from(content == Content::Features && is_unknown);
+        if self.bytes.get(i) == Some(&b'"') || content == Content::Texts {
+            let (text, end) = if is_text { self.text(i)? } else { self.label(i)? };
+            let may_be_number = content == Content::Features && NOT_FINITE.contains(&self.plain(text));
+            if content == Content::Numbers || may_be_number {
+                return Err(Refusal::Doubt);
+            }
+            let map = &mut self.row.maps[column + usize::from(content == Content::Features)];
+            map.names.push(code);
+            map.texts.push(text);
+            return Ok(end);
+        }
+        if is_text {
+            return Err(Refusal::Doubt);
+        }
+        let (value, end) = if let Some(number) = read_short_number(self.bytes, i) {
+            number
+        } else if let Some(number) = read_number(self.bytes, i) {
+            (number.value, number.end)
+        } else if content == Content::Features {
+            sure(self.flag(i))?
+        } else {
+            return Err(Refusal::Doubt);
+        };
+        let map = &mut self.row.maps[column];
+        map.names.push(code);
+        map.numbers.push(value);
+        Ok(end)
     }
 
     /// Raise the largest number of a map by the value at `i`.
@@ -238,7 +361,11 @@ impl Reader<'_> {
     #[inline]
     fn member(&mut self, member: u16, i: usize) -> Outcome<usize> {
         if member == UNWATCHED {
-            return sure(skip_value(self.message, i));
+            return if self.model.hash_limit.is_some() {
+                Err(Refusal::Doubt)
+            } else {
+                sure(skip_value(self.message, i))
+            };
         }
         let member = usize::from(member);
         // The last of equal members counts; rare enough for the fallback.
@@ -284,14 +411,25 @@ impl Reader<'_> {
                 Ok(number.end)
             }
             Kind::Map(object) => self.object(object, i),
-            Kind::Class(column) if self.bytes.get(i) != Some(&b'"') => {
-                let end = sure(self.plain_class(i))?;
-                self.row.texts[column] = Text::InMessage(i, end);
-                Ok(end)
-            }
-            Kind::Text(column) | Kind::Class(column) => {
+            Kind::Entries(map) => self.entries(map, i),
+            Kind::Text(column) => {
                 let (text, end) = self.text(i)?;
                 self.row.texts[column] = text;
+                Ok(end)
+            }
+            Kind::Class(column) => {
+                let (text, end) = self.label(i)?;
+                self.row.texts[column] = text;
+                Ok(end)
+            }
+            Kind::Name(column) => {
+                let (text, end) = self.text(i)?;
+                self.row.names[column] = text;
+                Ok(end)
+            }
+            Kind::Label(column) => {
+                let (text, end) = self.label(i)?;
+                self.row.names[column] = text;
                 Ok(end)
             }
             Kind::Model => {
@@ -303,24 +441,17 @@ impl Reader<'_> {
                 debug_assert_eq!(self.by_name.get(name), Some(&self.model_index));
                 Ok(end)
             }
-            Kind::Id => {
+            Kind::Id(column) => {
                 let (text, end) = self.text(i)?;
+                if let Some(column) = column {
+                    self.row.texts[column] = text;
+                }
                 if self.plain(text).is_empty() { Err(Refusal::Doubt) } else { Ok(end) }
             }
             Kind::Version => {
                 let (text, end) = self.text(i)?;
-                self.row.version = text;
+                self.row.names[0] = text;
                 if self.plain(text).is_empty() { Err(Refusal::Doubt) } else { Ok(end) }
-            }
-            Kind::Error => {
-                let (text, end) = self.text(i)?;
-                self.row.error = text;
-                Ok(end)
-            }
-            Kind::Producer => {
-                let (text, end) = self.text(i)?;
-                self.row.producer = text;
-                Ok(end)
             }
             Kind::Role => {
                 let (text, end) = self.text(i)?;
@@ -340,6 +471,15 @@ impl Reader<'_> {
         }
         let number = read_number(self.bytes, i)?;
         matches!(number.integer, Some(0 | 1)).then_some((number.value, number.end))
+    }
+
+    /// Read a text, or a flag or a whole number as a text.
+    fn label(&mut self, i: usize) -> Outcome<(Text, usize)> {
+        if self.bytes.get(i) == Some(&b'"') {
+            return self.text(i);
+        }
+        let end = sure(self.plain_class(i))?;
+        Ok((Text::InMessage(i, end), end))
     }
 
     /// Return the end of a class that is no text, and whose spelling is the one that it counts as.

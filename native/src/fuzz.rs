@@ -13,8 +13,24 @@ const SEEDS: [&str; 4] = [
     r#"{ "at" : 1700000000001, "model" : "m", "error": null, "id": "c", "version": "2", "other": [1, {"z": [ ]}, "\\\""]}"#,
     r#"{"model":"m","version":"1","id":"a","at":1700000000000,"features":{"x":0.1234567890123456789,"y":9007199254740993}}"#,
 ];
-const TOKENS: [&str; 16] =
-    ["\"", "\\", "{", "}", "[", "]", ":", ",", "null", "1e999", "-0", "\\ud800", "\u{7f}", "9", "é", "\"model\":\"m\","];
+const TOKENS: [&str; 16] = [
+    "\"",
+    "\\",
+    "{",
+    "}",
+    "[",
+    "]",
+    ":",
+    ",",
+    "null",
+    "1e999",
+    "-0",
+    "\\ud800",
+    "\u{7f}",
+    "9",
+    "é",
+    "\"model\":\"m\",",
+];
 
 /// xorshift64*
 struct Random(u64);
@@ -50,7 +66,7 @@ fn decoder() -> Decoder {
         for (name, kind) in [("x", "number"), ("y", "number"), ("on", "flag"), ("seen", "moment"), ("t", "text")] {
             members.push(of("features", name, kind));
         }
-        (name.to_owned(), members, largest.to_owned())
+        (name.to_owned(), members, largest.to_owned(), None)
     };
     let models = [model("m", ""), model("n", "scores")].map(|spec| compile(spec).expect("it is valid"));
     let roles = HashMap::from([("shadow".to_owned(), true)]).into_iter().collect();

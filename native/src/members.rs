@@ -67,6 +67,8 @@ pub struct Members {
     /// The first two have no prefix: `START` and `FORGOTTEN`.
     entries: Vec<Entry>,
     by_prefix: HashMap<Box<[u8]>, usize>,
+    /// So many names are watched at most: those above the given ones are learned from events.
+    capacity: usize,
 }
 
 /// Where a member's value starts.
@@ -83,7 +85,22 @@ pub struct Unreadable;
 impl Members {
     pub fn new(watched: HashMap<Box<[u8]>, u16>) -> Self {
         let entries = [START, FORGOTTEN].map(|_| Entry::new(b"", UNWATCHED));
-        Members { watched, entries: entries.into(), by_prefix: HashMap::new() }
+        let capacity = watched.len();
+        Members { watched, entries: entries.into(), by_prefix: HashMap::new(), capacity }
+    }
+
+    /// Watch up to so many more names, which get the next numbers when they are first met.
+    pub fn learning(self, names: usize) -> Self {
+        Members { capacity: (self.capacity + names).min(usize::from(UNWATCHED)), ..self }
+    }
+
+    /// The names that are watched, by number.
+    pub fn names(&self) -> Vec<&str> {
+        let mut names = vec![""; self.watched.len()];
+        for (name, &number) in &self.watched {
+            names[usize::from(number)] = std::str::from_utf8(name).unwrap_or_default();
+        }
+        names
     }
 
     /// Find the member that begins at `i`, behind the brace or the value of the entry before it.
@@ -135,6 +152,9 @@ impl Members {
         let entry = match self.by_prefix.get(prefix) {
             Some(&entry) => entry,
             None => {
+                if self.watched.len() < self.capacity && !self.watched.contains_key(name) {
+                    self.watched.insert(name.into(), self.watched.len() as u16);
+                }
                 let member = self.watched.get(name).copied().unwrap_or(UNWATCHED);
                 let is_remembered = self.entries.len() < 2 * self.watched.len() + MORE_ENTRIES;
                 if prefix.len() > MAX_PREFIX || !is_remembered {
@@ -187,6 +207,14 @@ mod tests {
             assert_eq!(read(&mut members, r#"{"b"2}"#), None);
             assert_eq!(read(&mut members, r#"{"\u0062":2}"#), None);
         }
+    }
+
+    #[test]
+    fn names_are_learned() {
+        let mut members = Members::new(HashMap::from([(Box::from(b"a".as_slice()), 0)])).learning(2);
+        assert_eq!(read(&mut members, r#"{"b":1,"a":2,"c":3,"d":4}"#), Some(vec![1, 0, 2, UNWATCHED]));
+        assert_eq!(read(&mut members, r#"{"d":1, "c":2,"b":3}"#), Some(vec![UNWATCHED, 2, 1]));
+        assert_eq!(members.names(), ["a", "b", "c"]);
     }
 
     #[test]

@@ -35,7 +35,7 @@ from barograph_server.streams.events.hashed_values import replace_plain_values
 from barograph_server.streams.events.projection import SCORES_PREFIX
 
 if TYPE_CHECKING:
-    from barograph_native import Columns, JsonReader, Names, Texts
+    from barograph_native import Columns, JsonReader, ModelSpec, Names, Texts
 
 try:
     import barograph_native
@@ -45,9 +45,9 @@ except ImportError:
 else:
     VERSION = version("barograph-native")
 
-_MEMBERS = {
+MEMBERS = {
     **{"model": "model", "version": "version", "id": "id", "at": "time"},
-    **{"error": "error", "role": "role", "producer": "producer", "seq": "seq"},
+    **{"error": "name", "role": "role", "producer": "name", "seq": "seq"},
 }
 """The members of every event, each with what it holds in the library's words."""
 
@@ -59,17 +59,17 @@ def describe(*, requested: bool = True) -> str:
     return f"barograph-native {VERSION}" if requested else "pure Python (processors.native is false)"
 
 
+def make_reader(models: list[ModelSpec], retention_ms: int) -> JsonReader:
+    """Return the library's reader of the events of models, which it describes."""
+    return barograph_native.JsonReader(models, [(role, role == SHADOW) for role in ROLES], FUTURE_MS, retention_ms)
+
+
 class NativeReader:
     """Reads the messages of one batch after another; `take` empties it."""
 
     def __init__(self, types: Mapping[str, EventType], retention_ms: int) -> None:
         self._types = [event_type for event_type in types.values() if _is_supported(event_type)]
-        self._reader: JsonReader = barograph_native.JsonReader(
-            [_model(event_type) for event_type in self._types],
-            [(role, role == SHADOW) for role in ROLES],
-            FUTURE_MS,
-            retention_ms,
-        )
+        self._reader = make_reader([_model(event_type) for event_type in self._types], retention_ms)
         self._batches: list[MessageBatch] = []
         self._left: dict[tuple[int, int], int] = {}
         """Partition and offset of each message that was left → its number in the batch."""
@@ -113,7 +113,7 @@ class NativeReader:
             if columns is None:
                 continue
             model = event_type.projection.model
-            message, at_ms, producers, seqs = columns[0], columns[1], columns[4], columns[5]
+            message, at_ms, (_, _, producers), seqs = columns[:4]
             rows = np.frombuffer(message, np.uint32)
             events = _events(event_type, columns, partition[rows], offset[rows], received_ms[rows])
             arrivals += producer_arrivals(
@@ -149,7 +149,7 @@ def _sources(event_type: EventType) -> tuple[list[str], list[str]]:
     return numbers, [source for source in sources if source in texts]
 
 
-def _model(event_type: EventType) -> tuple[str, list[tuple[str, str, str]], str]:
+def _model(event_type: EventType) -> ModelSpec:
     projection = event_type.projection
     kinds = {
         **dict.fromkeys(projection.numbers, "number"),
@@ -159,7 +159,7 @@ def _model(event_type: EventType) -> tuple[str, list[tuple[str, str, str]], str]
     }
     if "class" in kinds:
         kinds["class"] = "class"
-    members = [("", name, kind) for name, kind in _MEMBERS.items()]
+    members = [("", name, kind) for name, kind in MEMBERS.items()]
     maps = [group for group, sources in event_type.groups.items() if sources or _has_all(event_type, group)]
     members += [("", group, "map") for group in maps]
     for source in projection.order:
@@ -168,7 +168,7 @@ def _model(event_type: EventType) -> tuple[str, list[tuple[str, str, str]], str]
             members.append((group, name, kinds[source]))
         elif source in event_type.paths:
             members.append(("", source, kinds[source]))
-    return projection.model, members, SCORES if event_type.all_scores else ""
+    return projection.model, members, SCORES if event_type.all_scores else "", None
 
 
 def _has_all(event_type: EventType, group: str) -> bool:
@@ -182,13 +182,13 @@ def _events(
     offset: NDArray[np.int64],
     received_ms: NDArray[np.int64],
 ) -> EventColumns:
-    _, at_ms, versions, errors, _, _, shadows, numbers, texts = columns
+    _, at_ms, (versions, errors, _), _, shadows, numbers, texts, _, _ = columns
     projection = event_type.projection
     distinct, order = encode_versions(versions[0])
     error_kinds = _encode(errors)
     shadow = np.frombuffer(shadows, np.bool_)
     number_sources, text_sources = _sources(event_type)
-    text_columns = dict(zip(text_sources, map(_texts, texts), strict=True))
+    text_columns = dict(zip(text_sources, map(text_array, texts), strict=True))
     for source in projection.hashed & text_columns.keys():
         text_columns[source] = replace_plain_values(text_columns[source], INVALID_TEXT)
     return EventColumns(
@@ -224,7 +224,8 @@ def _encode(names: Names) -> EncodedNames | None:
     return EncodedNames(encoded.values, np.append(encoded.code, np.int32(-1))[np.frombuffer(codes, np.int32)])
 
 
-def _texts(column: Texts) -> pa.Array:
+def text_array(column: Texts) -> pa.Array:
+    """Build an Arrow array of texts from the library's buffers."""
     offsets, characters, validity = column
     buffers = [None if validity is None else pa.py_buffer(validity), pa.py_buffer(offsets), pa.py_buffer(characters)]
     return pa.Array.from_buffers(pa.string(), len(offsets) // 4 - 1, buffers)

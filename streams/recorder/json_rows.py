@@ -1,6 +1,7 @@
 """JSON predictions → raw rows: a typed decode in C, then whole columns.
 
-There are three paths. Each takes the events that the one before refuses, and all produce the same rows:
+`NativeRows` reads plain events where the library is installed. For the others there are three paths. Each takes the
+events that the one before refuses, and all produce the same rows:
 
 1. *Contract*: the event has every feature of the contract, each null or of its type, and no unknown member. Features
    become columns.
@@ -14,6 +15,7 @@ from __future__ import annotations
 
 import json
 from bisect import bisect_right
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, compress
@@ -25,6 +27,7 @@ import pyarrow as pa
 from barograph.events import SHADOW
 from numpy.typing import NDArray
 
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.event_time import rejected_times, times_ms
 from barograph_server.streams.events.event_type import is_nameable, replace_surrogates
@@ -43,6 +46,7 @@ from barograph_server.streams.recorder.contract_events import (
     id_type,
 )
 from barograph_server.streams.recorder.map_entries import NULL, NUMBER, TEXT, MapEntries
+from barograph_server.streams.recorder.native_rows import NativeRows
 from barograph_server.streams.recorder.rows import (
     RecordedModel,
     build_table,
@@ -125,9 +129,14 @@ _RAW_MAP = msgspec.json.Decoder(dict[str, msgspec.Raw])
 class JsonRows:
     """Builds raw rows from the JSON predictions of all models of a registry."""
 
-    def __init__(self, registry: Registry) -> None:
+    def __init__(self, registry: Registry, *, native: bool = True) -> None:
+        """Prepare the types of all models.
+
+        Args:
+            native: whether to use `barograph_native` if it is installed.
+        """
         self._models = recorded_models(registry)
-        self._decoder = JsonDecoder(registry)
+        self._decoder = JsonDecoder(registry, native=False)
         self._retention_ms = registry.retention_ms
         exact = {
             model: event_type(recorded, exact=True)
@@ -140,6 +149,10 @@ class JsonRows:
         self._contract_models = {struct_type: self._models[model] for model, struct_type in exact.items()}
         self._open_models = {t: self._models[m] for types in (strict, self._types) for m, t in types.items()}
         self._is_sampled = any(model.share < 1 for model in self._models.values())
+        is_native = native and native_reader.VERSION is not None
+        self._native = NativeRows(self._models, registry.retention_ms) if is_native else None
+        self.read_by: Counter[str] = Counter()
+        """Messages by what read them, and `panics`, as in `JsonDecoder`."""
         ids = {model: id_type(recorded) for model, recorded in self._models.items()}
         self._decode_id = _union_decode(ids)
         self.omitted: list[int] = []
@@ -154,6 +167,8 @@ class JsonRows:
         """
         if not self._is_sampled:
             return range(len(values))
+        if self._native is not None:
+            return self._native.sample(values)
         events: list[Any] = []
         messages: list[int] = []
         others: list[int] = []
@@ -184,8 +199,14 @@ class JsonRows:
         return self._rows_within_memory(batch, start, middle) + self._rows_within_memory(batch, middle, end)
 
     def _chunk_rows(self, batch: MessageBatch) -> list[pa.Table]:
+        tables: list[pa.Table] = []
+        if self._native is not None:
+            n, panics = len(batch), self._native.panics
+            tables, batch = self._native.read(batch)
+            self.read_by.update(native=n - len(batch), panics=self._native.panics - panics)
+        self.read_by["python"] += len(batch)
         contract_events: dict[str, ContractEvents] = {}
-        open_events, refused, tables = _DecodedEvents(), list[int](), list[pa.Table]()
+        open_events, refused = _DecodedEvents(), list[int]()
         for start in range(0, len(batch), CONTRACT_CHUNK):
             values = batch.values[start : start + CONTRACT_CHUNK]
             others: Iterable[int] = range(len(values))
@@ -233,8 +254,9 @@ class JsonRows:
             open_events.add(self._decode_strict(value), message)
         except FORMAT_ERRORS:
             try:
-                event = self._decode(value)
-                open_events.add(event, message, _count_unknown(_RAW_MAP.decode(value)))  # type: ignore[arg-type]
+                # In an unknown member the decoder would pass over invalid UTF-8.
+                text = str(value, "utf-8")  # type: ignore[arg-type]
+                open_events.add(self._decode(text), message, _count_unknown(_RAW_MAP.decode(text)))
             except FORMAT_ERRORS:
                 refused.append(message)
 

@@ -28,6 +28,7 @@ from barograph_server.streams.broker.transactions import Message, Transactions
 from barograph_server.streams.dead_letters.message import dead_message
 from barograph_server.streams.dead_letters.replay_verifier import ReplayVerifier
 from barograph_server.streams.errors import ProcessorError
+from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.batch import MessageBatch, RejectedEvent, sort_messages
 from barograph_server.streams.recorder.arrow_rows import ArrowRows
 from barograph_server.streams.recorder.json_rows import JsonRows
@@ -123,6 +124,7 @@ class Recorder:
     def run(self, stop: threading.Event) -> None:
         """Record batch after batch until `stop` is set; the last one is written and committed then."""
         freeze_heap()
+        self._log.info("reads JSON", by=native_reader.describe(requested=self._settings.native))
         self._transactions.start()
         try:
             self._consumer.run(self.record_once, stop)
@@ -160,7 +162,7 @@ class Recorder:
     def _decode(self, batch: RowBatch, table: str, messages: MessageBatch) -> None:
         registry = self._registry()
         if self._decoders is None or self._decoders[0] is not registry:
-            self._decoders = registry, JsonRows(registry), ArrowRows(registry)
+            self._decoders = registry, JsonRows(registry, native=self._settings.native), ArrowRows(registry)
         _, from_json, from_arrow = self._decoders
         if table == "predictions":
             sampled = from_json.sample(messages.values)
@@ -177,6 +179,7 @@ class Recorder:
                         for role_table, own in by_role(rows):
                             batch.add(role_table, [own])
                     self._log_omitted(encoded, decoder.omitted)
+            self._report.count_json_messages(from_json.read_by)
             return
         batch.replay_of |= by_encoding.replay_of
         batch.reject(by_encoding.rejected)

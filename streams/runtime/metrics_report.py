@@ -111,7 +111,7 @@ class Report:
             self.add(metrics.DEAD_LETTERS, n, reason)
 
     def count_json_messages(self, read_by: Counter[str]) -> None:
-        """Count the JSON messages of `JsonDecoder.read_by`, and empty it."""
+        """Count the JSON messages of the `read_by` of a decoder, and empty it."""
         for reader, n in read_by.items():
             if reader == "panics":
                 self.add(metrics.NATIVE_PANICS, n)

@@ -27,7 +27,7 @@ from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.recorder.labels import DecodedLabels, decode_arrow_labels, decode_json_labels
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
-from tests.support.decoded import content
+from tests.support.decoded import content, row_content
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODEL = "toy"
@@ -40,6 +40,7 @@ _REGISTRY = build_registry([(_CONTRACT, 1)], [RegisteredBaseline(_BASELINE, _BAS
 _JSON, _ARROW = JsonDecoder(_REGISTRY), ArrowDecoder(_REGISTRY)
 _PURE_JSON = JsonDecoder(_REGISTRY, native=False)
 _JSON_ROWS, _ARROW_ROWS = JsonRows(_REGISTRY), ArrowRows(_REGISTRY)
+_PURE_JSON_ROWS = JsonRows(_REGISTRY, native=False)
 _CODEC = pa.Codec("zstd", compression_level=1)
 
 
@@ -103,7 +104,12 @@ def _check_rows(rows: ArrowRows | JsonRows, decoder: ArrowDecoder | JsonDecoder,
 
 
 def rows_json(data: bytes) -> None:
+    """Raw rows of one message between two valid ones; the same with and without Rust."""
+    n = _JSON_ROWS.read_by["native"]
     _check_rows(_JSON_ROWS, _JSON, GOOD, data, GOOD)
+    if _JSON_ROWS.read_by["native"] == n + 3:
+        batch = _batch(GOOD, data, GOOD)
+        assert row_content(_JSON_ROWS.rows(batch)) == row_content(_PURE_JSON_ROWS.rows(batch))
 
 
 def rows_arrow(data: bytes) -> None:

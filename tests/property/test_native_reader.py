@@ -1,9 +1,10 @@
-"""The native reader and pure Python give the same columns, rejected events and counts, to the bit."""
+"""The native readers and pure Python give the same columns, rejected events, counts and raw rows, to the bit."""
 
 import json
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Slice
@@ -13,13 +14,14 @@ from hypothesis import strategies as st
 from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.batch import Decoded, MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.registry.registry import Registry, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.fuzz.corpus import read_corpus
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import GOOD
 from tests.property.test_streams_decode import RECEIVED_MS, REGISTRIES, as_json, tables
-from tests.support.decoded import content
+from tests.support.decoded import content, row_content
 
 pytestmark = pytest.mark.skipif(native_reader.VERSION is None, reason="barograph-native is not installed")
 
@@ -50,6 +52,8 @@ MANY = build_registry(
     ],
     [],
 )
+HALF = build_registry([(msgspec.structs.replace(each, raw_share=0.5), 0) for each in MANY.contracts.values()], [])
+"""Half of the events give raw rows."""
 EVENT: dict[str, Any] = {"model": "toy", "version": "1", "id": "e", "at": RECEIVED_MS, "features": {"x": 1.5}}
 NUMBERS = st.sampled_from(
     [
@@ -69,10 +73,12 @@ ODD_TEXTS = st.sampled_from(
 )
 MODELS = st.sampled_from(['"toy"', '"toy"', '"all"', r'"t\u006fy"', '"quoted \\"name\\""', '"ünïcode"'])
 VALUES = NUMBERS | TEXTS | ODD_TEXTS | st.floats(allow_nan=False).map(repr) | st.integers().map(str)
+PLAIN_NUMBERS = st.sampled_from(["0", "-0", "-0.0", "1", "1.5", "1e5", "5e-324", "123456789012345678", "null"])
+PLAIN = PLAIN_NUMBERS | TEXTS | st.sampled_from(["true", "false", '"NaN"', '""', f'"{"0" * 8}:{"1" * 32}"'])
 TOP = st.sampled_from(
     [
         *("model", "version", "id", "at", "error", "role", "producer", "seq", "score", "class", "latency_ms", "arm"),
-        "more",
+        *("more", "status"),
     ]
 )
 NAMES = ["x", "é", "flag", "seen", "colour", "h", "region", "a", "b", "tokens", "more", r"\u0078"]
@@ -86,11 +92,15 @@ def messages(draw: st.DrawFn) -> bytes:
     """Draw a message that is an event but for what the strategies of values put into it."""
     members = {name: json.dumps(value) for name, value in EVENT.items() if name != "features"}
     members["model"] = draw(MODELS)
-    members["at"] = draw(st.sampled_from([str(RECEIVED_MS), *map(str, TIMES)]))
-    for name in draw(st.lists(TOP, max_size=3)):
+    members["id"] = draw(st.sampled_from(['"e"', '"f"', r'"\u0065"', '"é"', '""', "1"]))
+    is_plain = draw(st.booleans())
+    members["at"] = draw(st.sampled_from([str(RECEIVED_MS), *map(str, () if is_plain else TIMES)]))
+    for name in draw(st.lists(TOP, max_size=1 if is_plain else 3)):
         members[name] = draw(VALUES)
     for group in draw(st.lists(st.sampled_from(["features", "context", "scores", "metrics"]), unique=True)):
-        pairs = draw(st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=6))
+        values = (PLAIN_NUMBERS if group in ("scores", "metrics") else PLAIN) if is_plain else VALUES
+        unique = (lambda pair: pair[0]) if is_plain else None
+        pairs = draw(st.lists(st.tuples(st.sampled_from(NAMES), values), max_size=6, unique_by=unique))
         members[group] = "{" + ",".join(f'"{name}":{value}' for name, value in pairs) + "}"
     order = draw(st.permutations(list(members))) if draw(st.booleans()) else list(members)
     space = draw(SPACES)
@@ -140,14 +150,26 @@ def compare(registry: Registry, values: Sequence[bytes | None], portion: int = 1
     pure = decode(registry, values, native=False, portion=portion)
     assert content(native) == content(pure)
     assert counted(registry, native) == counted(registry, pure)
+    assert recorded(registry, values, native=True) == recorded(registry, values, native=False)
+
+
+def recorded(registry: Registry, values: Sequence[bytes | None], *, native: bool) -> list[Any]:
+    """Return the raw rows of the messages that the sampling keeps."""
+    rows = JsonRows(registry, native=native)
+    retained = rows.sample(list(values))
+    tables = rows.rows(batch_of(values).select(np.array(retained, dtype=np.int64)))
+    assert rows.read_by["panics"] == 0
+    return row_content(tables)
 
 
 @settings(max_examples=400)
 @given(st.lists(messages(), min_size=1, max_size=8), st.integers(1, 8))
 @example([b'{"model":"toy","version":"1","id":"e","at":1790000000000,"features":{"x":1,"x":2}}'], 1)
+@example([b'{"model":"toy","version":"1","id":"e","at":1790000000000,"class":1%s}' % (b"0" * 400)], 1)
 @example([b'{"model":"all","version":"1","id":"e","at":1790000000000,"scores":{"a":1,"b":2,"a":0}}'], 1)
 def test_any_messages(values: list[bytes], portion: int) -> None:
     compare(MANY, values, portion)
+    assert recorded(HALF, values, native=True) == recorded(HALF, values, native=False)
 
 
 @settings(max_examples=60)
@@ -165,7 +187,7 @@ def test_every_number_is_the_same_float(number: str) -> None:
 def test_the_corpus_of_the_fuzzer() -> None:
     inputs = [*seeds()["predictions-json"], *read_corpus("predictions-json")]
     assert len(inputs) > 10
-    for registry in (MANY, *REGISTRIES):
+    for registry in (MANY, HALF, *REGISTRIES):
         for value in inputs:
             compare(registry, [GOOD, value, GOOD])
         compare(registry, inputs, 7)
@@ -181,3 +203,9 @@ def test_plain_events_are_read_natively() -> None:
     left = reader.add(batch_of([*plain, b"", None, b"[]", json.dumps(EVENT | {"at": "soon"}).encode()]))
     assert len(left) == 4
     assert reader.panics == 0
+    rows = JsonRows(MANY)
+    rows.rows(
+        batch_of([*plain, *(json.dumps(EVENT | {"context": {"more": i}, "class": i}).encode() for i in range(9))])
+    )
+    rows.rows(batch_of([b"", None, json.dumps(EVENT | {"more": 1}).encode()]))
+    assert rows.read_by == {"native": 18, "python": 3, "panics": 0}

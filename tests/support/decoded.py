@@ -1,5 +1,6 @@
 """Comparison of two results of a decoder, bit by bit."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -7,6 +8,7 @@ from numpy.typing import NDArray
 
 from barograph_server.streams.events.batch import Decoded
 from barograph_server.streams.events.columns import EncodedNames, EventColumns
+from barograph_server.streams.recorder.rows import RAW_SCHEMAS
 
 Rows = list[tuple[Any, ...]]
 
@@ -37,6 +39,19 @@ def columns(events: EventColumns) -> dict[str, Any]:
         "numbers": {source: _bits(values) for source, values in events.numbers.items()},
         "texts": {source: _texts(values) for source, values in events.texts.items()},
     }
+
+
+def row_content(tables: Sequence[pa.Table]) -> list[dict[str, Any]]:
+    """Return raw rows by message, with values as text, which shows every bit of a float."""
+    for table in tables:
+        assert table.schema == RAW_SCHEMAS["predictions"]
+        table.validate(full=True)
+    rows = sorted((row for table in tables for row in table.to_pylist()), key=lambda row: row["offset"])
+    # The order of a map's entries is that of the contract or that of the event.
+    return [
+        {name: sorted(map(repr, value)) if isinstance(value, list) else repr(value) for name, value in row.items()}
+        for row in rows
+    ]
 
 
 def _bits(values: NDArray[Any]) -> tuple[str, bytes]:

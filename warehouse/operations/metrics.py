@@ -203,13 +203,13 @@ JSON_MESSAGES = MetricFamily(
     "json_messages_total",
     "JSON messages by what read them: barograph-native, or Python, which reads those that are not plain events, and "
     "all of them without barograph-native.",
-    ("sketcher",),
+    ("sketcher", "recorder"),
     labels=(READER,),
 )
 NATIVE_PANICS = MetricFamily(
     "native_panics_total",
     "Messages that Python read because barograph-native failed on them; each is a defect to report.",
-    ("sketcher",),
+    ("sketcher", "recorder"),
 )
 OFFSETS_LOST = MetricFamily(
     "offsets_lost_total",

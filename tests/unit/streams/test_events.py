@@ -362,6 +362,13 @@ def test_names_of_any_characters_are_decoded(model: str) -> None:
     assert not is_nameable("a\nb")
 
 
+def test_a_class_may_be_larger_than_any_float() -> None:
+    contract = Contract(model="toy", fields=(Field(name="class", type="category", source="class"),))
+    event = {"model": "toy", "version": "1", "id": "e", "at": NOW_MS, "class": 10**400}
+    (events,) = JsonDecoder(build_registry([(contract, 0)], [])).decode(batch(event)).events
+    assert events.texts["class"].to_pylist() == [str(10**400)]
+
+
 def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
     whole, baseline = simple_contract(), simple_baseline()
     fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])

@@ -47,7 +47,7 @@ CONTRACT = Contract(
     ignored={"note": "free text"},
 )
 REGISTRY = build_registry([(CONTRACT, 1), (Contract(model="other"), 1)], [])
-RAW = JsonRows(REGISTRY)
+RAW, PURE = JsonRows(REGISTRY), JsonRows(REGISTRY, native=False)
 KNOWN = {
     *("model", "version", "id", "at", "arm", "context", "features", "score", "class", "scores", "metrics"),
     *("latency_ms", "status", "error", "role", "producer", "seq"),
@@ -170,9 +170,10 @@ events = st.fixed_dictionaries(
 @settings(max_examples=100)
 @given(st.lists(events, min_size=1, max_size=6))
 def test_rows_equal_the_reference(given_events: list[dict[str, Any]]) -> None:
-    result = rows([json.dumps(event).encode() for event in given_events])
-    expected = [reference(event, 100 + i) for i, event in enumerate(given_events)]
-    assert [comparable(row) for row in result] == [comparable(row) for row in expected]
+    sent: list[bytes | None] = [json.dumps(event).encode() for event in given_events]
+    expected = [comparable(reference(event, 100 + i)) for i, event in enumerate(given_events)]
+    for raw in (RAW, PURE):
+        assert [comparable(row) for row in rows(sent, raw)] == expected
 
 
 @settings(max_examples=60)
@@ -183,7 +184,8 @@ def test_rows_do_not_depend_on_the_chunks(given_events: list[dict[str, Any]]) ->
     with pytest.MonkeyPatch.context() as patch:
         for name, size in (("CONTRACT_CHUNK", 2), ("OPEN_CHUNK", 3), ("CHUNK", 7)):
             patch.setattr(json_rows, name, size)
-        assert [comparable(row) for row in rows(sent)] == whole
+        for raw in (RAW, PURE):
+            assert [comparable(row) for row in rows(sent, raw)] == whole
 
 
 NUMERIC = Contract(
@@ -217,8 +219,15 @@ def test_numbers_are_recorded_exactly(drawn: list[list[Any]], n_fields: int) -> 
 
 
 @settings(max_examples=60)
-@given(st.lists(st.tuples(events, st.sampled_from(["", "cut", "x", "invalid UTF-8"])), min_size=1, max_size=8))
-def test_a_share_records_the_rows_that_the_hash_selects(given_events: list[tuple[dict[str, Any], str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(events, st.sampled_from(["", "cut", "x", "invalid UTF-8", "again", "escaped", "model"])), min_size=1
+    ),
+    st.booleans(),
+)
+def test_a_share_records_the_rows_that_the_hash_selects(
+    given_events: list[tuple[dict[str, Any], str]], native: bool
+) -> None:
     sent: list[bytes | None] = []
     for event, harm in given_events:
         data = json.dumps(event).encode()
@@ -227,9 +236,12 @@ def test_a_share_records_the_rows_that_the_hash_selects(given_events: list[tuple
             "cut": data[:-3],
             "x": data.replace(b'"id"', b'"ID"'),
             "invalid UTF-8": data[:-1] + b',"q":"\xff"}',
+            "again": data[:-1] + b',"id":"2","q":{"id":1}}',
+            "escaped": data[:-1] + rb',"\u0069d":"2"}',
+            "model": data[:-1] + b',"model":"other"}',
         }
         sent.append(odd[harm])
-    shared = JsonRows(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []))
+    shared = JsonRows(build_registry([(msgspec.structs.replace(CONTRACT, raw_share=0.4), 1)], []), native=native)
     whole = [row for row in rows(sent) if row["model"] == "toy"]
     chosen = [comparable(row) for row in whole if zlib.crc32(row["id"].encode()) < 0.4 * 2**32]
     assert [comparable(row) for row in rows(sent, shared)] == chosen
@@ -249,6 +261,10 @@ def test_json_events_that_the_sketcher_rejects_are_not_recorded() -> None:
         value = kind.make(json.loads(good))
         counted = JsonDecoder(REGISTRY).decode(batch(good, value)).events
         assert len(rows([good, value])) == sum(map(len, counted)) == (2 if kind.reason is None else 1), kind.name
+    for odd in (b'"id":"","id":"b"', b'"features":{"x":"off"}'):
+        value = good[:-1] + b"," + odd + b',"more":"\xff"}'
+        assert len(JsonDecoder(REGISTRY).decode(batch(value)).rejected) == 1, odd
+        assert rows([value]) == rows([value], PURE) == [], odd
     assert rows([good, b"", None], JsonRows(build_registry([], []))) == [], "without models there are no rows"
 
 

@@ -29,7 +29,7 @@ def run_checks(settings: Settings, *, clock: Callable[[], float] = time.time) ->
     """Check everything that the settings configure, and yield each finding at once. No component's failure raises."""
     for connection in unencrypted_connections(settings.bootstrap_servers, settings.kafka, settings.warehouse):
         yield warning(connection.server, connection.message, connection.action)
-    yield ok("JSON", f"A sketcher on this machine reads it by {describe(requested=settings.processor().native)}.")
+    yield ok("JSON", f"Processors on this machine read it by {describe(requested=settings.processor().native)}.")
     with ExitStack() as stack:
         client = None
         try:
