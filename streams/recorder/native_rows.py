@@ -57,7 +57,7 @@ class NativeRows:
         """Messages that a defect of the library left."""
         return self._sampler.panics + (0 if self._reader is None else self._reader.panics)
 
-    def sample(self, values: list[bytes | None]) -> list[int]:
+    def sample(self, values: Sequence[bytes | None]) -> list[int]:
         """Return the indices of all messages but those that the sampling surely drops."""
         return self._sampler.kept(values)
 
