@@ -4,12 +4,14 @@ import gzip
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import grpc
+import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Field, Slice, Text
@@ -17,9 +19,15 @@ from barograph.publisher.pii import KEY_VARIABLE
 from barograph.text.codebook import Codebook, CodebookHeader
 from barograph.text.embedding import SentenceEncoder
 from confluent_kafka.admin import NewTopic
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from barograph_server.local.child_process import choose_port
+from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning.files import store_codebooks
+from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.metrics_report import Report
@@ -30,6 +38,7 @@ from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.serving_facts import ServingFact
 from tests.support.http import request
 from tests.support.otlp import (
+    CALL,
     FOLDER,
     INSTRUMENTATIONS,
     as_json,
@@ -429,3 +438,87 @@ def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_wr
     assert client.rows("SELECT min(value), max(value), count() FROM serving_facts FINAL") == [(10, 19, 10)]
     assert report.retries >= 1
     assert report.events == 10
+
+
+class Recorder:
+    def __init__(self, exporter: OTLPSpanExporter) -> None:
+        self.exporter, self.results, self.last = exporter, list[SpanExportResult](), list[ReadableSpan]()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.last = [*spans]
+        self.results.append(self.exporter.export(spans))
+        return self.results[-1]
+
+    def shutdown(self) -> None:
+        self.exporter.shutdown()
+
+
+def test_the_exporter_of_opentelemetry_loses_nothing_and_counts_once(pipeline: Pipeline, tmp_path: Path) -> None:
+    with LocalKafka(tmp_path / "kafka", port=0) as broker:
+        pipeline.bootstrap = broker.bootstrap_servers
+        pipeline.create()
+        grpc_port = choose_port()
+        port = start(pipeline, grpc_port=grpc_port)
+
+        def exporter(timeout_s: float) -> OTLPSpanExporter:
+            where = f"http://127.0.0.1:{grpc_port}"
+            return OTLPSpanExporter(where, insecure=True, timeout=timeout_s, compression=grpc.Compression.Gzip)
+
+        recorder = Recorder(exporter(60))
+        provider = TracerProvider(resource=Resource({"service.name": "support-bot"}))
+        provider.add_span_processor(BatchSpanProcessor(recorder))
+        tracer = provider.get_tracer("test")
+
+        def call(n: int) -> None:
+            for _ in range(n):
+                tracer.start_span("chat m", attributes=CALL).end()
+            assert provider.force_flush(60_000)
+
+        call(600)
+        assert recorder.results == [SpanExportResult.SUCCESS] * 2
+        assert {each["metrics"]["input_tokens"] for each in published(pipeline, 600)} == {7}
+        assert post(port, as_json(export_of(span())))[0] == 200, "HTTP beside it"
+        broker.stop()
+        recorder.exporter = exporter(6)
+        call(5)
+        assert recorder.results[2:] == [SpanExportResult.FAILURE], "Kafka does not have them"
+        broker.start()
+        assert exporter(60).export(recorder.last) is SpanExportResult.SUCCESS
+        published(pipeline, 606)
+        provider.shutdown()
+        pipeline.stop()
+
+
+def test_tools_have_calls_errors_and_time_by_tool_and_hashed_users(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.environ[KEY_VARIABLE] = "a key of sixteen bytes"
+    contract = simple_contract(
+        model="support-bot.tools",
+        slices=(Slice(name="tool", source="context.tool", values=("search", "mail")),),
+        fields=(*simple_contract().fields, Field(name="user", type="category", source="context.user", pii="hash")),
+    )
+    baseline = msgspec.json.encode(msgspec.structs.replace(simple_baseline(), model=contract.model, version="1"))
+    for region, tool in ((b"region", b"tool"), (b"north", b"search"), (b"south", b"mail")):
+        baseline = baseline.replace(region, tool)
+    pipeline.register(contract, [msgspec.json.decode(baseline, type=Baseline)])
+    port = start(pipeline)
+    pipeline.clock = "replay"
+    pipeline.start_all("sketcher", "recorder", "monitor")
+    spans = []
+    for i in range(10):
+        name, failed = ("mail", {"error.type": "Refused"} if i == 9 else {}) if i >= 6 else ("search", {})
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name, "enduser.id": "ann", **failed}
+        spans.append(span(f"{i + 1:x}", trace_id="99", attributes=attributes, duration_ms=10 * i + 10))
+    assert post(port, as_json(export_of(*spans)))[0] == 200
+    pipeline.end(1)
+    pipeline.wait_rows("SELECT count() = 10 FROM predictions FINAL", "ten calls")
+    by_tool = (
+        "SELECT context['tool'] AS tool, count(), countIf(error != ''), max(latency_ms), uniqExact(context['user']) "
+        "FROM predictions FINAL WHERE model = 'support-bot.tools' GROUP BY tool ORDER BY tool"
+    )
+    assert pipeline.rows(by_tool) == [("mail", 4, 1, 100, 1), ("search", 6, 0, 60, 1)]
+    assert pipeline.rows("SELECT countIf(context['user'] = 'ann') FROM predictions") == [(0,)]
+    pipeline.wait_judged(10)
+    volume = "SELECT slice, sum(n), sum(errors) FROM volume FINAL WHERE n > 0 GROUP BY slice"
+    assert {("all", 10, 1), ("tool=mail", 4, 1), ("tool=search", 6, 0)} <= {*pipeline.rows(volume)}
+    pipeline.stop()
