@@ -25,6 +25,7 @@ from tests.support.flights import Expected, Flights, as_events, delayed, make_fl
 from tests.support.pipeline import Pipeline
 from tests.support.toy_events import messages
 
+pytestmark = pytest.mark.long
 IntArray = NDArray[np.int64]
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 
@@ -107,11 +108,6 @@ def expected(flights: Flights) -> Expected:
     return oracle(flights, flights.month(MONTH))
 
 
-@pytest.fixture(autouse=True)
-def short_flushes(pipeline: Pipeline) -> None:
-    pipeline.settings = {"flush_events": 4_000}
-
-
 def check_month(pipeline: Pipeline, expected: Expected) -> None:
     result = {
         (slice_, field, at): (n, nulls, tuple(counts))
@@ -172,6 +168,7 @@ def test_a_month_of_flights_is_counted_and_judged_exactly(
     pipeline: Pipeline, flights: Flights, expected: Expected, partitions: int
 ) -> None:
     """In order on one partition; with a tenth of the events delayed on three, by two sketchers."""
+    pipeline.settings = {"flush_events": 4_000}
     pipeline.prepare(flights.contract, [flights.baseline], source_partitions=partitions)
     events = as_events(flights.month(MONTH))
     for i in range(min(partitions, 2)):
@@ -237,7 +234,6 @@ def altered(flights: Flights, table: pa.Table, planted: list[PlantedChange], ran
     return table
 
 
-@pytest.mark.long
 def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, flights: Flights) -> None:
     random = np.random.default_rng(SEED)
     planted = plant_changes(flights.predictions, random)
