@@ -30,9 +30,22 @@ CONTRACT = Contract(
     timezone="America/New_York",
     label=LabelSpec(type="bool", positive=True),
     shadow=ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "latency": 0.2, "missing": 0.1}),
+    arms=Arms(
+        shares={"b": 0.5, "a": 0.5},
+        unit="context.user",
+        control="a",
+        margins={"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02},
+    ),
 )
 RULES = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], []))
 BASIS = RULES.basis
+
+
+@pytest.fixture
+def promote(client: Client, config: str, output_of: OutputOf) -> OutputOf:
+    """Run `barograph promote`, and return its output on one line."""
+    scoring.register(client, CONTRACT)
+    return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())
 
 
 def write_days(
@@ -168,18 +181,6 @@ def test_after_a_promotion_the_old_version_is_the_candidate(
 
 BUCKETS = (0, 1, 17, 63)
 PER_BUCKET = 100
-ARMS_CONTRACT = Contract(
-    model="m",
-    timezone="America/New_York",
-    label=LabelSpec(type="bool", positive=True),
-    arms=Arms(
-        shares={"b": 0.5, "a": 0.5},
-        unit="context.user",
-        control="a",
-        margins={"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02},
-    ),
-)
-ARMS_RULES = make_rules(ARMS_CONTRACT, build_registry([(ARMS_CONTRACT, 1)], []))
 
 
 def write_arm_days(client: Client, n_days: int, *, better: float, matured: int = 10**6, first: int = 0) -> np.ndarray:
@@ -199,7 +200,7 @@ def write_arm_days(client: Client, n_days: int, *, better: float, matured: int =
                     values |= {"loss": 0.5 * PER_BUCKET, "log_latency": float(PER_BUCKET * 3.0 + rng.normal())}
                     values |= {"brier": float(PER_BUCKET * 0.2 + rng.normal())}
                     counts[day, side, i] += [values[name] for name in COUNTED]
-                    key: dict[str, Any] = {"model": "m", "basis": ARMS_RULES.basis, "unit": "context.user", "arm": arm}
+                    key: dict[str, Any] = {"model": "m", "basis": BASIS, "unit": "context.user", "arm": arm}
                     key |= {"slice": "all", "version": "34"[side], "bucket": bucket, "window_s": 3600, "records": 1}
                     rows.append(row("arm_counts", **key, window_start=start_s + hour * 3600, **values))
             ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
@@ -221,8 +222,8 @@ def check_ratio(client: Client, contract: Contract, level: Level = Level.stable,
 
 def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
     counts = write_arm_days(client, 5, better=0.0, matured=3)
-    assert ARMS_RULES.arms is not None
-    (whole,) = arm_days(client, "m", ARMS_RULES.arms, "a", "b", ARMS_RULES.basis, "America/New_York")
+    assert RULES.arms is not None
+    (whole,) = arm_days(client, "m", RULES.arms, "a", "b", BASIS, "America/New_York")
     assert whole.slice == "all"
     assert whole.days == tuple(f"2026-05-0{day}" for day in range(1, 6))
     assert whole.ended.all()
@@ -235,7 +236,7 @@ def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
 
 def test_an_equal_arm_is_promoted(client: Client, promote: OutputOf) -> None:
     counts = write_arm_days(client, 60, better=0.01)
-    check_ratio(client, ARMS_CONTRACT)
+    check_ratio(client, CONTRACT)
     out = promote(0, "--arm", "b")
     assert "m: arm b compared with arm a" in out
     assert f"a: {60 * 8 * (PER_BUCKET + 1):,} predictions of 5,000 units, versions 3" in out
@@ -254,7 +255,7 @@ def test_an_equal_arm_is_promoted(client: Client, promote: OutputOf) -> None:
 def test_the_ratio_of_the_arms_can_prevent_a_decision(client: Client, promote: OutputOf) -> None:
     write_arm_days(client, 60, better=0.01)
     assert "not decided: the ratio of the arms has not been checked yet" in promote(2, "--arm", "b")
-    check_ratio(client, ARMS_CONTRACT, Level.major)
+    check_ratio(client, CONTRACT, Level.major)
     out = promote(2, "--arm", "b")
     assert "ratio of the arms: major (p = 0.0004)" in out
     assert "not decided: the arms have other shares of units than the contract states" in out
@@ -265,5 +266,5 @@ def test_what_cannot_be_decided_says_what_to_do(client: Client, promote: OutputO
     assert "No prediction of the arms a and b of m has been counted" in promote(3, "--arm", "b")
     assert "a is not an arm that is compared with a: choose one of b." in promote(3, "--arm", "a")
     assert "leave them out with --arm" in promote(3, "--arm", "b", "--candidate", "4")
-    scoring.register(client, msgspec.structs.replace(ARMS_CONTRACT, arms=None), applied_at=5)
+    scoring.register(client, msgspec.structs.replace(CONTRACT, arms=None), applied_at=5)
     assert "does not say how its arms are judged: add `arms`" in promote(3, "--arm", "b")
