@@ -110,7 +110,7 @@ def reference_psi(
     terms = (q - p) * np.log(q / p)
     psi = float(terms.sum())
     m, n = b.sum(), c.sum()
-    df = min(_df(b, c, p), nu)
+    df = min(max(1, int(np.sum((b / b.sum() >= FLOOR) & (c.sum() * p >= 0.5))) - 1), nu)
     n_h = n * m / (n + m) / phi
     low_0, high_0 = _interval(n_h * psi, df)
     d = max(0.0, psi - df / n_h)
@@ -135,10 +135,6 @@ def smoothed_shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArra
     a = np.minimum(0.5, c.sum() * p)
     raw_q = (c + a) / (c.sum() + a.sum())
     return p, np.maximum(FLOOR, raw_q), raw_p < FLOOR, raw_q < FLOOR
-
-
-def _df(b: FloatArray, c: FloatArray, p: FloatArray) -> int:
-    return max(1, int(np.sum((b / b.sum() >= FLOOR) & (c.sum() * p >= 0.5))) - 1)
 
 
 def _variance(weights: FloatArray, values: FloatArray) -> float:
