@@ -41,7 +41,6 @@ slo: {error_rate: 0.02, performance: {auc: 0.7}}
 )
 PLAIN = AlertSettings()
 
-
 Verdict = tuple[float, str, int]
 """PSI, level, n."""
 STABLE: Verdict = (0.01, "stable", 5000)

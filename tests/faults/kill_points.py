@@ -126,7 +126,6 @@ def _recorder(points: KillPoints) -> None:
     from barograph_server.streams.recorder.recorder import Recorder
 
     module: Any = importlib.import_module("barograph_server.streams.recorder.recorder")
-
     original, write, commit, insert = Recorder.__init__, Recorder._write, Recorder._commit, module.insert_arrow
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -159,7 +158,6 @@ def _monitor(points: KillPoints) -> None:
     from barograph_server.streams.monitor.state.store import WarehouseStore
 
     module: Any = importlib.import_module("barograph_server.streams.monitor.state.store")
-
     write, insert = WarehouseStore.write, module.insert_columns
 
     def write_with_points(self: Any, commit: Any) -> None:

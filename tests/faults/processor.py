@@ -57,7 +57,6 @@ def main() -> int:
     settings["instance"] = settings.pop("twin_of", settings["instance"])
     # Shift the clock before importing modules that keep a reference to `time.time`.
     shift_clock(Path(options["folder"]) / f"{settings['instance']}.clock")
-
     from barograph_server.streams.health.watchdog import StallTimeouts
     from tests.faults import sabotage
     from tests.faults.kill_points import KillPoints, install

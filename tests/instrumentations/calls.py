@@ -18,7 +18,6 @@ QUESTION = "How do I send back a parcel that arrived broken?"
 SYSTEM = "You answer customers in one short sentence."
 MAX_TOKENS = 24
 
-
 INSTRUMENTORS = {
     "genai_openai": "opentelemetry.instrumentation.genai.openai",
     "openai_v2": "opentelemetry.instrumentation.openai_v2",

@@ -241,7 +241,6 @@ def test_every_arrow_type_is_counted_or_rejected_within_the_stated_memory() -> N
 CLASSES = ("no", "perhaps", "yes")
 Event = dict[str, Any]
 
-
 VALUES = np.linspace(0.0, 1.0, 101)
 
 
@@ -390,7 +389,6 @@ def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     pipeline.wait_settled()
     for sql, target in expected.items():
         assert counts(pipeline, sql) == target, sql
-
     # A score that is not a probability is not measured. Of eleven labels of one prediction the last counts: false.
     [(tp, fp, fn, tn)] = pipeline.rows(
         f"SELECT {', '.join(f'sum(confusion[{i}])' for i in range(1, 5))} FROM performance_state FINAL "

@@ -264,7 +264,6 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
         pane = {"pane_start": NOW_S - 3600, "pane_s": 3600, "n": 900, "sealed": True}
         add_row(client, "volume", **counted, **pane)
         add_row(client, "losses", **lost, **lost_at)
-
     output = output_of(EXIT_OK, "status")
     words = [line.split() for line in output.splitlines()]
     sealed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(NOW_S))
@@ -287,7 +286,6 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     assert "unknown" in monitor
     assert re.search(r"never silent for \d+ s", monitor)
     assert "2,500 offsets of the source topic lost." in output
-
     status = json.loads(output_of(EXIT_OK, "status", "--format", "json"))
     (facts,) = status["models"]
     assert facts["levels"] == {"stable": 1, "minor": 1, "major": 2, "insufficient": 3}
@@ -364,7 +362,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     contract = simple_contract(label=LABEL)
     enter_pipeline(pipeline, tmp_path, monkeypatch, contract)
     pipeline.create(source_partitions=2)
-
     # Before the contract is applied every event would become a dead letter: nothing is sent.
     at_ms = write_recent("good.parquet", range(N))
     assert "The contract of toy is not applied" in load(output_of, EXIT_USAGE, "good.parquet")
@@ -380,7 +377,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert "labels: 1,000 sent = 1,000 matched + 0 unmatched + 0 dead-lettered\n" in errors
     assert "See:" not in errors
     assert "not yet known" not in errors
-
     # One column holds text in the place of numbers, some labels have no prediction, and the others the wrong type:
     # the file has another contract than the processors.
     Path("toy.yaml").write_text(dump_contract(simple_contract(label=LabelSpec(type="category", positive="paid"))))
@@ -401,7 +397,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     for sql in re.findall(r'    barograph query "(.*)"', errors):
         output += output_of(EXIT_OK, "query", sql)
     assert "string" in output
-
     # A dead letter is named by its reason, in `load`, `status` and `doctor`.
     in_2000 = pa.array(np.arange(N) + 946_684_800_000)
     write_recent("old.parquet", range(2 * N, 3 * N), at=in_2000)
@@ -414,7 +409,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert "    barograph dead-letters show --model toy --topic predictions --since 1h\n" in errors
     assert re.search(r"toy +dead letters, predictions too-old +2,000 +20\d\d-", output_of(EXIT_OK, "status"))
     assert "toy: 2,000 dead letters (predictions too-old) since 20" in output_of((EXIT_OK, EXIT_FAILED), "doctor")
-
     # A table of predictions with labels is both; a null is a label that is not known yet.
     Path("toy.yaml").write_text(dump_contract(contract))
     outcome = [None if i % 4 == 0 else i % 3 == 0 for i in range(100)]
@@ -443,7 +437,6 @@ def test_without_processors_the_account_says_what_is_not_known(
     assert "not yet known: 1 message of predictions not yet counted by sketcher and monitor.\n" in errors
     assert "not yet known: 10 labels not yet recorded.\n" in errors
     assert "The account is not complete: no monitor, recorder, sketcher reports." in errors
-
     # Labels that are counted are not yet judged: a pass of the scorer writes its status last.
     not_judged = "not yet known: performance with these labels: the scorer has counted them and judges the windows."
     assert not_judged not in errors

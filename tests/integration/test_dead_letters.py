@@ -139,7 +139,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert "6 dead letters waiting" in run(capsys, "list", "--topic", "predictions", "--since", "1h")
     assert run(capsys, "list", "--until", "1h") == "No dead letters.\n"
     assert "Select the dead letters to replay" in run(capsys, "replay", code=1)
-
     # Fix the cause: apply the model's contract.
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
     pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])

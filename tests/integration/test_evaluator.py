@@ -307,7 +307,6 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
         assert event["context"]["kind"] == "judge"
     assert all(sorted(each) == sorted(f"a{i}" for i in range(n + 1)) for each in by_name.values())
     outcomes = {name: Counter(map(outcome_of, each.values())) for name, each in by_name.items()}
-
     # An endpoint that flaps: what has a result has the right one.
     assert outcomes["faithful"].keys() <= {"class", "judge-prose", "judge-overloaded", "judge-breaker"}
     assert outcomes["faithful"]["class"] > n // 2
@@ -364,7 +363,6 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
     assert judged & {"judge-timeout", "judge-breaker"}
     assert judged <= {"judge-timeout", "judge-breaker", "skipped-lag"}
     pipeline.stop()
-
     # A stop ends the transaction of a call that hangs; nothing of it is committed.
     start(pipeline, server, rubrics, timeout_s=3.0)
     called = sum(body["model"] == "hanging" for body in server.bodies)
@@ -374,7 +372,6 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
     stopped = [json.loads(line) for line in pipeline.log("evaluator-0").splitlines() if '"stopped"' in line]
     assert all(line["reason"].startswith("requested") for line in stopped[-2:]), stopped
     assert len(evaluations(pipeline)) == 3 * n
-
     # Judges skip answers that are too old, which is no failure.
     called = len(server.bodies)
     start(pipeline, server, rubrics, lag_s=0.0)
@@ -479,7 +476,6 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     wait_evaluations(pipeline, 2 * n)
     predictions = "SELECT uniqExact(id) FROM predictions WHERE model = '{}'"
     wait_for(lambda: pipeline.rows(predictions.format("toy")) == [(n + 2,)], "raw rows")
-
     # A judge that is new, and down: a second run finds what the first one queued, whatever is killed.
     late = {**checked, "late": judge("returns")}
     register(pipeline, judged_contract(**late, frugal=frugal))
@@ -524,7 +520,6 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     assert called("steady") == n
     table = " ".join(output_of(capsys, 0, *words).split())
     assert "toy: 42 predictions, 1 failed, 40 with the text of the answer" in table
-
     # Of two runs only the later one queues. What cannot be evaluated any more is counted with its reason.
     queues = [RecordedAnswers(settings.processor()) for _ in range(2)]
     for queue in queues:

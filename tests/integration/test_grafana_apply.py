@@ -593,7 +593,6 @@ def test_an_interrupt_reports_the_completed_writes(
     stub: StubGrafana, monkeypatch: pytest.MonkeyPatch, output_of: OutputOf
 ) -> None:
     killing(monkeypatch, 4, before=True, error=KeyboardInterrupt)
-
     monkeypatch.setattr("barograph_server.cli.main.app", lambda **_: apply(stub))
     error = output_of(EXIT_INTERRUPTED, "apply")
     assert error.startswith("Interrupted. Written to Grafana: data source Barograph, folder Models")

@@ -120,7 +120,6 @@ def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     own.stop()
     assert first_pid is not None
     assert started_at(first_pid) is None
-
     own.start()
     assert own.pid != first_pid
     assert broker_answers(own.bootstrap_servers)
@@ -128,7 +127,6 @@ def test_data_outlive_a_stop_and_a_kill(own: LocalKafka) -> None:
     own.kill()
     assert not own.is_running
     assert not broker_answers(own.bootstrap_servers)
-
     own.start()
     copy_in_transactions(own.bootstrap_servers, "", 50)
     assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
@@ -154,7 +152,6 @@ def test_a_transaction_committed_at_the_moment_of_a_crash_completes(own: LocalKa
     producer.commit_transaction(PATIENCE_S)
     own.kill()
     consumer.close()
-
     own.start()
     assert read_all(own.bootstrap_servers, "check", "out", 200) == list(range(200))
     consumer = make_consumer(own.bootstrap_servers, "copiers", "in")

@@ -303,7 +303,6 @@ MESSAGES = {
 }
 """How the message of each rule begins, after the name of the model."""
 
-
 LINKED = (*INCIDENTS, PlantedIncident("psi-major", SHORT_DRIFT, "age", "field", "psi"))
 
 

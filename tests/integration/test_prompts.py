@@ -179,7 +179,6 @@ def test_what_cannot_be_is_refused_and_unreadable_records_are_ignored(registry: 
         assert (out, message in error) == ([], True), error
     assert [each.version for each in PromptLog(settings).read().labels("answer").values()] == [1]
     assert registry.json("list")[0]["versions"] == [1]
-
     # A version with other variables is reported.
     registry.run("register", registry.write("name: answer\ntemplate: '{{question}} {{context}}'\n"))
     assert registry.run("label", "answer", "2", "production", "--reason", "context")[0] == [

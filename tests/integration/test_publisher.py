@@ -98,7 +98,6 @@ def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the
     # End markers are not events.
     assert (stats.published, stats.dropped, stats.failed, stats.waiting) == (11_000, {}, 0, 0)
     publisher.close()
-
     predictions, labels = (read(broker, f"{topics}{topic}") for topic in ("predictions", "labels"))
     received = events(predictions)
     assert sorted(event["seq"] for event in received) == list(range(10_000))

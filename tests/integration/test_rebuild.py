@@ -118,7 +118,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     pipeline.stop()
     undisturbed = rows(pipeline)
     revisions = pipeline.rows("SELECT count() FROM drift FINAL")[0][0]
-
     # Delete and damage rows, as a disk or an operator might.
     span = f"pane_start >= {FROM_S} AND pane_start < {TO_S}"
     with pipeline.client as client:
@@ -181,7 +180,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
         client.command(f"ALTER TABLE panes DELETE WHERE {span} AND field != 'k' SETTINGS mutations_sync = 2")
     assert run(pipeline, source="raw").read == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
     assert rows(pipeline) == undisturbed
-
     # The monitor continues from the rebuilt rows: a late event is merged into them once.
     late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
     pipeline.produce(messages([late]))

@@ -243,7 +243,6 @@ def test_the_doctor_names_what_a_role_cannot_check_and_reports_no_error(ran: Pip
     assert "deploy/clickhouse/check_roles.py" in unchecked["ClickHouse"].action
     checked = {finding.subject for finding in findings if finding.level is FindingLevel.OK}
     assert checked >= {"Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks"}
-
     findings = run_doctor(ran, "barograph_sketcher")
     assert not [finding for finding in findings if finding.level is FindingLevel.ERROR]
     refused = [finding for finding in findings if finding.message.startswith("Not checked: ")]

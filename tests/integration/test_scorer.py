@@ -36,7 +36,6 @@ COUNTS = (
 THRESHOLD = 0.4
 LATENCIES_MS = (math.nan, 0.0, 2.5, 40.0, math.inf)
 
-
 BINARY = Contract(
     model="m",
     slices=(

@@ -159,7 +159,6 @@ def test_a_bundle_is_equal_after_restarts_later_rows_and_a_recount(evidence: Evi
     with zipfile.ZipFile(path) as archive:
         assert archive.read("days.json") != (other / "days.json").read_bytes()
     evidence.verified(0, other)
-
     # A scorer that counts everything again, from the first row.
     for table in (
         *("shadow_pairs", "performance_state", "performance", "hour_labels", "prediction_hours"),

@@ -71,7 +71,6 @@ def predicted_hours(change: Change, events: int, phi: int) -> list[float]:
 
         def probability(share: float) -> float:
             return count_exceedance(least, round(n_eff), r0 + share * (r1 - r0))
-
     else:
         df = len(change.before) - 1
         sample = {"events": events, "rows": TRAINED, "phi": phi, "df": df}

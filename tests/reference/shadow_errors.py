@@ -113,7 +113,6 @@ DRAWS: dict[str, Callable[[Pairs, Rng], Draws]] = {
     "centered, Brier": centered(lambda pairs: pairs.brier),
 }
 
-
 Rule = Callable[[Draws], BoolArray | None]
 """Whether each run ever finds a difference; None if the draws have no hours."""
 LEAST_DISCORDANT = 10.0

@@ -92,7 +92,6 @@ JSON: dict[str, Callable[[], bytes]] = {
     "spaces": lambda: _event(b" " * _N + b"1"),
 }
 
-
 MODELS = frozenset({"toy"})
 REPEATS = 20
 """Repetitions of the three values of each type."""
