@@ -1,8 +1,7 @@
-"""Kill points: positions in the code of a processor at which it can wait to be killed.
+"""Kill points, at which a processor waits to be killed; the harness wraps the product's functions at its start.
 
-An empty file `INSTANCE.POINT` in a folder arms a kill point. The processor that reaches the point renames the file to
-`INSTANCE.POINT.reached` and waits until that file is deleted. The product knows nothing of this: the harness wraps the
-product's functions when it starts a processor.
+An empty file `INSTANCE.POINT` arms a kill point; the processor that reaches it renames the file to
+`INSTANCE.POINT.reached` and waits until that is deleted.
 """
 
 import importlib

@@ -1,6 +1,4 @@
-"""Retention deletes messages that stopped processors have not read: their offsets are reported as lost, and no verdict
-claims to be complete without them.
-"""
+"""Messages that retention deletes unread are reported as lost, and no verdict claims to be complete without them."""
 
 import signal
 import time

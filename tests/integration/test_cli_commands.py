@@ -178,7 +178,6 @@ def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary:
 
 
 def test_query_cannot_change_anything(pipeline_settings: Settings, output_of: OutputOf) -> None:
-    """`test_local_read_only` has the statements that only the local ClickHouse must refuse."""
     with connect(pipeline_settings.warehouse) as client:
         before = client.rows("SELECT * FROM topics ORDER BY name")
         for sql in (

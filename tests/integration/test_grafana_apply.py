@@ -164,23 +164,6 @@ def test_a_manual_edit_is_shown_before_it_is_overwritten(applied: StubGrafana, e
     assert_settled(applied)
 
 
-def test_a_data_source_of_another_clickhouse_stops_the_apply(applied: StubGrafana) -> None:
-    """Another installation may have changed it; its rules would be deleted."""
-    applied.state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
-    for attempt in (plan, apply):
-        with pytest.raises(
-            GrafanaError, match=r'reads another ClickHouse \(~ host: "elsewhere" → "clickhouse"\): check'
-        ):
-            attempt(applied)
-    assert applied.writes == []
-    assert lines(applied, overwrite=True) == [
-        "~ Grafana: data source Barograph",
-        '    ~ jsonData.host: "elsewhere" → "clickhouse"',
-    ]
-    apply(applied, overwrite=True)
-    assert_settled(applied)
-
-
 def test_a_deleted_resource_is_created_again_and_reported(applied: StubGrafana) -> None:
     del applied.state.dashboards["barograph-fleet"]
     assert lines(applied) == ["+ Grafana: dashboard Fleet, which someone deleted"]

@@ -1,7 +1,4 @@
-"""Anchors of judges on real ClickHouse: scheduled runs, judges that become worse or change, an endpoint that fails.
-
-The schedule runs in this process on a manual clock, without Kafka; `test_evaluator.py` runs it in an evaluator.
-"""
+"""Anchors of judges on a manual clock: scheduled runs, judges that worsen or change, an endpoint that is down."""
 
 import json
 import re

@@ -214,11 +214,7 @@ def test_production_is_the_same_with_and_without_a_live_drill(
 
 
 def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[bool, set[str]]:
-    """Publish the stream to both installations as its time comes; x moves in its middle.
-
-    Returns:
-        True → the models that the pages list while events of the drill are counted.
-    """
+    """Publish the stream to both installations in time; return the models of the pages while a drill is counted."""
     events = live_events(1000 * since_s, STREAM_S).predictions
     at = events["at"].cast(pa.int64()).to_numpy()
     moved = events["features.x"].to_numpy() + 2.0 * (at >= 1000 * (since_s + STREAM_S // 2))

@@ -137,7 +137,6 @@ def test_curl_gets_an_answer_in_the_requested_format(engine: LocalClickHouse, da
 
 
 def test_a_bad_request_gets_a_status_and_a_reason(engine: LocalClickHouse) -> None:
-    """`test_local_gateway_access` has requests with an odd framing, and those of browsers."""
     for method, path, sent, status, code in (
         ("POST", "/", b"SELECT * FROM missing", 404, "60"),
         ("POST", "/", b"", 400, "62"),

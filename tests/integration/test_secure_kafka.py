@@ -1,7 +1,4 @@
-"""The whole pipeline on a Kafka with authentication and ACLs: the required ACLs are enough, one less is not.
-
-Rights are granted from the commands that `barograph plan --acls` prints.
-"""
+"""The whole pipeline with authentication and the ACLs of `barograph plan --acls`: they suffice, one less does not."""
 
 import dataclasses
 import enum

@@ -138,12 +138,6 @@ def address(door: Door, database: str, **changes: object) -> Address:
     return Address("127.0.0.1", door.port, database, **{**defaults, **changes})  # type: ignore[arg-type]
 
 
-def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(door: Door, database: str) -> None:
-    with connect(address(door, database)) as client:
-        assert client.rows("SELECT 1") == [(1,)]
-    assert door.users == {f"ana:{PASSWORD}"}
-
-
 @pytest.mark.parametrize(
     ("changes", "advice"),
     [
@@ -167,7 +161,7 @@ def test_https_to_a_port_without_it_is_no_busy_server(door: Door, engine: LocalC
         connect(replace(engine.address(database), secure=True, ca_file=str(door.ca)))
 
 
-def test_commands_take_it_from_the_settings(
+def test_a_verified_server_is_spoken_to_as_the_user_of_the_settings(
     door: Door, database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = tmp_path / "barograph.toml"
@@ -178,3 +172,4 @@ def test_commands_take_it_from_the_settings(
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", PASSWORD)
     assert run("query", "SELECT 40 + 2 AS answer", "--config", config) == 0
     assert "42" in capsys.readouterr().out
+    assert door.users == {f"ana:{PASSWORD}"}

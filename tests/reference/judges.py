@@ -1,8 +1,7 @@
-"""Coverage of the intervals of `sketches.judges`, by simulation with fixed seeds.
+"""Coverage of the intervals of `sketches.judges`, among runs with an interval, by simulation with fixed seeds.
 
-`python -m tests.reference.judges` prints the tables of docs/statistics.md in about five minutes of one core;
-`tests/property/test_judges.py` checks them. Coverage is the share of intervals that contain the true rate, among the
-runs with an interval.
+`python -m tests.reference.judges` prints the tables of docs/statistics.md in about five minutes;
+`tests/property/test_judges.py` checks them.
 """
 
 import sys

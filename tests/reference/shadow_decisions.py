@@ -1,11 +1,8 @@
 """How often the whole decision about a candidate is wrong, and how long it takes, by simulation with fixed seeds.
 
-Criteria, margins and slices are those of `barograph demo --shadow`. No answer is missing, so the criterion `missing` is
-always met. A decision changes only when a local day ends. So a look at any hour gives the decision of the last
-midnight, and a look after every day stands for a look every hour.
-
-`decide` judges one look of one candidate. `decision_paths` computes the same for all looks of all runs at once;
-`tests/property/test_shadow_errors.py` compares both.
+Criteria, margins and slices are those of `barograph demo --shadow`; no answer is missing. A decision changes only when
+a local day ends, so that a look after every day stands for one every hour. `decision_paths` computes `decide` for all
+looks of all runs at once; `tests/property/test_shadow_errors.py` compares both.
 """
 
 from __future__ import annotations

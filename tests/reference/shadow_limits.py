@@ -1,6 +1,6 @@
 """What the comparison of a candidate with its primary detects, and what it cannot detect, by simulation.
 
-`python -m tests.reference.shadow_limits` prints the tables of docs/statistics.md in about a minute of one core;
+`python -m tests.reference.shadow_limits` prints the tables of docs/statistics.md in about a minute;
 `tests/property/test_shadow_errors.py` checks them.
 """
 
@@ -152,11 +152,7 @@ def slice_days() -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def slice_discoveries(harm: float) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Return, per run, the largest share of false discoveries of a day, the share of harmed slices found, and whether
-    the mean e-value ever reaches 1/α.
-
-    The models are swapped by days in all slices at once. Then a share of the candidate's right answers in three slices
-    is made wrong.
-    """
+    the mean e-value ever reaches 1/α. Models are swapped by days; in three slices, right answers are made wrong."""
     counts, primary, candidate = slice_days()
     rng = np.random.default_rng([round(1_000 * harm), SLICE_RUNS])
     false_shares, discovered, alarms = [], [], []

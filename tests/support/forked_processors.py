@@ -1,10 +1,5 @@
-"""Processors as separate processes, forked from one that has loaded their modules.
-
-Loading Faust, scipy and the clients takes a processor one to two seconds of CPU, and the tests start some hundreds. A
-server that has loaded them once per worker forks each from itself instead: still a separate process, with its own
-clients, threads, signals and exit code, that a test may kill. Tests of startup or memory use processes that are started
-as users start them.
-"""
+"""Processors as processes forked from a server that has loaded their modules, which saves one to two seconds of CPU.
+Tests of startup or memory start them as users do."""
 
 import multiprocessing
 import os

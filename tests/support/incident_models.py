@@ -1,7 +1,7 @@
 """Twelve models over 150 days as the processors would have written them, each kind of incident in one of them.
 
-All figures are planted: hourly counts per cell are drawn around known shares, and verdicts follow from their sums. The
-changes begin two days before `END_S`. Then all models are silent for two days, until `NOW_S`.
+Hourly counts are drawn around known shares, verdicts follow from their sums. Incidents begin two days before `END_S`,
+and then all models are silent for two days, until `NOW_S`.
 """
 
 from collections.abc import Sequence

@@ -2,8 +2,7 @@
 
 Monday to Wednesday, 250 predictions an hour, but none on Tuesday from 3 to 4. From Tuesday noon on amounts in France
 are larger by half, the device `watch` appears, and a tenth of the ages are null, which the contract refuses. On
-Wednesday every 50th prediction fails. Every prediction gets its label one to five hours later, but for one in ten,
-which never gets any. Arm b's scores tell less.
+Wednesday every 50th prediction fails. Nine in ten get their label one to five hours later. Arm b's scores tell less.
 """
 
 import re
