@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -335,10 +334,6 @@ def counts(pipeline: Pipeline, sql: str) -> dict[tuple[Any, ...], int]:
     return {tuple(key): n for *key, n in pipeline.rows(sql)}
 
 
-def has_counts(pipeline: Pipeline, sql: str, expected: dict[tuple[Any, ...], int]) -> bool:
-    return counts(pipeline, sql) == expected
-
-
 def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     inputs = make_inputs()
     pipeline.create()
@@ -383,7 +378,7 @@ def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     # Counts arrive through several processors at different times. A count that exceeds its target never equals it.
     for sql, target in expected.items():
         with suppress(AssertionError):  # the assertion below shows the difference
-            wait_for(partial(has_counts, pipeline, sql, target), sql, 120)
+            wait_for(lambda: counts(pipeline, sql) == target, sql, 120)  # noqa: B023
         pipeline.alive()
         assert counts(pipeline, sql) == target, sql
     pipeline.wait_settled()

@@ -101,9 +101,7 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
     assert f"Likely cause: deploy fleet-job 4f2a at {at:%Y-%m-%d %H:%M} UTC, owner ana." in message
 
 
-def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
-    client: Client, engine: LocalClickHouse
-) -> None:
+def test_a_change_that_is_reported_later_replaces_the_causes(client: Client, engine: LocalClickHouse) -> None:
     write_move(client)
     clock = [END.timestamp()]
     history = cause_history(engine.address(client.database), connect, lambda: clock[0])
@@ -330,9 +328,7 @@ CASES: dict[tuple[str, str, int], tuple[str, Callable[[dict[str, Any]], bool], d
 
 
 @pytest.mark.parametrize("case", CASES, ids="{0[0]} {0[1]}".format)
-def test_each_rule_reports_on_its_day_and_not_the_day_before(
-    report: Callable[..., list[DebtReport]], case: tuple[str, str, int]
-) -> None:
+def test_each_rule_reports_on_its_day_only(report: Callable[..., list[DebtReport]], case: tuple[str, str, int]) -> None:
     kind, subject, days = case
     table, differs, change = CASES[case]
     contract, rows = healthy(

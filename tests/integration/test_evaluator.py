@@ -256,11 +256,6 @@ def outcome_of(event: dict[str, Any]) -> str:
     return str(event.get("error") or event.get("status") or "class")
 
 
-def endpoints_of(server: JudgeServer) -> list[dict[str, Any]]:
-    names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying", "returns")
-    return [{"name": name, "model": name, "url": server.url, "input_price": 0.5, "output_price": 2.0} for name in names]
-
-
 def start(
     pipeline: Pipeline,
     server: JudgeServer,
@@ -269,7 +264,10 @@ def start(
     speed: tuple[float, float] | None = None,
     **settings: Any,
 ) -> None:
-    own = {"folder": str(rubrics), "endpoints": endpoints_of(server), "key": "sk-1", **settings}
+    names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying", "returns")
+    prices = {"input_price": 0.5, "output_price": 2.0}
+    endpoints = [{"name": name, "model": name, "url": server.url, **prices} for name in names]
+    own = {"folder": str(rubrics), "endpoints": endpoints, "key": "sk-1", **settings}
     pipeline.start("evaluator", name, evaluator=own, speed=speed)
 
 
@@ -342,9 +340,7 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
     assert server.headers[0]["Authorization"] == "Bearer sk-1"
 
 
-def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
-    pipeline: Pipeline, server: JudgeServer, rubrics: Path
-) -> None:
+def test_endpoints_that_fail_or_hang_delay_nothing(pipeline: Pipeline, server: JudgeServer, rubrics: Path) -> None:
     n = 60
     pipeline.create(2)
     own = judged_contract(broken=judge("down"), slow=judge("hanging"), refuses=Evaluator(check="refusal"))

@@ -284,9 +284,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
     return folder / "unzipped", build(folder, "--wheel")
 
 
-def test_the_wheel_has_one_package_and_no_program_of_the_repository(
-    wheel: tuple[Path, list[str]], tmp_path: Path
-) -> None:
+def test_the_wheel_has_one_package_and_no_other_program(wheel: tuple[Path, list[str]], tmp_path: Path) -> None:
     _, names = wheel
     assert {name.partition("/")[0] for name in names} == {"barograph_server", "barograph_server-0.1.0.dist-info"}
     folders = {part for name in names for part in name.split("/")[1:-1]}

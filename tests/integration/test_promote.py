@@ -90,7 +90,7 @@ SUMS = (
 )
 
 
-def test_a_better_candidate_is_promoted_unless_policy_wants_more(
+def test_a_better_candidate_is_promoted_unless_policy_objects(
     client: Client, promote: OutputOf, tmp_path: Path
 ) -> None:
     write_days(client, 60, better=0.04)

@@ -88,9 +88,7 @@ def test_evidence_justifies_a_new_version(call: OutputOf, installed: Client, tmp
     assert "without evidence" not in call(0, "status")
 
 
-def test_evidence_that_is_undecided_or_no_longer_holds_is_refused(
-    call: OutputOf, installed: Client, tmp_path: Path
-) -> None:
+def test_evidence_that_is_undecided_or_outdated_is_refused(call: OutputOf, installed: Client, tmp_path: Path) -> None:
     write_days(installed, 20, better=0.04)
     bundle = str(tmp_path / "evidence")
     call(0, "shadow", "export", "--model", "m", "--out", bundle)

@@ -79,7 +79,7 @@ def events(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.smoke
-def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the_end_marker(
+def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the_end(
     broker: Broker, topics: str
 ) -> None:
     """Through a queue that is smaller than the number of events, since the calls wait."""

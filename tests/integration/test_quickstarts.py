@@ -342,11 +342,6 @@ def test_a_language_model_is_shown_without_a_baseline_until_its_calls_make_one(s
     )
 
 
-def mature_until(shell: Shell) -> int:
-    with shell.pipeline.client as client:
-        return matured_until(client, "flight-delay", "1")
-
-
 @pytest.mark.long
 def test_a_candidate_is_promoted_with_verified_evidence(shell: Shell) -> None:
     page = "tutorials/shadow.md"
@@ -367,7 +362,9 @@ def test_a_candidate_is_promoted_with_verified_evidence(shell: Shell) -> None:
                 f"SELECT sum(labelled + missing_labelled) = {labelled} FROM shadow_pairs FINAL WHERE slice = 'all'",
                 "all labelled requests in pairs",
             )
-            wait_for(lambda: mature_until(shell) > time.time() - 10 * 86_400, "days with mature labels")
+            since = time.time() - 10 * 86_400
+            with shell.pipeline.client as client:
+                wait_for(lambda: matured_until(client, "flight-delay", "1") > since, "days with mature labels")  # noqa: B023
         if line.startswith("barograph shadow export"):
             wait_for(lambda: not unprocessed(shell.pipeline.client), "the scorer's checkpoint", 180.0)
         shell.run(line)

@@ -199,16 +199,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert rows(pipeline) == with_late
 
 
-def move_sketcher(pipeline: Pipeline, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    group = f"{pipeline.prefix}sketcher"
-    # A stopped member stays in its group until its session times out.
-    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group")
-    request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
-    done = admin.alter_consumer_group_offsets([request])[group].result()
-    assert all(position.error is None for position in done.topic_partitions)
-
-
 def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pipeline: Pipeline) -> None:
     pipeline.prepare()
     events = toy_events(500, hours=10)
@@ -220,7 +210,12 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pi
     stopped = pipeline.processes.pop("sketcher-0")
     stopped.terminate()
     assert stopped.wait(30) == 0
-    move_sketcher(pipeline, 340)
+    admin, group = AdminClient({"bootstrap.servers": pipeline.bootstrap}), f"{pipeline.prefix}sketcher"
+    # A stopped member stays in its group until its session times out.
+    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group")
+    request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, 340)])
+    done = admin.alter_consumer_group_offsets([request])[group].result()
+    assert all(position.error is None for position in done.topic_partitions)
     pipeline.produce(messages(events[300:]))
     pipeline.end(1)
     pipeline.start("sketcher", "sketcher-1")

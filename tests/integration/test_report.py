@@ -352,7 +352,7 @@ def grafana(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
         yield stub
 
 
-def test_grafana_before_and_after_apply_and_unusable(
+def test_grafana_before_and_after_apply(
     settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def check(configured: GrafanaSettings) -> list[Finding]:

@@ -181,7 +181,8 @@ def test_counts_of_arms(client: Client, score: Score, contract: Contract) -> Non
     """Margins that the contract states later count the past, and rows that arrive later are counted again."""
     rows = raw_rows(random.Random(1), 500, contract)
     insert(client, **{name: own[: len(own) // 2] for name, own in rows.items()})
-    score(without_margins(contract)).score_once()
+    assert contract.arms is not None
+    score(msgspec.structs.replace(contract, arms=msgspec.structs.replace(contract.arms, margins={}))).score_once()
     assert client.rows("SELECT count() FROM arm_counts") == [(0,)]
     working = score(contract)
     working.score_once()
@@ -190,11 +191,6 @@ def test_counts_of_arms(client: Client, score: Score, contract: Contract) -> Non
     compare(client, contract, rows)
     units = client.rows("SELECT DISTINCT unit FROM arm_counts")
     assert units == [("prediction" if contract is UNLABELLED else "context.user",)]
-
-
-def without_margins(contract: Contract) -> Contract:
-    assert contract.arms is not None
-    return msgspec.structs.replace(contract, arms=msgspec.structs.replace(contract.arms, margins={}))
 
 
 APPLIED_MS = 1_790_000_000_000

@@ -170,9 +170,7 @@ def test_arms_in_other_shares_than_planned_are_not_rolled_back(client: Client, s
 
 
 @pytest.mark.parametrize(("rates", "outcome"), [((0.1, 0.35), "harm"), ((0.1, 0.1), "no-harm")])
-def test_prompts_are_compared_by_evaluations(
-    client: Client, score: Score, rates: tuple[float, float], outcome: str
-) -> None:
+def test_evaluations_compare_prompts(client: Client, score: Score, rates: tuple[float, float], outcome: str) -> None:
     assert CONTRACT.rollback is not None
     parent = msgspec.structs.replace(
         CONTRACT,
@@ -204,7 +202,7 @@ def test_prompts_are_compared_by_evaluations(
 
 
 @pytest.mark.parametrize(("unit", "units"), [("context.user", [[0, 0], [0, 0]]), ("", [[10, 10], [20, 20]])])
-def test_only_hours_with_both_arms_within_the_longest_comparison_give_a_look(
+def test_hours_with_both_arms_give_a_look_within_the_longest_comparison(
     client: Client, unit: str, units: list[list[int]]
 ) -> None:
     assert CONTRACT.arms is not None

@@ -283,9 +283,7 @@ def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: 
     return kafka.add_user(user)
 
 
-def test_a_processor_with_one_missing_acl_reports_it(
-    kafka: SecureKafka, deployment: Deployment, tmp_path: Path
-) -> None:
+def test_a_processor_reports_a_missing_acl(kafka: SecureKafka, deployment: Deployment, tmp_path: Path) -> None:
     """Each kind of right, and each kind of processor."""
     lacking: tuple[tuple[KafkaRole, str, str], ...] = (
         ("sketcher", "Write", "sketcher-"),

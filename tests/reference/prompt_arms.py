@@ -90,15 +90,11 @@ def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
     )
 
 
-def first_harm(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> int:
-    is_harm = draw_looks(scenario, rng, alpha).low > 0.0
-    return int(np.argmax(is_harm)) + 1 if is_harm.any() else 0
-
-
 def harm_hours(scenario: Scenario, runs: int = RUNS, seed: int = 1, alpha: float = ALPHA) -> IntArray:
     """Return the hours until the first proposal of each run, of the shape (runs,); 0 if there is none."""
     rng = np.random.default_rng(seed)
-    return np.array([first_harm(scenario, rng, alpha) for _ in range(runs)])
+    harms = (draw_looks(scenario, rng, alpha).low > 0.0 for _ in range(runs))
+    return np.array([int(np.argmax(is_harm)) + 1 if is_harm.any() else 0 for is_harm in harms])
 
 
 A_A = (

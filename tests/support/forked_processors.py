@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -50,16 +50,12 @@ def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, envi
     """Run a function in a separate process, with its exit code; `environ` is the whole environment."""
     # Created before the start, so that a test that waits for a line can open it.
     log.touch()
-    process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
-    process.start()
-    return Forked(process, f"{main.__module__} {' '.join(arguments)}")
-
-
-def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Has no effect once the server runs.
     context.set_forkserver_preload(["tests.support.preload"])
-    return context
+    process = context.Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
+    process.start()
+    return Forked(process, f"{main.__module__} {' '.join(arguments)}")
 
 
 def _child(main: Callable[[list[str]], int], arguments: list[str], log: str, environ: Mapping[str, str]) -> None:

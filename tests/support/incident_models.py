@@ -132,13 +132,6 @@ def contract_of(model: str) -> Contract:
     )
 
 
-def shadow_of(model: str) -> ShadowTest | None:
-    if model != ONE_MODEL[0]:
-        return None
-    margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
-    return ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
-
-
 def baseline_of(model: str, rng: np.random.Generator) -> Baseline:
     rows = 40_000
     drawn = {
@@ -276,8 +269,9 @@ def _shadow(client: Client, model: str) -> None:
     _pairs(tables, model, "all", total)
     tables.insert(client)
     contract = contract_of(model)
-    shadow, versions = shadow_of(model), ShadowVersions("2", VERSION)
-    assert shadow is not None
+    margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
+    shadow = ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
+    versions = ShadowVersions("2", VERSION)
     slices = shadow_days(client, model, "2", VERSION, "basis", "", contract.timezone)
     rows = [
         each

@@ -62,14 +62,10 @@ class Shop:
         return self.start + timedelta(hours=hours)
 
 
-def last_monday(now: datetime) -> datetime:
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day - timedelta(days=day.weekday() + 14)
-
-
 def make_shop(folder: Path) -> Shop:
     rng = np.random.default_rng(20)
-    start = last_monday(datetime.now(UTC))
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = today - timedelta(days=today.weekday() + 14)
     contract, baseline = _learned(folder, rng)
     seconds = np.sort(rng.integers(0, HOURS * HOUR_S, PER_HOUR * HOURS))
     seconds = seconds[seconds // HOUR_S != SILENT_HOUR]
