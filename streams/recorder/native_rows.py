@@ -6,7 +6,7 @@ flags and whole numbers. `JsonRows` reads all others in Python, with the same ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
 

@@ -1,7 +1,4 @@
-"""Rules over five months of real flights: fields that must page, at which time, and fields that must never page.
-
-Verdicts come from an independent implementation of PSI and rates (tests/reference), applied to the predictions.
-"""
+"""Rules over five months of real flights, on verdicts of an independent program: what must page, and what never."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

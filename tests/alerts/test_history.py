@@ -41,7 +41,6 @@ slo: {error_rate: 0.02, performance: {auc: 0.7}}
 )
 PLAIN = AlertSettings()
 
-
 Verdict = tuple[float, str, int]
 """PSI, level, n."""
 STABLE: Verdict = (0.01, "stable", 5000)
@@ -362,9 +361,7 @@ def test_invalid_arguments_are_reported(applied: Client, capsys: pytest.CaptureF
         assert message in err, words
 
 
-def test_marked_incidents_are_read_from_a_file(
-    applied: Client, capsys: pytest.CaptureFixture[str], tmp_path: Any
-) -> None:
+def test_marked_incidents_are_read(applied: Client, capsys: pytest.CaptureFixture[str], tmp_path: Any) -> None:
     file = tmp_path / "incidents.yaml"
     start, end = (datetime.fromtimestamp(T0 + hour * HOUR_S, UTC).isoformat() for hour in (199, 260))
     file.write_text(f"- {{name: heat, from: '{start}', to: '{end}'}}\n")

@@ -63,12 +63,6 @@ def history(engine: LocalClickHouse) -> Iterator[Client]:
         yield client
 
 
-def pane_keys(traffic: dict[str, Any]) -> dict[str, Any]:
-    """The members of a row of `volume` that a row of `panes` has too."""
-    names = ("model", "version", "slice", "pane_start", "pane_s", "n", "sealed")
-    return {name: traffic[name] for name in names}
-
-
 def write_history(client: Client, seed: int, days: int = 12) -> None:
     """Write verdicts with revisions, two versions and a new baseline, traffic with gaps, labels and reports."""
     rng = random.Random(seed)
@@ -124,8 +118,16 @@ def write_history(client: Client, seed: int, days: int = 12) -> None:
         for version in ("1", "2")
         for n in [0 if hour % 24 < 4 or 60 < hour < 75 or rng.random() < 0.1 else rng.randrange(200)]
     ]
+    shared = ("model", "version", "slice", "pane_start", "pane_s", "n", "sealed")
     panes = [
-        row("panes", field=field, below=pane["n"] // 40, above=pane["slow"], nulls=pane["n"] // 10, **pane_keys(pane))
+        row(
+            "panes",
+            field=field,
+            below=pane["n"] // 40,
+            above=pane["slow"],
+            nulls=pane["n"] // 10,
+            **{name: pane[name] for name in shared},
+        )
         for pane in traffic
         for field in ("temp", "dewp")
     ]

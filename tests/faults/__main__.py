@@ -1,8 +1,7 @@
 """The fault harness: `python -m tests.faults`, or `make faults`; SHORT=1 runs the short form of CI.
 
-Apache Kafka, the ClickHouse engine and the processors are real, and each is a separate process. Faults follow a plan
-that is drawn from a seed and printed. At the end an oracle, computed from the source data alone, is compared with
-everything that was written. Prints a table; the exit code is 1 if anything differs.
+Broker, engine and processors are real processes. Faults follow a plan drawn from a seed and printed; an oracle computed
+from the source data alone is compared with all that was written. The exit code is 1 if anything differs.
 """
 
 import argparse

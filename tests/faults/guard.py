@@ -1,7 +1,6 @@
 """Two guards are killed, paused and started twice, Kafka and ClickHouse are unavailable: no state may flap.
 
-A verdict planted in ClickHouse makes the model degraded, and another one ends that. Everything that `model-health`
-holds is compared with what was planted, and a serving process must see what the topic says.
+`model-health` is compared with the planted verdicts, and a serving process must see what the topic says.
 """
 
 import os

@@ -1,8 +1,7 @@
-"""Kill points: positions in the code of a processor at which it can wait to be killed.
+"""Kill points, at which a processor waits to be killed; the harness wraps the product's functions at its start.
 
-An empty file `INSTANCE.POINT` in a folder arms a kill point. The processor that reaches the point renames the file to
-`INSTANCE.POINT.reached` and waits until that file is deleted. The product knows nothing of this: the harness wraps the
-product's functions when it starts a processor.
+An empty file `INSTANCE.POINT` arms a kill point; the processor that reaches it renames the file to
+`INSTANCE.POINT.reached` and waits until that is deleted.
 """
 
 import importlib
@@ -126,7 +125,6 @@ def _recorder(points: KillPoints) -> None:
     from barograph_server.streams.recorder.recorder import Recorder
 
     module: Any = importlib.import_module("barograph_server.streams.recorder.recorder")
-
     original, write, commit, insert = Recorder.__init__, Recorder._write, Recorder._commit, module.insert_arrow
 
     def init(self: Any, *args: Any, **kwargs: Any) -> None:
@@ -159,7 +157,6 @@ def _monitor(points: KillPoints) -> None:
     from barograph_server.streams.monitor.state.store import WarehouseStore
 
     module: Any = importlib.import_module("barograph_server.streams.monitor.state.store")
-
     write, insert = WarehouseStore.write, module.insert_columns
 
     def write_with_points(self: Any, commit: Any) -> None:

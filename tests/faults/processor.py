@@ -1,11 +1,8 @@
-"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`. Two kinds are no processors
-but serving processes: `serving` with a shadow, `guarded` with a guard.
+"""Runs one processor with kill points: `python -m tests.faults.processor KIND SETTINGS`; also the serving processes
+`serving` (with a shadow) and `guarded` (with a guard).
 
-Further settings of a `guard`: `twin_of`, the instance whose name it takes, and `blind_after_s` and `guard_report_s`,
-which replace constants of the product.
-
-The environment variable BAROGRAPH_FAULTS is a JSON object: `folder` is the folder of the files that arm kill points and
-shift clocks, `sabotage` the name of a sabotage, or empty.
+A `guard` has further settings: `twin_of`, the instance whose name it takes, `blind_after_s` and `guard_report_s`.
+BAROGRAPH_FAULTS is a JSON object: `folder` has the files that arm kill points and shift clocks, `sabotage` a name.
 """
 
 import faulthandler
@@ -21,10 +18,7 @@ STUCK_S = 75.0
 
 
 def shift_clock(file: Path) -> None:
-    """Shift `time.time` by the number of seconds in a file, which is reread 10 times per second.
-
-    Only the clock of Python is shifted; librdkafka and Kafka use the real time.
-    """
+    """Shift Python's `time.time`, but not librdkafka's, by the seconds in a file, reread 10 times per second."""
     real, monotonic = time.time, time.monotonic
     checked_at, offset_s = -1.0, 0.0
 
@@ -57,7 +51,6 @@ def main() -> int:
     settings["instance"] = settings.pop("twin_of", settings["instance"])
     # Shift the clock before importing modules that keep a reference to `time.time`.
     shift_clock(Path(options["folder"]) / f"{settings['instance']}.clock")
-
     from barograph_server.streams.health.watchdog import StallTimeouts
     from tests.faults import sabotage
     from tests.faults.kill_points import KillPoints, install

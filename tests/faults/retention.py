@@ -1,6 +1,4 @@
-"""Retention deletes messages that stopped processors have not read: their offsets are reported as lost, and no verdict
-claims to be complete without them.
-"""
+"""Messages that retention deletes unread are reported as lost, and no verdict claims to be complete without them."""
 
 import signal
 import time
@@ -38,7 +36,8 @@ def run_retention(world: World) -> Verdict:
         partition = i % world.partitions
         until = (ends[partition] + len(world.source.sent[topic, partition])) // 2
         # The recorder must have read them: no raw row is lost here.
-        _wait_recorded(world, partition, until)
+        sql = f"SELECT max(offset) FROM predictions WHERE partition = {partition}"
+        wait_for(lambda: world.pipeline.rows(sql)[0][0] >= until, f"offset {until} of {partition} recorded", 60)  # noqa: B023
         for future in admin.delete_records([TopicPartition(topic, partition, until)]).values():
             future.result(30)
         lost.setdefault(partition, set()).update(range(ends[partition], until))
@@ -58,11 +57,6 @@ def _committed(world: World) -> dict[int, int]:
         return {tp.partition: max(0, tp.offset) for tp in consumer.committed(expected, timeout=30)}
     finally:
         consumer.close()
-
-
-def _wait_recorded(world: World, partition: int, until: int) -> None:
-    sql = f"SELECT max(offset) FROM predictions WHERE partition = {partition}"
-    wait_for(lambda: world.pipeline.rows(sql)[0][0] >= until, f"the recorder to reach {until} of {partition}", 60)
 
 
 def _finish(world: World, lost: dict[int, set[int]], ranges: list[tuple[int, int, int]]) -> Verdict:

@@ -1,7 +1,4 @@
-"""Sabotage: safeguards of the product, disabled one at a time. The harness must detect every one.
-
-The harness replaces functions of the product when it starts a processor.
-"""
+"""Safeguards of the product, disabled one at a time in a processor; the harness must detect every one."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

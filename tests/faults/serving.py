@@ -1,9 +1,8 @@
 """A serving process with a shadow, which the harness kills. It publishes predictions, labels and shadows.
 
-The seed and the number of a request determine its content. The journal is a file with the numbers of all requests. The
-process writes each number before it publishes anything of the request, so that the journal survives a kill. After a
-restart it continues after the last request of the journal, and publishes the labels of the latest requests again. A
-process that ends by SIGTERM writes the outcomes that its shadow counted beside the journal.
+Its journal has the number of each request, written before anything is published; the seed and the number determine the
+request. After a restart it continues there, and publishes the latest labels again. At SIGTERM it also writes the
+outcomes that its shadow counted.
 """
 
 import heapq

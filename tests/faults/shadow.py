@@ -1,7 +1,6 @@
 """A serving process with a shadow is killed beside the recorder and the scorer: each request has its one outcome.
 
-The journal of the serving process says what was submitted, the topics what reached Kafka, and `shadow_pairs` what the
-product counts. The join of the raw events is that of `tests.reference.shadow_pairs`, in plain Python.
+Compared are its journal, the topics, and `shadow_pairs` with the join of `tests.reference.shadow_pairs`.
 """
 
 import math

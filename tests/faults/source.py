@@ -1,7 +1,4 @@
-"""The source data: seeded events, labels and malformed messages, each with its expected outcome.
-
-The product does not decide what a message means here: every message is recorded together with its expected outcome.
-"""
+"""The source data: seeded events, labels and malformed messages, each recorded with its expected outcome."""
 
 import heapq
 import json

@@ -1,8 +1,7 @@
-"""Calls of a real server by the `openai` client, and what the client and the server measured.
+"""Calls of a real server by the `openai` client, and what both measured: `calls.py NAME BASE_URL MODEL`.
 
-`calls.py NAME BASE_URL MODEL` instruments the client, makes the calls, and sends its spans to the endpoint in
-OTEL_EXPORTER_OTLP_ENDPOINT. It runs in the environment of the project NAME, because only one instrumentation can
-instrument a client, and because they need different versions of it.
+Runs in the environment of the project NAME, whose instrumentation sends spans to OTEL_EXPORTER_OTLP_ENDPOINT: only one
+can instrument a client, and they need different versions of it.
 """
 
 import importlib
@@ -17,7 +16,6 @@ import openai
 QUESTION = "How do I send back a parcel that arrived broken?"
 SYSTEM = "You answer customers in one short sentence."
 MAX_TOKENS = 24
-
 
 INSTRUMENTORS = {
     "genai_openai": "opentelemetry.instrumentation.genai.openai",
@@ -47,13 +45,7 @@ def instrument(name: str) -> Callable[[], object]:
 
 
 def main(name: str, base_url: str, model: str) -> None:
-    """Make the calls, print what was measured as a JSON list, and flush the spans.
-
-    Args:
-        name: the instrumentation.
-        base_url: the server.
-        model: its model.
-    """
+    """Make the calls, print what was measured as a JSON list, and flush the spans."""
     flush = instrument(name)
     client = openai.OpenAI(base_url=base_url, api_key="none", max_retries=0)
     refused = openai.OpenAI(base_url="http://127.0.0.1:9/v1", api_key="none", max_retries=0)

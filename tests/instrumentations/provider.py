@@ -110,10 +110,6 @@ def _sse(*events: Any, typed: bool = False) -> Iterator[bytes]:
         yield f"{name}data: {each if isinstance(each, str) else json.dumps(each)}\n\n".encode()
 
 
-def _words(n: int = 1) -> list[str]:
-    return [word + " " for word in ANSWER * n]
-
-
 def _wants_tool(request: dict[str, Any]) -> bool:
     has_result = any(
         mark in json.dumps(request) for mark in ('"tool"', "tool_result", "toolResult", "function_call_output")
@@ -124,7 +120,7 @@ def _wants_tool(request: dict[str, Any]) -> bool:
 def _answer(path: str, request: dict[str, Any], model: str, n: int) -> dict[str, Any]:
     """Return the body of an answer, with its usage as `_usage`, and its events as `_events` if it is a stream."""
     is_long = "long" in json.dumps(request)
-    words = _words(40 if is_long else 1)
+    words = [word + " " for word in ANSWER * (40 if is_long else 1)]
     if path.endswith("/chat/completions"):
         return _chat(request, model, n, words)
     if path.endswith("/responses"):

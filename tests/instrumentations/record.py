@@ -1,7 +1,7 @@
 """Records golden files of spans, tests/golden/otlp: `python tests/instrumentations/record.py [NAME …]`.
 
-Each set-up runs in an environment of its own with the packages of `SETUPS`, and calls `provider.py` on this machine.
-NAME.jsonl gets its export requests, NAME.truth.json what the server answered.
+Each set-up of `SETUPS` has its own environment and calls `provider.py`. NAME.jsonl gets its export requests,
+NAME.truth.json what the server answered.
 """
 
 import asyncio

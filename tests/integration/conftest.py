@@ -101,10 +101,3 @@ def score(client: Client, engine: LocalClickHouse) -> Score:
     address = engine.address(client.database)
     usual: dict[str, Any] = {"clock": lambda: (START_MS + 6 * DAY_MS) / 1000}
     return lambda contract, **changes: scoring.scorer(client, address, contract, **{**usual, **changes})
-
-
-@pytest.fixture
-def promote(client: Client, config: str, output_of: OutputOf, request: pytest.FixtureRequest) -> OutputOf:
-    """Run `barograph promote` on the contract of the test's module; return its output on one line."""
-    scoring.register(client, request.module.CONTRACT)
-    return lambda code, *words: " ".join(output_of(code, "promote", "--model", "m", "--config", config, *words).split())

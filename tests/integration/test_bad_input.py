@@ -7,7 +7,6 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +240,6 @@ def test_every_arrow_type_is_counted_or_rejected_within_the_stated_memory() -> N
 CLASSES = ("no", "perhaps", "yes")
 Event = dict[str, Any]
 
-
 VALUES = np.linspace(0.0, 1.0, 101)
 
 
@@ -336,10 +334,6 @@ def counts(pipeline: Pipeline, sql: str) -> dict[tuple[Any, ...], int]:
     return {tuple(key): n for *key, n in pipeline.rows(sql)}
 
 
-def has_counts(pipeline: Pipeline, sql: str, expected: dict[tuple[Any, ...], int]) -> bool:
-    return counts(pipeline, sql) == expected
-
-
 def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     inputs = make_inputs()
     pipeline.create()
@@ -384,13 +378,12 @@ def test_each_kind_of_invalid_input_is_counted(pipeline: Pipeline) -> None:
     # Counts arrive through several processors at different times. A count that exceeds its target never equals it.
     for sql, target in expected.items():
         with suppress(AssertionError):  # the assertion below shows the difference
-            wait_for(partial(has_counts, pipeline, sql, target), sql, 120)
+            wait_for(lambda: counts(pipeline, sql) == target, sql, 120)  # noqa: B023
         pipeline.alive()
         assert counts(pipeline, sql) == target, sql
     pipeline.wait_settled()
     for sql, target in expected.items():
         assert counts(pipeline, sql) == target, sql
-
     # A score that is not a probability is not measured. Of eleven labels of one prediction the last counts: false.
     [(tp, fp, fn, tn)] = pipeline.rows(
         f"SELECT {', '.join(f'sum(confusion[{i}])' for i in range(1, 5))} FROM performance_state FINAL "

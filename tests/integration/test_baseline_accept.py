@@ -317,7 +317,6 @@ def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_
             levels.setdefault("quiet" if end_s <= T0_S + 16 * DAY_S else "shifted", set()).add(level)
         assert levels["quiet"] <= {"stable", "insufficient"}
         assert "major" in levels["shifted"]
-
         # Counts on the new bins replace the shares from sketches.
         sealed_s = sealed_until_s(world)
         to_s = T0_S + 16 * DAY_S

@@ -286,7 +286,7 @@ def test_only_the_range_is_read_and_the_id_column_may_have_another_name(skew: Sk
         (f"clickhouse:{MODEL}@3", ("--from", "2020-01-01", "--to", "2020-01-02"), "but 240 from "),
     ],
 )
-def test_missing_models_versions_and_ranges_are_reported(
+def test_a_missing_model_version_or_range_is_named(
     served: str, span: tuple[str, ...], message: str, skew: Skew
 ) -> None:
     code, _, errors = skew([event(i) for i in range(ROWS)], *span, served=served)

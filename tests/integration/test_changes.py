@@ -84,7 +84,6 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
     assert (explained["verdict"]["field"], explained["verdict"]["window_end"]) == ("x", (MOVED + HOUR).isoformat())
     ranked = [(each["change"]["subject"], each["likelihood"]) for each in explained["ranked"]]
     assert ranked == [("fleet-job", "likely"), ("weather-job", "unlikely")]
-
     clock = [END.timestamp()]
     history = cause_history(engine.address(client.database), connect, lambda: clock[0])
     history.follow({"toy": contract()})
@@ -102,9 +101,7 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
     assert f"Likely cause: deploy fleet-job 4f2a at {at:%Y-%m-%d %H:%M} UTC, owner ana." in message
 
 
-def test_a_change_that_is_reported_later_replaces_the_earlier_computation(
-    client: Client, engine: LocalClickHouse
-) -> None:
+def test_a_change_that_is_reported_later_replaces_the_causes(client: Client, engine: LocalClickHouse) -> None:
     write_move(client)
     clock = [END.timestamp()]
     history = cause_history(engine.address(client.database), connect, lambda: clock[0])
@@ -139,7 +136,6 @@ def post(hook: ChangesHook, body: Any, token: str = TOKEN) -> tuple[int, Any]:
 
 
 GOOD = {"kind": "deploy", "subject": "job"}
-
 
 WRONG: tuple[tuple[Any, int, str], ...] = (
     (b"{", 400, "not valid JSON"),
@@ -181,11 +177,9 @@ def test_changes_that_other_tables_record(client: Client) -> None:
     add_row(client, "arm_counts", **arm)
     fact = {"model": "toy", "instance": "gpu:8000", "name": "restarts", "value": 1.0, "server": "vllm", "at": END}
     add_row(client, "serving_facts", **fact)
-
     of_drill = row("changes", kind="deploy", subject="job", model="drill.toy.1", changed_at=END)
     insert_rows(client, "changes", [of_drill, of_drill | {"model": "toy"}])
     assert {each.model for each in read_changes(client, None, MOVED, END + HOUR)} == {"toy"}, "drills are left out"
-
     changes = read_changes(client, "toy", MOVED, END + HOUR)
     assert [(each.kind, each.before, each.after, each.reason) for each in changes if each.changed_at == MOVED] == [
         ("arm", "", "b", ""),
@@ -334,9 +328,7 @@ CASES: dict[tuple[str, str, int], tuple[str, Callable[[dict[str, Any]], bool], d
 
 
 @pytest.mark.parametrize("case", CASES, ids="{0[0]} {0[1]}".format)
-def test_each_rule_reports_on_its_day_and_not_the_day_before(
-    report: Callable[..., list[DebtReport]], case: tuple[str, str, int]
-) -> None:
+def test_each_rule_reports_on_its_day_only(report: Callable[..., list[DebtReport]], case: tuple[str, str, int]) -> None:
     kind, subject, days = case
     table, differs, change = CASES[case]
     contract, rows = healthy(

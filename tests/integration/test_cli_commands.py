@@ -136,9 +136,7 @@ def test_invalid_rows_are_skipped_and_an_invalid_file_stops_the_load(settings: S
     assert "the topic never-applied-predictions does not exist" in errors
 
 
-def test_an_interrupted_load_says_what_went_out(
-    settings: Settings, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_load_reports(settings: Settings, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch) -> None:
     write_predictions("p.parquet")
     write_predictions("q.parquet")
     read_all = check.read_blocks
@@ -178,13 +176,11 @@ def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary:
 
 
 def test_query_cannot_change_anything(pipeline_settings: Settings, output_of: OutputOf) -> None:
-    """`test_local_read_only` has the statements that only the local ClickHouse must refuse."""
     with connect(pipeline_settings.warehouse) as client:
         before = client.rows("SELECT * FROM topics ORDER BY name")
         for sql in (
             "INSERT INTO topics VALUES ('x', 'y', 1, now64(3))",
             "DROP TABLE topics",
-            "ALTER TABLE topics DELETE WHERE 1",
             "CREATE TABLE mine (a UInt8) ENGINE = Memory",
             "SET readonly = 0",
             "SELECT 1; DROP TABLE topics",
@@ -195,7 +191,7 @@ def test_query_cannot_change_anything(pipeline_settings: Settings, output_of: Ou
         assert client.rows("EXISTS TABLE mine") == [(0,)]
 
 
-def test_an_error_of_clickhouse_is_one_line(
+def test_an_error_is_one_line(
     pipeline_settings: Settings, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("barograph_server.cli.query.LIMITS", {**LIMITS, "max_execution_time": 1, "max_block_size": 1})
@@ -212,9 +208,7 @@ def test_an_error_of_clickhouse_is_one_line(
         assert len(errors) < 500
 
 
-def test_an_unreachable_server_and_a_missing_database_are_explained(
-    pipeline_settings: Settings, output_of: OutputOf
-) -> None:
+def test_a_missing_server_or_database_is_explained(pipeline_settings: Settings, output_of: OutputOf) -> None:
     config = Path("barograph.toml").read_text()
     port = pipeline_settings.warehouse.port
     Path("away.toml").write_text(config.replace(f"port = {port}", f"port = {choose_port()}"))
@@ -264,7 +258,6 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
         pane = {"pane_start": NOW_S - 3600, "pane_s": 3600, "n": 900, "sealed": True}
         add_row(client, "volume", **counted, **pane)
         add_row(client, "losses", **lost, **lost_at)
-
     output = output_of(EXIT_OK, "status")
     words = [line.split() for line in output.splitlines()]
     sealed = time.strftime("%Y-%m-%d %H:%M", time.gmtime(NOW_S))
@@ -287,7 +280,6 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     assert "unknown" in monitor
     assert re.search(r"never silent for \d+ s", monitor)
     assert "2,500 offsets of the source topic lost." in output
-
     status = json.loads(output_of(EXIT_OK, "status", "--format", "json"))
     (facts,) = status["models"]
     assert facts["levels"] == {"stable": 1, "minor": 1, "major": 2, "insufficient": 3}
@@ -298,7 +290,7 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     assert [each["offsets"] for each in status["losses"]] == [2500]
 
 
-def test_status_replays_each_model_to_its_own_end_from_before_its_incidents(
+def test_status_replays_each_model_from_its_incidents_to_its_end(
     client: Client, config: str, output_of: OutputOf
 ) -> None:
     moved = {"ended": NOW_S - 150 * DAY_S, "newer": NOW_S - 75 * DAY_S}
@@ -364,7 +356,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     contract = simple_contract(label=LABEL)
     enter_pipeline(pipeline, tmp_path, monkeypatch, contract)
     pipeline.create(source_partitions=2)
-
     # Before the contract is applied every event would become a dead letter: nothing is sent.
     at_ms = write_recent("good.parquet", range(N))
     assert "The contract of toy is not applied" in load(output_of, EXIT_USAGE, "good.parquet")
@@ -380,7 +371,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert "labels: 1,000 sent = 1,000 matched + 0 unmatched + 0 dead-lettered\n" in errors
     assert "See:" not in errors
     assert "not yet known" not in errors
-
     # One column holds text in the place of numbers, some labels have no prediction, and the others the wrong type:
     # the file has another contract than the processors.
     Path("toy.yaml").write_text(dump_contract(simple_contract(label=LabelSpec(type="category", positive="paid"))))
@@ -401,7 +391,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     for sql in re.findall(r'    barograph query "(.*)"', errors):
         output += output_of(EXIT_OK, "query", sql)
     assert "string" in output
-
     # A dead letter is named by its reason, in `load`, `status` and `doctor`.
     in_2000 = pa.array(np.arange(N) + 946_684_800_000)
     write_recent("old.parquet", range(2 * N, 3 * N), at=in_2000)
@@ -414,7 +403,6 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert "    barograph dead-letters show --model toy --topic predictions --since 1h\n" in errors
     assert re.search(r"toy +dead letters, predictions too-old +2,000 +20\d\d-", output_of(EXIT_OK, "status"))
     assert "toy: 2,000 dead letters (predictions too-old) since 20" in output_of((EXIT_OK, EXIT_FAILED), "doctor")
-
     # A table of predictions with labels is both; a null is a label that is not known yet.
     Path("toy.yaml").write_text(dump_contract(contract))
     outcome = [None if i % 4 == 0 else i % 3 == 0 for i in range(100)]
@@ -443,7 +431,6 @@ def test_without_processors_the_account_says_what_is_not_known(
     assert "not yet known: 1 message of predictions not yet counted by sketcher and monitor.\n" in errors
     assert "not yet known: 10 labels not yet recorded.\n" in errors
     assert "The account is not complete: no monitor, recorder, sketcher reports." in errors
-
     # Labels that are counted are not yet judged: a pass of the scorer writes its status last.
     not_judged = "not yet known: performance with these labels: the scorer has counted them and judges the windows."
     assert not_judged not in errors

@@ -32,17 +32,17 @@ from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.lineage import build_lineage
 from barograph_server.warehouse.governance.query_log import read_users, users_of_field
-from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import OutputOf
 from tests.support.environment import installation, kafka_lines, write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.stub_grafana import StubGrafana, serving
-from tests.support.warehouse import row
+from tests.support.warehouse import add_rows
 from tests.unit.governance.test_governance import contract
 
 RULE = "undeclared-reader"
 LOG = "recorded_queries"
+CALLERS = ("shop", "shop", "crawler")
 NOW = datetime.now(UTC).replace(microsecond=0)
 DECLARED = {
     "pricing": DeclaredConsumer(owner="pricing", group="pricing", fields=("x",)),
@@ -124,16 +124,6 @@ def add_rule(grafana: StubGrafana, uid: str, sql: str, **labels: str) -> None:
     grafana.state.groups["folder", uid] = {"rules": [rule]}
 
 
-def record_predictions(client: Client) -> None:
-    at = NOW - timedelta(hours=1)
-    common = {"model": "toy", "version": "1", "at": at, "received_at": at, "producer": "web-1"}
-    rows = [
-        row("predictions", **common, id=str(n), offset=n, context=[("client", name)] if name else [])
-        for n, name in enumerate(["shop", "shop", "crawler", ""])
-    ]
-    insert_rows(client, "predictions", rows)
-
-
 @pytest.fixture(scope="module")
 def observed(settings: Settings) -> Iterator[Settings]:
     """Two groups, two users and one dashboard that are declared, and as many strangers."""
@@ -143,7 +133,10 @@ def observed(settings: Settings) -> Iterator[Settings]:
     producer.flush()
     with connect(settings.warehouse) as client:
         record_queries(client)
-        record_predictions(client)
+        at = NOW - timedelta(hours=1)
+        common = {"model": "toy", "version": "1", "at": at, "received_at": at, "producer": "web-1"}
+        called = [{"id": f"{n}", "offset": n, "context": [("client", name)]} for n, name in enumerate(CALLERS)]
+        add_rows(client, "predictions", [*called, {"id": "3", "offset": 3}], **common)
     with (
         serving() as grafana,
         closing(read_topic(settings, "pricing", commits=True)),

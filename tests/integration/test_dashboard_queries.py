@@ -1,7 +1,4 @@
-"""The numbers of queries of dashboards, over two planted days whose figures are known.
-
-`test_panel_queries` runs every query; `test_llm_panels` has the numbers of the page LLM.
-"""
+"""The numbers of queries of dashboards but the page LLM (`test_llm_panels`), over two planted days."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta

@@ -36,16 +36,6 @@ def event(i: int, model: str = "toy", **changes: Any) -> bytes:
     ).encode()
 
 
-def write_dead_letters(pipeline: Pipeline, n: int) -> list[bytes]:
-    producer = Producer({"bootstrap.servers": pipeline.bootstrap})
-    values = [event(i, "later") for i in range(n)]
-    for i, value in enumerate(values):
-        rejected = RejectedEvent(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
-        producer.produce(pipeline.topics.predictions_dead, **dead_message(rejected, pipeline.topics.predictions))
-    assert producer.flush(30) == 0
-    return values
-
-
 def replay(pipeline: Pipeline, call: str) -> tuple[int, str]:
     """Replay in a process that is killed at a call; return its exit code and its log."""
     options = {"bootstrap_servers": pipeline.bootstrap, "prefix": pipeline.prefix, "batch": BATCH}
@@ -62,7 +52,12 @@ def resolutions(pipeline: Pipeline) -> dict[str, Resolution]:
 @pytest.mark.long
 def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pipeline) -> None:
     pipeline.create(source_partitions=2)
-    values = write_dead_letters(pipeline, DEAD_LETTERS)
+    producer = Producer({"bootstrap.servers": pipeline.bootstrap})
+    values = [event(i, "later") for i in range(DEAD_LETTERS)]
+    for i, value in enumerate(values):
+        rejected = RejectedEvent(Reason.UNKNOWN_MODEL, i % 2, i, 0, value, "later")
+        producer.produce(pipeline.topics.predictions_dead, **dead_message(rejected, pipeline.topics.predictions))
+    assert producer.flush(30) == 0
     # Calls of each transaction: begin, 2 × BATCH produce, commit. init_transactions is call 0.
     commit = 2 * BATCH + 2
     sent = 0
@@ -139,7 +134,6 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert "6 dead letters waiting" in run(capsys, "list", "--topic", "predictions", "--since", "1h")
     assert run(capsys, "list", "--until", "1h") == "No dead letters.\n"
     assert "Select the dead letters to replay" in run(capsys, "replay", code=1)
-
     # Fix the cause: apply the model's contract.
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
     pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])

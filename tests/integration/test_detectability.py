@@ -83,9 +83,7 @@ def run(config: str, *arguments: str) -> int:
     return command_line.run("detectability", "--model", "m", "--config", config, *arguments)
 
 
-def test_what_a_week_of_traffic_reveals_as_json_and_text(
-    client: Client, config: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_week_of_traffic_reveals(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
     write_model(client)
     assert run(config, "--format", "json") == 0
     result = json.loads(capsys.readouterr().out)

@@ -93,7 +93,7 @@ Run = Callable[..., tuple[int, str, str]]
 
 
 @pytest.mark.long
-def test_any_window_equals_the_events_sent(
+def test_any_window_equals_events(
     pipeline: Pipeline, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One pipeline for all: filling it costs more than asking."""

@@ -69,7 +69,7 @@ def installation(config: Path, tmp_path: Path) -> Installation:
 
 
 @pytest.mark.long
-def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
+def test_a_suite_checks_pages_and_guard_and_leaves_only_results(
     installation: Installation, output_of: OutputOf
 ) -> None:
     suite = installation.folder / "drills.yaml"
@@ -119,7 +119,7 @@ def test_a_suite_checks_pages_and_the_guard_and_leaves_only_its_results(
     assert installation.leftovers() == []
 
 
-def test_events_come_from_the_raw_rows_and_clean_removes_an_interrupted_drill(
+def test_events_are_raw_rows_and_clean_removes_an_interrupted_drill(
     installation: Installation, output_of: OutputOf
 ) -> None:
     check_clean(installation, output_of)

@@ -153,9 +153,7 @@ def test_runs_that_cannot_be_compared(client: Client, gate: OutputOf) -> None:
     [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo", "version": "openai:chat:smollm2"}],
     ids=["version", "scorer", "format"],
 )
-def test_a_changed_suite_starts_with_a_run_of_the_accepted_version(
-    change: dict[str, str], client: Client, gate: OutputOf
-) -> None:
+def test_a_changed_suite_needs_a_run_of_the_accepted(change: dict[str, str], client: Client, gate: OutputOf) -> None:
     store(client, "answer@1", scores(60), 1_000)
     gate(0, "answer@1", "--accept")
     store(client, "answer@2", scores(60), 2_000, **change)

@@ -256,11 +256,6 @@ def outcome_of(event: dict[str, Any]) -> str:
     return str(event.get("error") or event.get("status") or "class")
 
 
-def endpoints_of(server: JudgeServer) -> list[dict[str, Any]]:
-    names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying", "returns")
-    return [{"name": name, "model": name, "url": server.url, "input_price": 0.5, "output_price": 2.0} for name in names]
-
-
 def start(
     pipeline: Pipeline,
     server: JudgeServer,
@@ -269,7 +264,10 @@ def start(
     speed: tuple[float, float] | None = None,
     **settings: Any,
 ) -> None:
-    own = {"folder": str(rubrics), "endpoints": endpoints_of(server), "key": "sk-1", **settings}
+    names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying", "returns")
+    prices = {"input_price": 0.5, "output_price": 2.0}
+    endpoints = [{"name": name, "model": name, "url": server.url, **prices} for name in names]
+    own = {"folder": str(rubrics), "endpoints": endpoints, "key": "sk-1", **settings}
     pipeline.start("evaluator", name, evaluator=own, speed=speed)
 
 
@@ -307,7 +305,6 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
         assert event["context"]["kind"] == "judge"
     assert all(sorted(each) == sorted(f"a{i}" for i in range(n + 1)) for each in by_name.values())
     outcomes = {name: Counter(map(outcome_of, each.values())) for name, each in by_name.items()}
-
     # An endpoint that flaps: what has a result has the right one.
     assert outcomes["faithful"].keys() <= {"class", "judge-prose", "judge-overloaded", "judge-breaker"}
     assert outcomes["faithful"]["class"] > n // 2
@@ -343,9 +340,7 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
     assert server.headers[0]["Authorization"] == "Bearer sk-1"
 
 
-def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
-    pipeline: Pipeline, server: JudgeServer, rubrics: Path
-) -> None:
+def test_endpoints_that_fail_or_hang_delay_nothing(pipeline: Pipeline, server: JudgeServer, rubrics: Path) -> None:
     n = 60
     pipeline.create(2)
     own = judged_contract(broken=judge("down"), slow=judge("hanging"), refuses=Evaluator(check="refusal"))
@@ -364,7 +359,6 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
     assert judged & {"judge-timeout", "judge-breaker"}
     assert judged <= {"judge-timeout", "judge-breaker", "skipped-lag"}
     pipeline.stop()
-
     # A stop ends the transaction of a call that hangs; nothing of it is committed.
     start(pipeline, server, rubrics, timeout_s=3.0)
     called = sum(body["model"] == "hanging" for body in server.bodies)
@@ -374,7 +368,6 @@ def test_endpoints_that_fail_or_hang_delay_neither_checks_nor_a_stop(
     stopped = [json.loads(line) for line in pipeline.log("evaluator-0").splitlines() if '"stopped"' in line]
     assert all(line["reason"].startswith("requested") for line in stopped[-2:]), stopped
     assert len(evaluations(pipeline)) == 3 * n
-
     # Judges skip answers that are too old, which is no failure.
     called = len(server.bodies)
     start(pipeline, server, rubrics, lag_s=0.0)
@@ -479,7 +472,6 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     wait_evaluations(pipeline, 2 * n)
     predictions = "SELECT uniqExact(id) FROM predictions WHERE model = '{}'"
     wait_for(lambda: pipeline.rows(predictions.format("toy")) == [(n + 2,)], "raw rows")
-
     # A judge that is new, and down: a second run finds what the first one queued, whatever is killed.
     late = {**checked, "late": judge("returns")}
     register(pipeline, judged_contract(**late, frugal=frugal))
@@ -524,7 +516,6 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     assert called("steady") == n
     table = " ".join(output_of(capsys, 0, *words).split())
     assert "toy: 42 predictions, 1 failed, 40 with the text of the answer" in table
-
     # Of two runs only the later one queues. What cannot be evaluated any more is counted with its reason.
     queues = [RecordedAnswers(settings.processor()) for _ in range(2)]
     for queue in queues:

@@ -1,20 +1,29 @@
-"""The flights example on its real data: landings, files, and scores of training."""
+"""The flights example: its files, and replays whose counts, verdicts and causes equal those of the source data."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from barograph.contract import DeclaredSource
 from numpy.typing import NDArray
 
+from barograph_server.alerts.guard.suspected_causes import ExplainedVerdict, explain_verdicts
 from barograph_server.examples.flights import replay
 from barograph_server.examples.flights.data import read_flights
-from barograph_server.examples.flights.features import flight_rows
+from barograph_server.examples.flights.features import FEATURES, PLANE, ROUTE, SCHEDULE, WEATHER, flight_rows
 from barograph_server.examples.flights.model import LATE, ON_TIME, train
 from barograph_server.examples.flights.replay import FlightsFiles, between, prepare
+from barograph_server.sketches.sketch.envelope import unseal
+from barograph_server.sketches.sketch.numeric import NumericSketch
+from barograph_server.warehouse.governance.changes import Change, add_changes
+from tests.support.flights import Expected, Flights, as_events, delayed, make_flights, oracle
+from tests.support.pipeline import Pipeline
+from tests.support.toy_events import messages
 
 pytestmark = pytest.mark.long
 IntArray = NDArray[np.int64]
@@ -45,17 +54,12 @@ def _seconds(times: Any) -> IntArray:
     return seconds
 
 
-def _minutes(flights: pa.Table, later: str, earlier: str) -> NDArray[np.float64]:
-    milliseconds = pc.subtract(*(flights[name].cast(pa.int64()) for name in (later, earlier)))
-    minutes: NDArray[np.float64] = milliseconds.cast(pa.float64()).to_numpy() / 60_000
-    return minutes
-
-
 def test_every_landing_agrees_with_the_delay_on_arrival(tables: Tables) -> None:
     delay = tables.flights["arr_delay"].cast(pa.float64()).to_numpy()
     landed = ~np.isnan(delay)
     assert (tables.flights.num_rows, landed.sum()) == (336_776, 327_346)
-    late_by = _minutes(tables.flights, "landed_at", "scheduled_arrival_at")
+    landed_ms, due_ms = (tables.flights[name].cast(pa.int64()) for name in ("landed_at", "scheduled_arrival_at"))
+    late_by = pc.subtract(landed_ms, due_ms).cast(pa.float64()).to_numpy() / 60_000
     np.testing.assert_array_equal(late_by, delay)  # NaN, where there is no label, included
 
 
@@ -84,3 +88,186 @@ def test_training_scores_are_the_honest_ones(tables: Tables) -> None:
     without_first_fold = train(training.filter(pa.array(week % 5 != 0)))
     first = week == 0
     np.testing.assert_array_equal(without_first_fold.scores(training.filter(pa.array(first))), scores[first])
+
+
+MONTH = "2013-10"
+
+
+@pytest.fixture(scope="module")
+def flights(tmp_path_factory: pytest.TempPathFactory) -> Flights:
+    return make_flights(tmp_path_factory.mktemp("flights"))
+
+
+@pytest.fixture(scope="module")
+def expected(flights: Flights) -> Expected:
+    return oracle(flights, flights.month(MONTH))
+
+
+def check_month(pipeline: Pipeline, expected: Expected) -> None:
+    result = {
+        (slice_, field, at): (n, nulls, tuple(counts))
+        for slice_, field, at, n, nulls, counts in pipeline.rows(
+            "SELECT slice, field, toUnixTimestamp(pane_start), n, nulls, counts FROM panes FINAL WHERE n > 0"
+        )
+    }
+    assert len(result) == len(expected.panes)
+    wrong = [key for key, value in expected.panes.items() if result.get(key) != value]
+    assert not wrong, (
+        f"{len(wrong)} panes differ, such as {wrong[0]}: {result.get(wrong[0])} for {expected.panes[wrong[0]]}"
+    )
+    check_month_values(pipeline, expected)
+    verdicts = {
+        (slice_, field, window, end): (n, psi)
+        for slice_, field, window, end, n, psi in pipeline.rows(
+            "SELECT slice, field, window, toUnixTimestamp(window_end), n, psi FROM latest_drift WHERE n > 0"
+        )
+    }
+    assert set(verdicts) == set(expected.psi)
+    keys = list(expected.psi)
+    assert [verdicts[key][0] for key in keys] == [expected.psi[key][0] for key in keys]
+    np.testing.assert_allclose([verdicts[k][1] for k in keys], [expected.psi[k][1] for k in keys], rtol=0, atol=1e-9)
+
+
+def check_month_values(pipeline: Pipeline, expected: Expected) -> None:
+    """Ranges to the bit, sums to rounding, quantiles within the sketch's stated error."""
+    rows = pipeline.rows(
+        "SELECT p.field, toUnixTimestamp(p.pane_start), a.minimum, a.maximum, a.mean, hex(p.sketch) "
+        "FROM panes AS p FINAL "
+        "INNER JOIN all_panes AS a USING (model, version, baseline_id, slice, field, pane_start, pane_s) "
+        "WHERE p.slice = 'all' AND p.n > p.nulls AND p.sketch != ''"
+    )
+    result = {(field, at): rest for field, at, *rest in rows if (field, at) in expected.values}
+    assert set(result) == set(expected.values)
+    # Moments are kept of the whole alone: a slice has none, rather than the training mean.
+    assert pipeline.rows("SELECT countIf(isFinite(mean) OR isFinite(minimum)) FROM all_panes WHERE slice != 'all'") == [
+        (0,)
+    ]
+    for (field, at), values in expected.values.items():
+        low, high, mean, sketch = result[field, at]
+        assert (low, high) == (values[0], values[-1]), (field, at)
+        assert mean == pytest.approx(values.mean(), rel=1e-9, abs=1e-9), (field, at)
+        kind, _ = unseal(bytes.fromhex(sketch))
+        opened = NumericSketch.from_bytes(kind, bytes.fromhex(sketch))
+        assert opened.n == len(values), (field, at)
+        # Rounding to 32 bits can move a value over its equal: the rank may lie anywhere between the two.
+        median = float(opened.quantiles([0.5])[0])
+        near = abs(median) * 1e-6
+        below = np.searchsorted(values, median - near, side="left") / len(values)
+        upto = np.searchsorted(values, median + near, side="right") / len(values)
+        error = opened.rank_error + 1 / len(values)
+        assert below - error <= 0.5 <= upto + error, (field, at, median)
+
+
+@pytest.mark.parametrize("partitions", [1, 3])
+def test_a_month_of_flights_is_counted_and_judged_exactly(
+    pipeline: Pipeline, flights: Flights, expected: Expected, partitions: int
+) -> None:
+    """In order on one partition; with a tenth of the events delayed on three, by two sketchers."""
+    pipeline.settings = {"flush_events": 4_000}
+    pipeline.prepare(flights.contract, [flights.baseline], source_partitions=partitions)
+    events = as_events(flights.month(MONTH))
+    for i in range(min(partitions, 2)):
+        pipeline.start("sketcher", f"sketcher-{i}")
+    pipeline.start("monitor")
+    pipeline.produce(messages(events if partitions == 1 else delayed(events, seed=7), partitions))
+    pipeline.end(partitions)
+    pipeline.wait_judged(len(events))
+    check_month(pipeline, expected)
+
+
+SOURCES = {"weather": WEATHER, "schedule": SCHEDULE, "fleet": PLANE, "routes": ROUTE}
+SEED, PLANTED, ALTERED_FOR = 25, 50, timedelta(days=4)
+APART = 3 * ALTERED_FOR
+"""Least time between two alterations of one field."""
+
+
+class PlantedChange(NamedTuple):
+    change: Change
+    field: str
+    """The field that it alters; empty: none."""
+
+    @property
+    def time(self) -> datetime:
+        return self.change.changed_at
+
+
+def plant_changes(table: pa.Table, random: np.random.Generator) -> list[PlantedChange]:
+    """Draw changes at random times between the first and the last two weeks of a table."""
+    first, last = (each.as_py().astimezone(UTC) for each in (table["at"][0], table["at"][-1]))
+    span_s = (last - first - timedelta(days=28)).total_seconds()
+    source_of = {field: source for source, fields in SOURCES.items() for field in fields}
+    planted: list[PlantedChange] = []
+    while len(planted) < PLANTED:
+        time = first + timedelta(days=14, seconds=int(random.uniform(0, span_s)))
+        field = str(random.choice(FEATURES)) if len(planted) < PLANTED // 2 else ""
+        if any(field and each.field == field and abs(each.time - time) < APART for each in planted):
+            continue
+        source = source_of[field] if field else str(random.choice(list(SOURCES)))
+        change = Change(time, "deploy", "", f"job-{len(planted)}", "", "", source, "", "", "")
+        planted.append(PlantedChange(change, field))
+    return planted
+
+
+def altered(flights: Flights, table: pa.Table, planted: list[PlantedChange], random: np.random.Generator) -> pa.Table:
+    """Add two standard deviations to numbers, and replace half of the texts by one, for as long as a change says."""
+    for each in planted:
+        if not each.field:
+            continue
+        name = f"features.{each.field}"
+        column, at = table[name].combine_chunks(), table["at"]
+        chosen = pc.and_(
+            pc.greater_equal(at, pa.scalar(each.time, at.type)),
+            pc.less(at, pa.scalar(each.time + ALTERED_FOR, at.type)),
+        )
+        if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
+            shift = 2 * max(pc.stddev(flights.train[each.field]).as_py(), 0.5)
+            changed: Any = pc.add(column, pa.scalar(shift).cast(column.type, safe=False))
+        else:
+            chosen = pc.and_(chosen, pa.array(random.random(table.num_rows) < 0.5))
+            changed = pc.drop_null(column)[0]
+        table = table.set_column(table.column_names.index(name), name, pc.if_else(chosen, changed, column))
+    return table
+
+
+def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, flights: Flights) -> None:
+    random = np.random.default_rng(SEED)
+    planted = plant_changes(flights.predictions, random)
+    table = altered(flights, flights.predictions, planted, random)
+    contract = msgspec.structs.replace(
+        flights.contract,
+        declared_sources={name: DeclaredSource(owner=name, fields=fields) for name, fields in SOURCES.items()},
+    )
+    pipeline.prepare(contract, [flights.baseline])
+    events = as_events(table)
+    pipeline.start_all("sketcher", "monitor")
+    pipeline.produce(messages(events, 1))
+    pipeline.end(1)
+    pipeline.wait_judged(len(events), patience_s=600)
+    add_changes(pipeline.client, [each.change for each in planted])
+    times = [each.as_py() for each in (table["at"][0], table["at"][-1])]
+    explained = explain_verdicts(pipeline.client, contract, times[0] - timedelta(days=1), times[1] + timedelta(days=8))
+    after = {each: [v for v in explained if follows(v, each)] for each in planted if each.field}
+    firsts = [
+        (each, verdict.ranked[0].change == each.change) for each, verdicts in after.items() for verdict in verdicts
+    ]
+    right = sum(is_first for _, is_first in firsts)
+    innocents = {each.change.subject for each in planted if not each.field}
+    accused = {
+        verdict.ranked[0].change.subject
+        for verdict in explained
+        if verdict.ranked and verdict.ranked[0].likelihood == "likely"
+    } & innocents
+    n_altered = sum(bool(verdicts) for verdicts in after.values())
+    print(
+        f"{len(explained)} verdicts became major, {len(firsts)} of them after {n_altered} alterations: the cause is "
+        f"first in {right}; {len(accused)} of {len(innocents)} other changes are accused"
+    )
+    assert len(firsts) >= 20
+    assert right >= 0.9 * len(firsts)
+    assert len(accused) <= 0.1 * len(innocents)
+
+
+def follows(verdict: ExplainedVerdict, planted: PlantedChange) -> bool:
+    """Return whether a verdict on the altered field became major while or just after the field was altered."""
+    is_after = planted.time < verdict.verdict.window_end <= planted.time + ALTERED_FOR + timedelta(days=1)
+    return verdict.verdict.field == planted.field and is_after

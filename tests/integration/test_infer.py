@@ -134,7 +134,6 @@ def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, t
     contract, baseline = out / "a%2Fb%2Ec.yaml", out / "a%2Fb%2Ec.1.0.baseline.json"
     assert sorted(out.iterdir()) == sorted([contract, baseline])
     assert call(*arguments).stdout.count("unchanged") == 2
-
     # Comments do not matter.
     contract.write_text("# kept\n" + contract.read_text())
     call(*arguments)

@@ -1,7 +1,4 @@
-"""Anchors of judges on real ClickHouse: scheduled runs, judges that become worse or change, an endpoint that fails.
-
-The schedule runs in this process on a manual clock, without Kafka; `test_evaluator.py` runs it in an evaluator.
-"""
+"""Anchors of judges on a manual clock: scheduled runs, judges that worsen or change, an endpoint that is down."""
 
 import json
 import re
@@ -179,9 +176,7 @@ def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, jud
     anchors.command(0)
 
 
-def test_a_judge_that_worsens_is_found_and_a_changed_one_is_another_series(
-    anchors: Anchors, judge: AnchorJudge
-) -> None:
+def test_a_worse_judge_is_found_and_a_changed_one_is_another_series(anchors: Anchors, judge: AnchorJudge) -> None:
     anchors.register()
     anchors.command(0, "--bank", "20")
     assert anchors.findings() == {"faithful has drifted": 0.0, "faithful has used up its bank": 0.0}

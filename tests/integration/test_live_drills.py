@@ -145,11 +145,6 @@ COMPARED = {
 """What depends on the events of production alone: not on offsets, and not on when processors wrote it."""
 
 
-def rows_of_stream(pipeline: Pipeline, since_s: int, until_s: int) -> dict[str, list[str]]:
-    period = {"since": datetime.fromtimestamp(since_s, UTC), "until": datetime.fromtimestamp(until_s, UTC)}
-    return {name: sorted(map(repr, pipeline.rows(sql, period))) for name, sql in COMPARED.items()}
-
-
 def pages(pipeline: Pipeline, since_s: int, until_s: int) -> tuple[list[Any], list[Any]]:
     with connect(pipeline.address) as client:
         simulation = simulate(client, RULES, AlertSettings(), since_s, until_s, "ended")
@@ -199,7 +194,10 @@ def test_production_is_the_same_with_and_without_a_live_drill(
         assert not thread.is_alive()
         assert len(outputs) == 1, "the drill failed"
         assert listed == {True: {"shop"}}, "production's list of models while the drill's events are counted"
-        with_drill, without = (rows_of_stream(each, since_s, until_s) for each in both)
+        period = {"since": datetime.fromtimestamp(since_s, UTC), "until": datetime.fromtimestamp(until_s, UTC)}
+        with_drill, without = (
+            {name: sorted(map(repr, each.rows(sql, period))) for name, sql in COMPARED.items()} for each in both
+        )
         for table, rows in without.items():
             assert rows or table == "dead letters", table
             assert with_drill[table] == rows, table
@@ -214,11 +212,7 @@ def test_production_is_the_same_with_and_without_a_live_drill(
 
 
 def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[bool, set[str]]:
-    """Publish the stream to both installations as its time comes; x moves in its middle.
-
-    Returns:
-        True → the models that the pages list while events of the drill are counted.
-    """
+    """Publish the stream to both installations in time; return the models of the pages while a drill is counted."""
     events = live_events(1000 * since_s, STREAM_S).predictions
     at = events["at"].cast(pa.int64()).to_numpy()
     moved = events["features.x"].to_numpy() + 2.0 * (at >= 1000 * (since_s + STREAM_S // 2))

@@ -137,7 +137,6 @@ def test_curl_gets_an_answer_in_the_requested_format(engine: LocalClickHouse, da
 
 
 def test_a_bad_request_gets_a_status_and_a_reason(engine: LocalClickHouse) -> None:
-    """`test_local_gateway_access` has requests with an odd framing, and those of browsers."""
     for method, path, sent, status, code in (
         ("POST", "/", b"SELECT * FROM missing", 404, "60"),
         ("POST", "/", b"", 400, "62"),
@@ -309,9 +308,7 @@ def test_a_stranger_is_answered_before_the_body(engine: LocalClickHouse, strange
         assert answer.count(b"HTTP/1.1") == 1
 
 
-def test_a_body_is_answered_and_one_with_an_odd_framing_is_a_bad_request(
-    engine: LocalClickHouse, full: Address
-) -> None:
+def test_a_body_is_answered_unless_its_framing_is_odd(engine: LocalClickHouse, full: Address) -> None:
     """`tests/unit/local/test_gateway.py` has every odd framing."""
     packed = gzip.compress(b"SELECT 7")
     for status, headers, body in (
@@ -319,9 +316,6 @@ def test_a_body_is_answered_and_one_with_an_odd_framing_is_a_bad_request(
         (200, [f"Content-Length: {len(packed)}", "Content-Encoding: gzip"], packed),
         (200, ["Transfer-Encoding: chunked"], b"4\r\nSELE\r\n4;x=y\r\nCT 7\r\n0\r\n\r\n"),
         (400, ["Content-Length: ²"], b"SELECT 7"),
-        (400, ["Content-Length: 8", "Content-Length: 9"], b"SELECT 7"),
-        (400, ["Content-Length: 8", "Transfer-Encoding: chunked"], b"8\r\nSELECT 7\r\n0\r\n\r\n"),
-        (400, ["Transfer-Encoding: chunked"], b"zz\r\nSELECT 7\r\n0\r\n\r\n"),
         (400, ["no colon", "Content-Length: 8"], b"SELECT 7"),
         (400, ["Content-Length: 8", "Content-Encoding: br"], b"SELECT 7"),
         (413, [f"Content-Length: {2**40}"], b"SELECT 7"),

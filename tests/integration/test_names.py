@@ -1,8 +1,5 @@
-"""Names with special characters of SQL, HTML, YAML, templates, shells and terminals, in every output of the pipeline.
-
-What people name (models, fields, slices) may hold anything but control characters; what events hold (categories, slice
-values, classes, kinds of errors, ids) may hold those too.
-"""
+"""Names with special characters of SQL, HTML, YAML, templates, shells and terminals, in every output of the pipeline:
+those that people give (models, fields, slices), and those in events (categories, classes, kinds of errors, ids)."""
 
 import json
 import time

@@ -204,7 +204,7 @@ def assert_ended_in_time(pipeline: Pipeline, took: dict[str, tuple[int | None, f
 
 
 @pytest.mark.long
-def test_all_processors_stop_within_ten_seconds_while_a_server_hangs(
+def test_all_processors_stop_in_time_while_a_server_hangs(
     own_servers: tuple[Pipeline, LocalKafka, LocalClickHouse],
 ) -> None:
     pipeline, kafka, engine = own_servers
@@ -227,7 +227,7 @@ def test_all_processors_stop_within_ten_seconds_while_a_server_hangs(
 
 
 @pytest.mark.long
-def test_a_processor_that_waits_for_clickhouse_at_its_start_stops_at_once(
+def test_a_processor_that_waits_for_clickhouse_stops_at_once(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
     pipeline = Pipeline(
@@ -350,9 +350,4 @@ def test_a_default_port_in_use_is_replaced_and_a_configured_one_is_an_error(monk
         message = f"served at 127.0.0.1:{port}: Address already in use.*0 for no endpoint"
         with pytest.raises(ProcessorError, match=message):
             Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working"))
-    wait_for(lambda: _listens(port), "the port")
-
-
-def _listens(port: int) -> bool:
     Endpoint(settings(port), Report("sketcher", "s"), lambda: Health("working")).stop()
-    return True

@@ -4,12 +4,14 @@ import gzip
 import json
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from pathlib import Path
 from typing import Any
 
+import grpc
+import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Field, Slice, Text
@@ -17,9 +19,15 @@ from barograph.publisher.pii import KEY_VARIABLE
 from barograph.text.codebook import Codebook, CodebookHeader
 from barograph.text.embedding import SentenceEncoder
 from confluent_kafka.admin import NewTopic
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExportResult
 
 from barograph_server.local.child_process import choose_port
+from barograph_server.local.kafka import LocalKafka
 from barograph_server.provisioning.files import store_codebooks
+from barograph_server.sketches.baseline.baseline import Baseline
 from barograph_server.streams.otlp.contract_privacy import ContractPrivacy
 from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.runtime.metrics_report import Report
@@ -28,23 +36,8 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.serving_facts import ServingFact
+from tests.support import otlp
 from tests.support.http import request
-from tests.support.otlp import (
-    FOLDER,
-    INSTRUMENTATIONS,
-    as_json,
-    as_protobuf,
-    export_of,
-    exports,
-    make_ingest,
-    port_of,
-    post,
-    predictions,
-    published,
-    span,
-    spans_of,
-    start,
-)
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 
@@ -56,7 +49,7 @@ CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.us
 
 def without_contract(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """The predictions of requests for a model without a contract: ids of users and sessions are left out."""
-    return predictions(bodies, ingest=make_ingest(steps=[ContractPrivacy(Registry).protect]))
+    return otlp.predictions(bodies, ingest=otlp.make_ingest(steps=[ContractPrivacy(Registry).protect]))
 
 
 def without_numbers(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -66,17 +59,17 @@ def without_numbers(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 def test_exports_of_all_instrumentations_become_predictions(pipeline: Pipeline) -> None:
     pipeline.create(2)
-    port = start(pipeline)
+    port = otlp.start(pipeline)
     expected: list[dict[str, Any]] = []
-    for i, name in enumerate(INSTRUMENTATIONS):
-        expected += without_contract(exports(name))
-        for export in exports(name):
-            body, kind = (as_json(export), "application/json") if i % 2 else (as_protobuf(export), PROTOBUF)
-            status, _, _ = post(port, gzip.compress(body), kind, Content_Encoding="gzip")
+    for i, name in enumerate(otlp.INSTRUMENTATIONS):
+        expected += without_contract(otlp.exports(name))
+        for export in otlp.exports(name):
+            body, kind = (otlp.as_json(export), "application/json") if i % 2 else (otlp.as_protobuf(export), PROTOBUF)
+            status, _, _ = otlp.post(port, gzip.compress(body), kind, Content_Encoding="gzip")
             assert status == 200
             # Exporters repeat what they believe was lost.
-            assert post(port, body, kind)[0] == 200
-    events = published(pipeline, len(expected))
+            assert otlp.post(port, body, kind)[0] == 200
+    events = otlp.published(pipeline, len(expected))
     assert sorted(map(str, without_numbers(events))) == sorted(map(str, without_numbers(expected)))
     assert sorted(event["seq"] for event in events) == list(range(len(events)))
     pipeline.stop()
@@ -99,16 +92,16 @@ def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pi
     )
     pipeline.register(simple_contract(model="probe-oinf", fields=fields, slices=()), [])
     # A call that waits for its parent for so long is published at a stop.
-    port = start(pipeline, models="support-bot=answers", wait_s=300.0)
+    port = otlp.start(pipeline, models="support-bot=answers", wait_s=300.0)
     pipeline.start("recorder")
     attributes = {**CHAT, "gen_ai.provider.name": "openai", "barograph.prompt.name": "answer"}
     with ThreadPoolExecutor(20) as pool:
-        bodies = [export_of(span("02", "01", attributes=attributes)), *exports("openinference")]
-        answers = [pool.submit(post, port, as_json(export)) for export in bodies]
+        bodies = [otlp.export_of(otlp.span("02", "01", attributes=attributes)), *otlp.exports("openinference")]
+        answers = [pool.submit(otlp.post, port, otlp.as_json(export)) for export in bodies]
         wait_for(lambda: sum(answer.done() for answer in answers) == len(bodies) - 1, "all answers but one")
         pipeline.processes["otlp-0"].terminate()
         assert {answer.result(30)[0] for answer in answers} == {200}
-    (event, *_) = [each for each in published(pipeline, 9) if each["model"] == "answers"]
+    (event, *_) = [each for each in otlp.published(pipeline, 9) if each["model"] == "answers"]
     assert event["context"]["provider"] == "ope"
     assert "prompt" not in event["context"]
     assert event["metrics"] == {"input_tokens": 7}
@@ -132,10 +125,10 @@ def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pi
 
 def test_a_planted_secret_is_neither_in_kafka_nor_in_logs(pipeline: Pipeline) -> None:
     pipeline.create()
-    port = start(pipeline)
+    port = otlp.start(pipeline)
     names = ("openinference", "litellm")
-    for export in (export for name in names for export in exports(name)):
-        for each in spans_of(export):
+    for export in (export for name in names for export in otlp.exports(name)):
+        for each in otlp.spans_of(export):
             each["name"] += SECRET
             each.setdefault("status", {})["message"] = SECRET
             pairs = [*each.get("attributes", []), *(p for e in each.get("events", []) for p in e.get("attributes", []))]
@@ -143,17 +136,19 @@ def test_a_planted_secret_is_neither_in_kafka_nor_in_logs(pipeline: Pipeline) ->
                 if pair["key"].startswith(CONTENT):
                     pair["value"] = {"stringValue": SECRET}
             each["attributes"] = [*each.get("attributes", []), {"key": "gen_ai.new", "value": {"stringValue": SECRET}}]
-        assert post(port, as_json(export))[0] == 200
-        assert post(port, as_json(export)[:-20])[0] == 400
-        assert post(port, as_protobuf(export)[:-20], PROTOBUF)[0] == 400
-        assert post(port, as_json(export), path="/v1/logs")[0] == 404
-    for export in (export for name in names for export in exports(name, "/v1/logs")):
-        assert post(port, as_json(export).replace(b"France", SECRET.encode()), path="/v1/logs")[0] == 404
-    rejected = export_of(span(name=SECRET, attributes={"gen_ai.operation.name": "chat", "llm.model_name": SECRET}))
-    _, _, answer = post(port, as_json(rejected))
+        assert otlp.post(port, otlp.as_json(export))[0] == 200
+        assert otlp.post(port, otlp.as_json(export)[:-20])[0] == 400
+        assert otlp.post(port, otlp.as_protobuf(export)[:-20], PROTOBUF)[0] == 400
+        assert otlp.post(port, otlp.as_json(export), path="/v1/logs")[0] == 404
+    for export in (export for name in names for export in otlp.exports(name, "/v1/logs")):
+        assert otlp.post(port, otlp.as_json(export).replace(b"France", SECRET.encode()), path="/v1/logs")[0] == 404
+    rejected = otlp.export_of(
+        otlp.span(name=SECRET, attributes={"gen_ai.operation.name": "chat", "llm.model_name": SECRET})
+    )
+    _, _, answer = otlp.post(port, otlp.as_json(rejected))
     assert b"missing-version" in answer
     assert b"4556 7375" not in answer
-    published(pipeline, sum(len(predictions(exports(name))) for name in names))
+    otlp.published(pipeline, sum(len(otlp.predictions(otlp.exports(name))) for name in names))
     wait_for(lambda: "gen_ai.new" in pipeline.log("otlp-0"), "the log of unknown names")
     pipeline.stop()
     assert "4556 7375" not in (pipeline.log_dir / "otlp-0.log").read_text()
@@ -168,27 +163,29 @@ def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeli
     pipeline.create_topics(NewTopic(name, 1, 1) for name in names)
     expected: list[dict[str, Any]] = []
     messages: dict[str, list[bytes]] = {"protobuf": [b"damaged"], "json": [b"{", b""]}
-    for i, name in enumerate(INSTRUMENTATIONS):
-        expected += without_contract(exports(name))
-        for export in exports(name):
+    for i, name in enumerate(otlp.INSTRUMENTATIONS):
+        expected += without_contract(otlp.exports(name))
+        for export in otlp.exports(name):
             # The Collector's exporter repeats what it believes was lost.
-            messages["json" if i % 2 else "protobuf"] += [as_json(export) if i % 2 else as_protobuf(export)] * 2
-    collector = json.loads((FOLDER / "collector.otlp_json.json").read_bytes())
+            messages["json" if i % 2 else "protobuf"] += [
+                otlp.as_json(export) if i % 2 else otlp.as_protobuf(export)
+            ] * 2
+    collector = json.loads((otlp.FOLDER / "collector.otlp_json.json").read_bytes())
     expected += without_contract([collector])
-    messages["json"].append((FOLDER / "collector.otlp_json.json").read_bytes())
-    messages["protobuf"].append((FOLDER / "collector.otlp_proto.bin").read_bytes())
+    messages["json"].append((otlp.FOLDER / "collector.otlp_json.json").read_bytes())
+    messages["protobuf"].append((otlp.FOLDER / "collector.otlp_proto.bin").read_bytes())
     for topic, encoding in names.items():
         pipeline.produce([(0, value, None) for value in messages[encoding]], topic)
     pipeline.clock = "live"
     topics = ", ".join(f"{topic}={encoding}" for topic, encoding in names.items())
     pipeline.start("otlp", otlp={"topics": topics, "wait_s": 0.5})
     # The two messages of the Collector have the same span.
-    events = published(pipeline, len(expected))
+    events = otlp.published(pipeline, len(expected))
     assert sorted(map(str, without_numbers(events))) == sorted(map(str, without_numbers(expected)))
     pipeline.kill("otlp-0")
     pipeline.start("otlp", otlp={"topics": topics, "wait_s": 0.5})
-    pipeline.produce([(0, as_json(export_of(span())), None)], next(iter(reversed(names))))
-    published(pipeline, len(expected) + 1)
+    pipeline.produce([(0, otlp.as_json(otlp.export_of(otlp.span())), None)], next(iter(reversed(names))))
+    otlp.published(pipeline, len(expected) + 1)
     log = (pipeline.log_dir / "otlp-0.log").read_text()
     assert log.count("message skipped") == 3
     assert "damaged" not in log
@@ -243,7 +240,9 @@ def generation(number: int, mode: str) -> dict[str, Any]:
     body = [{"key": "body", "value": {"stringValue": secrets}}]
     events = [{"name": "exception", "attributes": pairs}, {"name": ELSEWHERE, "attributes": body}]
     members: dict[str, Any] = {"status": {"code": 2, "message": ELSEWHERE}, "events": events}
-    return span(f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, name=f"chat {ELSEWHERE} x", **members)
+    return otlp.span(
+        f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, name=f"chat {ELSEWHERE} x", **members
+    )
 
 
 def codebook() -> Codebook:
@@ -304,19 +303,19 @@ def test_secrets_in_text_are_only_where_the_contract_allows_them(pipeline: Pipel
     pipeline.start("otlp", otlp={"port": 0, "grpc_port": 0, "wait_s": 0.5}, metrics_port=metrics_port)
     pipeline.start("otlp", "otlp-topics", otlp={"topics": f"{topic}=json", "wait_s": 0.5})
     pipeline.start_all("sketcher", "recorder", "monitor")
-    port = port_of(pipeline)
+    port = otlp.port_of(pipeline)
     answers: list[bytes] = []
     for i, mode in enumerate(SECRETS):
         first, second, third, fourth = (generation(10 * i + number, mode) for number in (1, 2, 3, 4))
         service = f"{mode}-bot"
         for body, kind in (
-            (as_json(export_of(first, service=service)), "application/json"),
-            (as_protobuf(export_of(second, service=service)), PROTOBUF),
-            (as_json(export_of(third, service=service))[:-30], "application/json"),
-            (as_json(export_of(third | {"startTimeUnixNano": "1"}, service=service)), "application/json"),
+            (otlp.as_json(otlp.export_of(first, service=service)), "application/json"),
+            (otlp.as_protobuf(otlp.export_of(second, service=service)), PROTOBUF),
+            (otlp.as_json(otlp.export_of(third, service=service))[:-30], "application/json"),
+            (otlp.as_json(otlp.export_of(third | {"startTimeUnixNano": "1"}, service=service)), "application/json"),
         ):
-            answers.append(post(port, body, kind)[2])
-        pipeline.produce([(0, as_json(export_of(fourth, service=service)), None)], topic)
+            answers.append(otlp.post(port, body, kind)[2])
+        pipeline.produce([(0, otlp.as_json(otlp.export_of(fourth, service=service)), None)], topic)
     pipeline.produce([(0, value, None) for value in dead_letters()])
     pipeline.wait_rows(f"SELECT count() = {3 * len(SECRETS)} FROM predictions FINAL", "three generations of each model")
     wait_for(lambda: len(pipeline.read_all(pipeline.topics.predictions_dead)) == 4, "four dead letters")
@@ -429,3 +428,87 @@ def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_wr
     assert client.rows("SELECT min(value), max(value), count() FROM serving_facts FINAL") == [(10, 19, 10)]
     assert report.retries >= 1
     assert report.events == 10
+
+
+class Recorder:
+    def __init__(self, exporter: OTLPSpanExporter) -> None:
+        self.exporter, self.results, self.last = exporter, list[SpanExportResult](), list[ReadableSpan]()
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        self.last = [*spans]
+        self.results.append(self.exporter.export(spans))
+        return self.results[-1]
+
+    def shutdown(self) -> None:
+        self.exporter.shutdown()
+
+
+def test_the_exporter_of_opentelemetry_loses_nothing_and_counts_once(pipeline: Pipeline, tmp_path: Path) -> None:
+    with LocalKafka(tmp_path / "kafka", port=0) as broker:
+        pipeline.bootstrap = broker.bootstrap_servers
+        pipeline.create()
+        grpc_port = choose_port()
+        port = otlp.start(pipeline, grpc_port=grpc_port)
+
+        def exporter(timeout_s: float) -> OTLPSpanExporter:
+            where = f"http://127.0.0.1:{grpc_port}"
+            return OTLPSpanExporter(where, insecure=True, timeout=timeout_s, compression=grpc.Compression.Gzip)
+
+        recorder = Recorder(exporter(60))
+        provider = TracerProvider(resource=Resource({"service.name": "support-bot"}))
+        provider.add_span_processor(BatchSpanProcessor(recorder))
+        tracer = provider.get_tracer("test")
+
+        def call(n: int) -> None:
+            for _ in range(n):
+                tracer.start_span("chat m", attributes=otlp.CALL).end()
+            assert provider.force_flush(60_000)
+
+        call(600)
+        assert recorder.results == [SpanExportResult.SUCCESS] * 2
+        assert {each["metrics"]["input_tokens"] for each in otlp.published(pipeline, 600)} == {7}
+        assert otlp.post(port, otlp.as_json(otlp.export_of(otlp.span())))[0] == 200, "HTTP beside it"
+        broker.stop()
+        recorder.exporter = exporter(6)
+        call(5)
+        assert recorder.results[2:] == [SpanExportResult.FAILURE], "Kafka does not have them"
+        broker.start()
+        assert exporter(60).export(recorder.last) is SpanExportResult.SUCCESS
+        otlp.published(pipeline, 606)
+        provider.shutdown()
+        pipeline.stop()
+
+
+def test_tools_have_calls_errors_and_time_by_tool_and_hashed_users(pipeline: Pipeline) -> None:
+    pipeline.create()
+    pipeline.environ[KEY_VARIABLE] = "a key of sixteen bytes"
+    contract = simple_contract(
+        model="support-bot.tools",
+        slices=(Slice(name="tool", source="context.tool", values=("search", "mail")),),
+        fields=(*simple_contract().fields, Field(name="user", type="category", source="context.user", pii="hash")),
+    )
+    baseline = msgspec.json.encode(msgspec.structs.replace(simple_baseline(), model=contract.model, version="1"))
+    for region, tool in ((b"region", b"tool"), (b"north", b"search"), (b"south", b"mail")):
+        baseline = baseline.replace(region, tool)
+    pipeline.register(contract, [msgspec.json.decode(baseline, type=Baseline)])
+    port = otlp.start(pipeline)
+    pipeline.clock = "replay"
+    pipeline.start_all("sketcher", "recorder", "monitor")
+    spans = []
+    for i in range(10):
+        name, failed = ("mail", {"error.type": "Refused"} if i == 9 else {}) if i >= 6 else ("search", {})
+        attributes = {"gen_ai.operation.name": "execute_tool", "gen_ai.tool.name": name, "enduser.id": "ann", **failed}
+        spans.append(otlp.span(f"{i + 1:x}", trace_id="99", attributes=attributes, duration_ms=10 * i + 10))
+    assert otlp.post(port, otlp.as_json(otlp.export_of(*spans)))[0] == 200
+    pipeline.end(1)
+    pipeline.wait_rows("SELECT count() = 10 FROM predictions FINAL", "ten calls")
+    by_tool = (
+        "SELECT context['tool'] AS tool, count(), countIf(error != ''), max(latency_ms), uniqExact(context['user']) "
+        "FROM predictions FINAL WHERE model = 'support-bot.tools' GROUP BY tool ORDER BY tool"
+    )
+    assert pipeline.rows(by_tool) == [("mail", 4, 1, 100, 1), ("search", 6, 0, 60, 1)]
+    assert pipeline.rows("SELECT countIf(context['user'] = 'ann') FROM predictions") == [(0,)]
+    pipeline.wait_judged(10)
+    volume = "SELECT slice, sum(n), sum(errors) FROM volume FINAL WHERE n > 0 GROUP BY slice"
+    assert {("all", 10, 1), ("tool=mail", 4, 1), ("tool=search", 6, 0)} <= {*pipeline.rows(volume)}
+    pipeline.stop()

@@ -303,14 +303,11 @@ MESSAGES = {
 }
 """How the message of each rule begins, after the name of the model."""
 
-
 LINKED = (*INCIDENTS, PlantedIncident("psi-major", SHORT_DRIFT, "age", "field", "psi"))
 
 
 @pytest.mark.parametrize("incident", LINKED, ids=[f"{incident.rule} of {incident.model}" for incident in LINKED])
-def test_the_link_leads_to_the_number(
-    screen: PreviewPage, served: dict[str, ServedModels], incident: PlantedIncident
-) -> None:
+def test_the_link_leads_there(screen: PreviewPage, served: dict[str, ServedModels], incident: PlantedIncident) -> None:
     alert = firing_alert(served["twelve"].client, incident)
     walk(screen, served["twelve"], incident, alert)
     address = urlparse(screen.page.url)

@@ -1,7 +1,4 @@
-"""Every query of every dashboard and rule, in Grafana's role: with data, with awkward names, and without data.
-
-`test_dashboard_queries` and `test_llm_panels` compare the numbers of single queries.
-"""
+"""Every query of every dashboard and rule, in Grafana's role: with data, with awkward names, and without data."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime

@@ -55,7 +55,7 @@ RECORDS = 6_000
 
 
 @pytest.mark.long
-def test_long_outage_of_clickhouse_removes_no_processor_from_its_group(
+def test_a_long_outage_removes_no_processor_from_its_group(
     broker: LocalKafka, topic_prefix: str, tmp_path: Path
 ) -> None:
     with LocalClickHouse(tmp_path / "engine", port=0) as engine:
@@ -99,15 +99,6 @@ ROWS = 10
 MESSAGES = 3 * MAX_ARROW_MESSAGES + 7
 
 
-def send_batches(pipeline: Pipeline) -> None:
-    def encoded(message: int) -> bytes:
-        ids = [*(f"e{message * ROWS + i}" for i in range(ROWS - 1)), None]
-        known = {"model": ["toy"] * ROWS, "version": ["1"] * ROWS, "features.x": [0.5] * ROWS}
-        return encode_arrow(pa.table({**known, "id": ids, "at": pa.array([BATCH_MS] * ROWS, pa.int64())}))
-
-    pipeline.produce((0, encoded(message), ARROW) for message in range(MESSAGES))
-
-
 def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
     records = [decode(message.value()) for message in pipeline.read_all(pipeline.topics.partials)]
     first = [each for each in records if isinstance(each, Partial) and not each.slice_from and not each.field_from]
@@ -118,7 +109,13 @@ def outcome(pipeline: Pipeline) -> tuple[int, int, int]:
 
 def test_messages_that_exceed_a_flush_are_in_the_next_and_fetched_again_after_a_rebalance(pipeline: Pipeline) -> None:
     pipeline.create()
-    send_batches(pipeline)
+
+    def encoded(message: int) -> bytes:
+        ids = [*(f"e{message * ROWS + i}" for i in range(ROWS - 1)), None]
+        known = {"model": ["toy"] * ROWS, "version": ["1"] * ROWS, "features.x": [0.5] * ROWS}
+        return encode_arrow(pa.table({**known, "id": ids, "at": pa.array([BATCH_MS] * ROWS, pa.int64())}))
+
+    pipeline.produce((0, encoded(message), ARROW) for message in range(MESSAGES))
     restarted: list[int] = []
     with open_sketcher(pipeline, flush_s=2, flush_events=MAX_ARROW_MESSAGES * ROWS) as sketcher:
 

@@ -171,7 +171,6 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     assert all(each["labelled"] == each["predictions"] for each in weeks[:-1])
     assert weeks[0]["value"] == pytest.approx(0.75, abs=0.06)
     assert weeks[3]["value"] == pytest.approx(0.55, abs=0.06)
-
     # The collapse is the new normal.
     span = ("--version", "1", "--from", day(22), "--to", day(32), "--reason", "accepted")
     output_of(0, "reference", "set", *span, *words)
@@ -189,7 +188,6 @@ def test_a_person_lists_the_weeks_and_chooses_another_period(
     )
     after = dict(client.rows(levels, {"at": START_MS // 1000 + 14 * 86400, "n": 7 * PER_DAY}))
     assert after == {1: ["stable"], 0: ["stable"]}, "the accepted weeks are no longer major"
-
     # It survives a restart without state.
     client.command("TRUNCATE TABLE scorer_models")
     score()

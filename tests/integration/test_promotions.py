@@ -88,9 +88,7 @@ def test_evidence_justifies_a_new_version(call: OutputOf, installed: Client, tmp
     assert "without evidence" not in call(0, "status")
 
 
-def test_evidence_that_is_undecided_or_no_longer_holds_is_refused(
-    call: OutputOf, installed: Client, tmp_path: Path
-) -> None:
+def test_evidence_that_is_undecided_or_outdated_is_refused(call: OutputOf, installed: Client, tmp_path: Path) -> None:
     write_days(installed, 20, better=0.04)
     bundle = str(tmp_path / "evidence")
     call(0, "shadow", "export", "--model", "m", "--out", bundle)
@@ -175,14 +173,12 @@ def test_a_version_needs_an_accepted_run_in_each_suite_of_the_contract(call: Out
     err = call(1, "apply", contract=with_suites("4", "answers", "tools"))
     assert "no accepted run of version 4 is stored for the suites that its contract names: tools." in err
     assert "Refused: m no longer has suites: tools" in call(1, "apply", contract=with_suites("4", "answers"))
-
     # Programs put the provider before the served model.
     accept_run(installed, "tools", "openai-api/local/4", "run-b")
     out = call(0, "apply", contract=with_suites("4", "answers", "tools"))
     assert "~ version 4 replaces version 3 of m, by the accepted runs run-a, run-b" in out
     rows = installed.rows("SELECT replaced, serving, evidence, eval_runs FROM promotions WHERE serving = '4'")
     assert rows == [("3", "4", "", ["run-a", "run-b"])]
-
     # A suite is removed with a reason and a name only.
     call(1, "apply", contract=with_suites("4", "answers"))
     out = call(0, "apply", "--override", "hotfix", "--author", "ana", contract=with_suites("4", "answers"))

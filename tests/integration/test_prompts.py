@@ -179,7 +179,6 @@ def test_what_cannot_be_is_refused_and_unreadable_records_are_ignored(registry: 
         assert (out, message in error) == ([], True), error
     assert [each.version for each in PromptLog(settings).read().labels("answer").values()] == [1]
     assert registry.json("list")[0]["versions"] == [1]
-
     # A version with other variables is reported.
     registry.run("register", registry.write("name: answer\ntemplate: '{{question}} {{context}}'\n"))
     assert registry.run("label", "answer", "2", "production", "--reason", "context")[0] == [
@@ -225,21 +224,14 @@ def test_exports_keep_names_and_versions(registry: Registry) -> None:
     assert "answer@3 has another content in the registry, and versions never change" in error
 
 
-def without_clickhouse(registry: Registry, folder: Path) -> str:
-    broken = folder / "broken.toml"
-    lines = Path(registry.config).read_text().splitlines()
+def test_with_clickhouse_away_clients_follow_and_a_later_command_adds_rows(registry: Registry, tmp_path: Path) -> None:
+    reached, broken = registry.config, tmp_path / "broken.toml"
+    lines = Path(reached).read_text().splitlines()
     broken.write_text("\n".join("port = 1" if line.startswith("port") else line for line in lines))
-    return str(broken)
-
-
-def test_with_clickhouse_away_clients_follow_and_a_repeated_command_adds_the_rows(
-    registry: Registry, tmp_path: Path
-) -> None:
-    reached, broken = registry.config, without_clickhouse(registry, tmp_path)
     path = registry.write(FIRST)
     with registry.follow() as prompts:
         assert prompts.wait(WAIT_S)
-        registry.config = broken
+        registry.config = str(broken)
         for words in (
             ("register", path),
             ("label", "answer", "1", "production", "--reason", "start"),

@@ -1,6 +1,8 @@
-"""The publisher on Apache Kafka: order, partitions, end markers, forks, process exits, unavailable brokers."""
+"""Publishers on Apache Kafka: order, partitions, end markers, forks, process exits, outages, other languages."""
 
 import json
+import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -10,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from barograph import Contract, Publisher, PublishError, dump_contract
@@ -17,6 +20,14 @@ from barograph.contract import Field
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, HEARTBEAT_MARK, MARK_HEADER, label_key
 from confluent_kafka import Consumer, Message, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
+
+from barograph_server.local.kafka import LocalKafka
+from barograph_server.local.kafka_jars import kafka_jars
+from barograph_server.streams.events.batch import MessageBatch
+from barograph_server.streams.events.json_decoder import JsonDecoder
+from barograph_server.streams.registry.registry import Registry
+from tests.support.missing_dependencies import skip_or_fail
+from tests.support.pipeline import ROOT, read_topic
 
 CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
 PARTITIONS = 3
@@ -68,7 +79,7 @@ def events(messages: list[Message]) -> list[dict[str, Any]]:
 
 
 @pytest.mark.smoke
-def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the_end_marker(
+def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the_end(
     broker: Broker, topics: str
 ) -> None:
     """Through a queue that is smaller than the number of events, since the calls wait."""
@@ -87,7 +98,6 @@ def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the
     # End markers are not events.
     assert (stats.published, stats.dropped, stats.failed, stats.waiting) == (11_000, {}, 0, 0)
     publisher.close()
-
     predictions, labels = (read(broker, f"{topics}{topic}") for topic in ("predictions", "labels"))
     received = events(predictions)
     assert sorted(event["seq"] for event in received) == list(range(10_000))
@@ -240,3 +250,41 @@ def test_farewells_say_what_processes_lost_that_ended_with_a_full_queue(
     assert (farewell["seq"], farewell["ended"], "discarded" in farewell) == (last, True, end == "sys.exit(0)")
     assert len(numbers) == len(set(numbers)) < last, "the queue was full"
     assert 0 < beats[-1]["seq"] <= last < beats[-1]["queued"] * 1_000
+
+
+EXAMPLES, BUILT = ROOT / "examples/producers", ROOT / ".cache/producers"
+FIELDS = (
+    Field(name="temp", type="float", source="features.temp"),
+    Field(name="carrier", type="category", source="features.carrier"),
+    Field(name="score", type="float", source="score"),
+)
+
+
+def command(language: str) -> list[str | Path]:
+    if language == "go":
+        words: list[str | Path] = [BUILT / "go-producer"]
+    elif language == "typescript":
+        words = ["node", BUILT / "producer.js"]
+    else:
+        words = ["java", "-cp", os.pathsep.join(map(str, kafka_jars())), EXAMPLES / "java/Producer.java"]
+    if shutil.which(words[0]) is None or (language != "java" and not Path(words[-1]).exists()):
+        skip_or_fail(f"the producer in {language} is missing: run `make producers` (needs Go, Node.js, a JDK)")
+    return words
+
+
+@pytest.mark.parametrize("language", ["go", "java", "typescript"])
+def test_an_event_of_another_language_is_decoded(broker: LocalKafka, topic_prefix: str, language: str) -> None:
+    program, topic = command(language), f"{topic_prefix}predictions"
+    admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
+    subprocess.run([*program, broker.bootstrap_servers, topic], check=True, timeout=120)
+    values = [message.value() for message in read_topic(broker.bootstrap_servers, topic)]
+    one, now_ms = np.zeros(1, np.int32), np.array([time.time_ns() // 1_000_000])
+    decoder = JsonDecoder(Registry(contracts={"flight-delay": Contract(model="flight-delay", fields=FIELDS)}))
+    decoded = decoder.decode(MessageBatch(values, one, one.astype(np.int64), now_ms))
+    assert decoded.rejected == []
+    (events,) = decoded.events
+    assert len(events) == 1
+    assert (events.numbers["features.temp"].tolist(), events.numbers["score"].tolist()) == ([71.6], [0.73])
+    assert events.texts["features.carrier"].to_pylist() == ["B6"]
+    assert abs(events.at_ms[0] - now_ms[0]) < 120_000

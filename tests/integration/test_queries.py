@@ -274,5 +274,5 @@ def _(rows: list[Row], shop: Shop) -> None:
 
 @answers(26)
 def _(rows: list[Row], shop: Shop) -> None:
-    # The shop has no candidate: tests/integration/test_shadow_sources.py has one.
+    # The shop has no candidate: tests/integration/test_shadow_looks.py has one.
     assert rows == []

@@ -118,7 +118,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     pipeline.stop()
     undisturbed = rows(pipeline)
     revisions = pipeline.rows("SELECT count() FROM drift FINAL")[0][0]
-
     # Delete and damage rows, as a disk or an operator might.
     span = f"pane_start >= {FROM_S} AND pane_start < {TO_S}"
     with pipeline.client as client:
@@ -181,7 +180,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
         client.command(f"ALTER TABLE panes DELETE WHERE {span} AND field != 'k' SETTINGS mutations_sync = 2")
     assert run(pipeline, source="raw").read == sum(FROM_S <= event["at"] // 1000 < TO_S for event in events)
     assert rows(pipeline) == undisturbed
-
     # The monitor continues from the rebuilt rows: a late event is merged into them once.
     late = {**events[0], "id": "late", "at": (FROM_S + HOUR_S) * 1000}
     pipeline.produce(messages([late]))
@@ -201,16 +199,6 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert rows(pipeline) == with_late
 
 
-def move_sketcher(pipeline: Pipeline, offset: int) -> None:
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    group = f"{pipeline.prefix}sketcher"
-    # A stopped member stays in its group until its session times out.
-    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group")
-    request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, offset)])
-    done = admin.alter_consumer_group_offsets([request])[group].result()
-    assert all(position.error is None for position in done.topic_partitions)
-
-
 def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pipeline: Pipeline) -> None:
     pipeline.prepare()
     events = toy_events(500, hours=10)
@@ -222,7 +210,12 @@ def test_skipped_offsets_are_recovered_from_the_log_and_deleted_ones_rejected(pi
     stopped = pipeline.processes.pop("sketcher-0")
     stopped.terminate()
     assert stopped.wait(30) == 0
-    move_sketcher(pipeline, 340)
+    admin, group = AdminClient({"bootstrap.servers": pipeline.bootstrap}), f"{pipeline.prefix}sketcher"
+    # A stopped member stays in its group until its session times out.
+    wait_for(lambda: not admin.describe_consumer_groups([group])[group].result().members, "an empty group")
+    request = ConsumerGroupTopicPartitions(group, [TopicPartition(pipeline.topics.predictions, 0, 340)])
+    done = admin.alter_consumer_group_offsets([request])[group].result()
+    assert all(position.error is None for position in done.topic_partitions)
     pipeline.produce(messages(events[300:]))
     pipeline.end(1)
     pipeline.start("sketcher", "sketcher-1")

@@ -54,14 +54,6 @@ def label(i: int) -> dict[str, Any]:
     return {"model": "toy", "id": f"e{i}", "label": i % 3 == 0, "at": NOW_MS + i}
 
 
-def crash_between_insert_and_commit(pipeline: Pipeline) -> None:
-    settings = settings_of(pipeline, instance="recorder-0")
-    crashing: Any = lambda address: MortalClient(connect(address), 1, ("labels",))  # noqa: E731
-    recorder = Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing)
-    with pytest.raises(Killed):
-        recorder.run(threading.Event())
-
-
 @pytest.mark.smoke
 def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: Pipeline) -> None:
     pipeline.prepare(source_partitions=3)
@@ -74,7 +66,10 @@ def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: P
     pipeline.produce(((i % 3, value, None) for i, value in enumerate(labels)), pipeline.topics.labels)
     for topic in (pipeline.topics.predictions, pipeline.topics.labels):
         pipeline.produce(((p, b"", END) for p in range(3)), topic)
-    crash_between_insert_and_commit(pipeline)
+    settings = settings_of(pipeline, instance="recorder-0")
+    crashing: Any = lambda address: MortalClient(connect(address), 1, ("labels",))  # noqa: E731
+    with pytest.raises(Killed):
+        Recorder(settings, toy_registry, Report("recorder", "recorder-0"), connect_to=crashing).run(threading.Event())
     assert pipeline.rows("SELECT count() > 0 FROM labels") == [(True,)]
     assert pipeline.read_all(pipeline.topics.labels_dead) == [], "dead letters are sent with the commit"
     for name in ("recorder-0", "recorder-1"):

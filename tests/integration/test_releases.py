@@ -18,9 +18,7 @@ pytestmark = [pytest.mark.smoke, pytest.mark.parametrize("folder", FOLDERS, ids=
 
 
 @pytest.mark.parametrize("topics", [("predictions", "labels"), ("partials",)], ids=["events", "partials"])
-def test_messages_of_a_release_give_the_same_counts_and_verdicts(
-    pipeline: Pipeline, folder: Path, topics: tuple[str, ...]
-) -> None:
+def test_messages_of_a_release_are_counted_as_then(pipeline: Pipeline, folder: Path, topics: tuple[str, ...]) -> None:
     baseline = load_baseline((folder / "baseline.json").read_bytes(), "baseline.json")
     pipeline.prepare(load_contract(folder / "contract.yaml"), [baseline], source_partitions=2)
     with pipeline.client as client:
@@ -41,7 +39,7 @@ def test_messages_of_a_release_give_the_same_counts_and_verdicts(
             assert rows == expected[sql], sql
 
 
-def test_tables_of_a_release_are_migrated_and_views_show_the_same(
+def test_tables_of_a_release_are_migrated_with_equal_views(
     engine: LocalClickHouse, database: str, folder: Path
 ) -> None:
     with restored(engine.address(database), read(folder, "tables")) as client:

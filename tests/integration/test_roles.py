@@ -25,13 +25,7 @@ from barograph_server.provisioning.access.roles import role_lines
 from barograph_server.settings import Settings
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.warehouse.client import Address, WarehouseError
-from barograph_server.warehouse.evaluation.eval_runs import (
-    accepted_runs,
-    read_means,
-    read_runs,
-    store_acceptances,
-    store_run,
-)
+from barograph_server.warehouse.evaluation import eval_runs
 from barograph_server.warehouse.roles import ROLES, Limit, Role
 from barograph_server.warehouse.rollouts.as_of import up_to
 from barograph_server.warehouse.rollouts.prompts import read_prompt
@@ -213,12 +207,12 @@ def test_the_script_for_a_server_finds_what_a_role_may_do(ran: Pipeline) -> None
 def test_runs_of_suites_are_stored_by_their_role(ran: Pipeline) -> None:
     (run,) = read_logs([ROOT / "tests" / "golden" / "eval_logs" / "inspect.json"])
     with as_role(ran.address, "barograph_eval") as client:
-        assert store_run(client, run, 1_000)
-        assert not store_run(client, run, 2_000)
-        (stored,) = read_runs(client, run.model)
-        assert len(read_means(client, stored.run_id)) == stored.items == 4
-        store_acceptances(client, [(stored, "first")], "ana", 3_000)
-        assert accepted_runs(client, run.model) == {"answers": run.run_id}
+        assert eval_runs.store_run(client, run, 1_000)
+        assert not eval_runs.store_run(client, run, 2_000)
+        (stored,) = eval_runs.read_runs(client, run.model)
+        assert len(eval_runs.read_means(client, stored.run_id)) == stored.items == 4
+        eval_runs.store_acceptances(client, [(stored, "first")], "ana", 3_000)
+        assert eval_runs.accepted_runs(client, run.model) == {"answers": run.run_id}
         assert read_prompt(client, "answer", 1) is None
 
 
@@ -243,7 +237,6 @@ def test_the_doctor_names_what_a_role_cannot_check_and_reports_no_error(ran: Pip
     assert "deploy/clickhouse/check_roles.py" in unchecked["ClickHouse"].action
     checked = {finding.subject for finding in findings if finding.level is FindingLevel.OK}
     assert checked >= {"Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Clocks"}
-
     findings = run_doctor(ran, "barograph_sketcher")
     assert not [finding for finding in findings if finding.level is FindingLevel.ERROR]
     refused = [finding for finding in findings if finding.message.startswith("Not checked: ")]

@@ -36,7 +36,6 @@ COUNTS = (
 THRESHOLD = 0.4
 LATENCIES_MS = (math.nan, 0.0, 2.5, 40.0, math.inf)
 
-
 BINARY = Contract(
     model="m",
     slices=(
@@ -220,7 +219,7 @@ def compare_arms(client: Client) -> None:
     for version, other_version, metric, of_class, window, start, arm, other, value, other_value, *columns in rows:
         sides = ((version, arm), (other_version, other))
         keys = [(of, f"arm={each}", metric, of_class, window, start) for of, each in sides]
-        own, against = (as_metric(*parts[key][:4]) for key in keys)
+        own, against = (MetricEstimate(*map(np.array, parts[key][:4])) for key in keys)
         expected_difference = difference(own, against)
         ends = [expected_difference.value, expected_difference.low, expected_difference.high]
         assert [value, other_value] == pytest.approx([parts[key][0] for key in keys], nan_ok=True)
@@ -245,10 +244,6 @@ def compare_calibration(client: Client, targets: dict[tuple[str, str, int], Expe
     assert [row[:2] for row in curve] == [(number, own.sum()) for number, own in bins]
     assert [row[2] for row in curve] == pytest.approx([scores[own].mean() for _, own in bins], abs=1e-9)
     assert [row[3] for row in curve] == pytest.approx([truth[own].mean() for _, own in bins], abs=1e-9)
-
-
-def as_metric(value: float, low: float, high: float, enough: bool) -> MetricEstimate:
-    return MetricEstimate(np.array(value), np.array(low), np.array(high), np.array(enough))
 
 
 @pytest.mark.long
@@ -681,9 +676,7 @@ def test_a_window_is_measured_when_it_has_ended(client: Client, score: Score) ->
     assert {key[4] for key in shown(client)} - {"7d"} == {"1h", "1d"}
 
 
-def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_end_of_the_replay(
-    client: Client, score: Score
-) -> None:
+def test_on_the_replay_clock_a_window_ends_with_later_events_or_the_replay(client: Client, score: Score) -> None:
     working = score(BINARY, clock_kind="replay")
     insert_rows(client, "predictions", [prediction(1, START_MS + 1, 1, score=0.5)])
     assert working.score_once().scored == 0

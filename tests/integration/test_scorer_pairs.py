@@ -150,7 +150,6 @@ def test_requests_before_the_first_event_of_a_candidate_do_not_count(client: Cli
     scorer.score_once()
     compare(client, rows)
     assert min(start for _, start in stored(client)) == noon_ms // 1000
-
     # An earlier event arrives late: the hours from it on count, those without an event of the candidate too.
     rules = make_rules(BINARY, build_registry([(BINARY, 1)], []))
     earlier = {**rows["shadow_predictions"][0], "id": "earlier", "at": START_MS + 8 * HOUR_MS, "version": "4"}

@@ -1,7 +1,4 @@
-"""The whole pipeline on a Kafka with authentication and ACLs: the required ACLs are enough, one less is not.
-
-Rights are granted from the commands that `barograph plan --acls` prints.
-"""
+"""The whole pipeline with authentication and the ACLs of `barograph plan --acls`: they suffice, one less does not."""
 
 import dataclasses
 import enum
@@ -286,9 +283,7 @@ def without(kafka: SecureKafka, deployment: Deployment, who: KafkaRole, lacked: 
     return kafka.add_user(user)
 
 
-def test_a_processor_with_one_missing_acl_reports_it(
-    kafka: SecureKafka, deployment: Deployment, tmp_path: Path
-) -> None:
+def test_a_processor_reports_a_missing_acl(kafka: SecureKafka, deployment: Deployment, tmp_path: Path) -> None:
     """Each kind of right, and each kind of processor."""
     lacking: tuple[tuple[KafkaRole, str, str], ...] = (
         ("sketcher", "Write", "sketcher-"),

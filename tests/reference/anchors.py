@@ -1,9 +1,8 @@
 """How soon judges that became worse are found on frozen anchors, and how often others are, by simulation.
 
-`python -m tests.reference.anchors` prints the tables of docs/statistics.md in about a minute of one core;
-`tests/property/test_judges.py` checks them. A judge finds each anchor right with a probability of its own. `even`
-judges have the same probability for all anchors, so that their verdicts vary as much as possible. The probabilities of
-`usual` judges are Beta distributed: they repeat most verdicts, and vary on a few difficult anchors.
+`python -m tests.reference.anchors` prints the tables of docs/statistics.md; `tests/property/test_judges.py` checks
+them. `even` judges find each anchor right with the same probability, so that verdicts vary as much as possible; those
+of `usual` judges are Beta distributed: they vary on a few difficult anchors.
 """
 
 import sys

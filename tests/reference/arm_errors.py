@@ -1,11 +1,8 @@
 """Error rates and power of the comparison of two arms of an A/B test, by simulation with fixed seeds.
 
-`python -m tests.reference.arm_errors` prints the tables of docs/statistics.md in about two minutes of one core;
-`tests/property/test_arm_errors.py` checks them.
-
-The events are flights of the flights example (`tests.reference.flight_pairs`). Each is served by one arm only. In an
-A/A test both arms have the same model. Arms are assigned to predictions, or to units that return on most days, for the
-whole test or again on each day. Generated users differ more in how often they return, and there are fewer of them.
+`python -m tests.reference.arm_errors` prints the tables of docs/statistics.md in about two minutes;
+`tests/property/test_arm_errors.py` checks them. Each flight of `tests.reference.flight_pairs` is served by one arm,
+which predictions or returning units get, for the whole test or again each day. Generated users differ more.
 """
 
 import math

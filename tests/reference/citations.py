@@ -1,11 +1,7 @@
 """Recall and false alarms of the check of citations, on planted faults and harmless edits.
 
-`python -m tests.reference.citations [SEED [FOLDER]]` prints the figures of docs/evaluation.md. It takes quotes from the
-documents of the support bot, or from the pages in Markdown of another folder, changes them by rules of its own, and
-checks an answer with each. `tests/unit/streams/evaluator/
-checks/test_citations.py` runs a smaller number.
-
-Each quote is verbatim before the change; paraphrases are not covered.
+`python -m tests.reference.citations [SEED [FOLDER]]` prints the figures of docs/evaluation.md, with verbatim quotes
+from the documents of the support bot or of FOLDER; `tests/unit/streams/evaluator/test_checks.py` runs fewer.
 """
 
 import random

@@ -1,8 +1,7 @@
 """What verdicts hold on correlated traffic, by simulation: `python -m tests.reference.correlated_traffic`.
 
 It prints the tables of docs/statistics.md; `tests/property/test_correlated_traffic.py` checks their promises. Events of
-an hour are drawn from a distribution that follows the hour's level, in ten equal bins; ± is one standard error over
-independent streams, each with a baseline of its own.
+an hour follow its level, in ten equal bins; ± is one standard error over streams, each with its own baseline.
 """
 
 from collections.abc import Callable, Iterator
@@ -118,11 +117,7 @@ KINDS = (
 
 
 def learned(windows: dict[str, IntArray]) -> PsiBins:
-    """Return the bins of a baseline with one field per stream, learned from windows of each length.
-
-    Args:
-        windows: counts of training by window name, the shortest first, (streams, W, cells without null).
-    """
+    """Return the bins of a baseline with one field per stream, learned from counts by window, (streams, W, cells)."""
     whole = next(iter(windows.values())).sum(axis=1)
     fields = tuple(
         FieldBaseline(

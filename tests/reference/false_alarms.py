@@ -1,8 +1,7 @@
 """False-alarm rates of each kind of verdict when nothing has changed, by simulation with fixed seeds.
 
 `python -m tests.reference.false_alarms` prints the table of docs/statistics.md; `tests/property/test_false_alarms.py`
-compares it with the nominal rates. Each baseline and window, or pair of samples, is drawn from one distribution: counts
-are multinomial, sketches are filled value by value.
+compares it with the nominal rates. Counts are multinomial, sketches are filled value by value.
 """
 
 from collections.abc import Callable, Iterator

@@ -1,9 +1,8 @@
 """Coverage of the effects of planted feedback loops (`sketches.loops`), on features of real flights.
 
-`python -m tests.reference.feedback_loops` prints the table of docs/loops.md in minutes of one core. An entity is an
-aircraft, with its first flight of each day in two months. Each repetition draws 1,500 aircraft. A fifth of the outputs
-is explored, with propensities that depend on the input; the policy decides the others by the input. The next humidity
-of the aircraft is shifted by strength × output, in its standard deviations; the other inputs are not.
+`python -m tests.reference.feedback_loops` prints the table of docs/loops.md in minutes. Each repetition draws 1,500
+aircraft, with their first flights of the days of two months. A fifth of the outputs is explored, the policy decides the
+others by the input. The next humidity is shifted by strength × output, in its standard deviations.
 """
 
 import sys

@@ -1,6 +1,6 @@
 """Real pairs of answers: two classifiers of the flights example, trained on two months and scored on the next five.
 
-The primary has no weather features. Weather makes the pairs of a day alike, and the days correlated.
+The primary lacks weather, which makes the pairs of a day alike and the days correlated.
 """
 
 from dataclasses import dataclass

@@ -1,8 +1,4 @@
-"""The oracle of the tests on flights: bins, counts, PSI and rates recomputed in plain numpy from source columns.
-
-It uses no code of the project and follows the definitions closely instead of being fast: frozen bins at the deciles,
-PSI with its smoothing terms, the χ² null distribution, the widened interval, the level, φ from disjoint training
-windows, and Newcombe's interval for rates.
+"""The oracle of the tests on flights: bins, counts, PSI and rates in plain numpy, without code of the project.
 
 Source: Yurdakul (2018), Western Michigan University dissertation 3208; Newcombe (1998), Statistics in Medicine 17.
 """
@@ -32,11 +28,8 @@ FLOOR = 1e-4
 
 @dataclass(frozen=True)
 class ReferenceBins:
-    """The frozen bins of one column.
-
-    Counts have one entry per bin and then `null` for numbers, one per category and then `other` and `null` for
-    strings. `categories` are those with a training share of at least 0.5 %, sorted.
-    """
+    """The frozen bins of one column. Counts end with `null` for numbers, with `other` and `null` for strings, whose
+    `categories` are those with a training share of at least 0.5 %, sorted."""
 
     edges: FloatArray | None
     categories: tuple[str, ...] = ()
@@ -110,7 +103,7 @@ def reference_psi(
     terms = (q - p) * np.log(q / p)
     psi = float(terms.sum())
     m, n = b.sum(), c.sum()
-    df = min(_df(b, c, p), nu)
+    df = min(max(1, int(np.sum((b / b.sum() >= FLOOR) & (c.sum() * p >= 0.5))) - 1), nu)
     n_h = n * m / (n + m) / phi
     low_0, high_0 = _interval(n_h * psi, df)
     d = max(0.0, psi - df / n_h)
@@ -135,10 +128,6 @@ def smoothed_shares(b: FloatArray, c: FloatArray) -> tuple[FloatArray, FloatArra
     a = np.minimum(0.5, c.sum() * p)
     raw_q = (c + a) / (c.sum() + a.sum())
     return p, np.maximum(FLOOR, raw_q), raw_p < FLOOR, raw_q < FLOOR
-
-
-def _df(b: FloatArray, c: FloatArray, p: FloatArray) -> int:
-    return max(1, int(np.sum((b / b.sum() >= FLOOR) & (c.sum() * p >= 0.5))) - 1)
 
 
 def _variance(weights: FloatArray, values: FloatArray) -> float:

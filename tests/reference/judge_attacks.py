@@ -1,10 +1,8 @@
 """How often prompt injections in an answer change the verdict of a real judge: SmolLM2 with 135 million parameters.
 
-`python -m tests.reference.judge_attacks [attacks|harmless]` prints the figures of docs/evaluation.md. It needs the
-dependency group `llm`, and takes one to two seconds per request. Each attack of tests/golden/judges/attacks.yaml, or
-each addition of harmless.yaml, is in six wrong answers, judged with and without data blocks and structured output. A
-flip is a verdict `sound` for a changed answer that is `faulty` unchanged. Tokens are random, so figures differ a little
-between runs. A larger judge behaves differently.
+`python -m tests.reference.judge_attacks [attacks|harmless]` prints the figures of docs/evaluation.md; it needs the
+dependency group `llm`. Each text of tests/golden/judges is in six wrong answers, judged with and without data blocks
+and structured output. A flip is a verdict `sound` for an answer that is `faulty` without it. Tokens are random.
 """
 
 import sys

@@ -1,13 +1,9 @@
 """A poor real judge, corrected by labels: SmolLM2 with 135 million parameters judges its own answers.
 
-`python -m tests.reference.judged_answers generate` asks the model the questions of the support bot's suite, each with
-its document and with three seeds, and lets the same model judge each answer, with and without the document. It takes
-about an hour, needs the dependency group `llm`, and writes tests/golden/judges/judged_answers.jsonl. The truth is
-whether the answer contains the fact of the suite.
-
-`python -m tests.reference.judged_answers` draws a traffic of 5,000 of these answers 1,000 times, with replacement, and
-gold labels of 100 of them. It prints how often the interval of the corrected rate contains the rate of all answers, for
-the judges and for the grounding check, whose verdicts are computed.
+`python -m tests.reference.judged_answers generate` asks the questions of the support bot's suite, with three seeds,
+lets the model judge each answer with and without its document, and writes tests/golden/judges/judged_answers.jsonl in
+about an hour (group `llm`). The truth is whether the answer contains the fact of the suite. Without `generate` it draws
+traffic and gold labels of these answers, and prints how often the interval contains the rate of all.
 """
 
 import json

@@ -1,8 +1,7 @@
-"""Coverage of the intervals of `sketches.judges`, by simulation with fixed seeds.
+"""Coverage of the intervals of `sketches.judges`, among runs with an interval, by simulation with fixed seeds.
 
-`python -m tests.reference.judges` prints the tables of docs/statistics.md in about five minutes of one core;
-`tests/property/test_judges.py` checks them. Coverage is the share of intervals that contain the true rate, among the
-runs with an interval.
+`python -m tests.reference.judges` prints the tables of docs/statistics.md in about five minutes;
+`tests/property/test_judges.py` checks them.
 """
 
 import sys
@@ -86,7 +85,8 @@ def of_rate(rate: FaultRate, truth: float) -> Interval:
     return behaviour(np.stack((rate.low, rate.high)), truth)
 
 
-def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
+def coverage(cell: Cell, runs: int = RUNS, seed: int = 63) -> dict[str, Interval]:
+    rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
     p, se, sp, n = cell
     joint = [p * se, p * (1.0 - se), (1.0 - p) * (1.0 - sp), (1.0 - p) * sp]
     gold, others = rng.multinomial(n, joint, size=runs), rng.multinomial(JUDGED - n, joint, size=runs)
@@ -94,11 +94,6 @@ def random_gold(cell: Cell, runs: int, rng: Rng) -> dict[str, Interval]:
     flagged = gold[:, [0, 2]].sum(axis=1) + others[:, [0, 2]].sum(axis=1)
     result = strata_rate(JUDGED, flagged, f1 + s1, f1, f0 + s0, f0)
     return {"gold alone": of_rate(result.gold_only, p), "strata": of_rate(result.rate, p)}
-
-
-def coverage(cell: Cell, runs: int = RUNS, seed: int = 63) -> dict[str, Interval]:
-    rng = np.random.default_rng([seed, *(round(100 * number) for number in cell)])
-    return random_gold(cell, runs, rng)
 
 
 def label_coverage(cell: LabelCell, runs: int = RUNS, seed: int = 76) -> dict[str, Interval]:

@@ -1,11 +1,8 @@
 """Predicted against simulated time to detection of a change.
 
-`python -m tests.reference.page_times` prints the table of docs/statistics.md in less than a minute of one core;
-`tests/property/test_false_alarms.py` checks it.
-
-A window of 24 hours hops every hour. Its events come in runs of φ equal events, so that their variance is φ times that
-of independent ones. At a random moment of an hour all later events follow the changed shares. The simulated time ends
-with the first window whose verdict is `major`.
+`python -m tests.reference.page_times` prints the table of docs/statistics.md; `tests/property/test_false_alarms.py`
+checks it. Events of a window of 24 hours come in runs of φ equal ones. From a random moment of an hour on they follow
+the changed shares; the time ends with the first window whose verdict is `major`.
 """
 
 import math
@@ -71,7 +68,6 @@ def predicted_hours(change: Change, events: int, phi: int) -> list[float]:
 
         def probability(share: float) -> float:
             return count_exceedance(least, round(n_eff), r0 + share * (r1 - r0))
-
     else:
         df = len(change.before) - 1
         sample = {"events": events, "rows": TRAINED, "phi": phi, "df": df}

@@ -1,10 +1,8 @@
 """False proposals and power of the hourly comparison of prompts (`sketches.rollout.arm_looks`), with fixed seeds.
 
-`python -m tests.reference.prompt_arms` prints the tables of docs/statistics.md in a few minutes of one core;
-`tests/property/test_arm_errors.py` checks them.
-
-In an A/A test both arms have the same prompt; a proposal to roll back is then false. Every run is looked at after each
-hour, and counts as false if any look excludes 0. Requests follow a rhythm of the day, in number and in their means.
+`python -m tests.reference.prompt_arms` prints the tables of docs/statistics.md in a few minutes;
+`tests/property/test_arm_errors.py` checks them. A run of an A/A test is false if any hourly look excludes 0. Requests
+follow a rhythm of the day, in number and in their means.
 """
 
 import sys
@@ -92,15 +90,11 @@ def draw_looks(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> ArmLooks:
     )
 
 
-def first_harm(scenario: Scenario, rng: Rng, alpha: float = ALPHA) -> int:
-    is_harm = draw_looks(scenario, rng, alpha).low > 0.0
-    return int(np.argmax(is_harm)) + 1 if is_harm.any() else 0
-
-
 def harm_hours(scenario: Scenario, runs: int = RUNS, seed: int = 1, alpha: float = ALPHA) -> IntArray:
     """Return the hours until the first proposal of each run, of the shape (runs,); 0 if there is none."""
     rng = np.random.default_rng(seed)
-    return np.array([first_harm(scenario, rng, alpha) for _ in range(runs)])
+    harms = (draw_looks(scenario, rng, alpha).low > 0.0 for _ in range(runs))
+    return np.array([int(np.argmax(is_harm)) + 1 if is_harm.any() else 0 for is_harm in harms])
 
 
 A_A = (
@@ -139,10 +133,7 @@ HARMFUL = (
 
 
 def fixed_hours(scenario: Scenario, alpha: float = ALPHA, power: float = 0.8) -> float:
-    """Return the hours that a test with one look at the end needs, with half of the traffic in each arm.
-
-    It is the usual formula for two means, one-sided at α/2, without the rhythm of the day.
-    """
+    """Return the hours of a test with one look at the end and equal arms: that of two means, one-sided at α/2."""
     if scenario.number == "errors":
         p, effect = scenario.rate, scenario.harm
         variance = p * (1 - p) + (p + effect) * (1 - p - effect)

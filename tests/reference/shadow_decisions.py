@@ -1,11 +1,8 @@
 """How often the whole decision about a candidate is wrong, and how long it takes, by simulation with fixed seeds.
 
-Criteria, margins and slices are those of `barograph demo --shadow`. No answer is missing, so the criterion `missing` is
-always met. A decision changes only when a local day ends. So a look at any hour gives the decision of the last
-midnight, and a look after every day stands for a look every hour.
-
-`decide` judges one look of one candidate. `decision_paths` computes the same for all looks of all runs at once;
-`tests/property/test_shadow_errors.py` compares both.
+Criteria, margins and slices are those of `barograph demo --shadow`; no answer is missing. A decision changes only when
+a local day ends, so that a look after every day stands for one every hour. `decision_paths` computes `decide` for all
+looks of all runs at once; `tests/property/test_shadow_errors.py` compares both.
 """
 
 from __future__ import annotations
@@ -22,17 +19,8 @@ from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS, LEAST_P
 from barograph_server.sketches.rollout.decision import ALPHA, SLICE_ALPHA
 from barograph_server.sketches.rollout.e_bh import e_bh
 from barograph_server.sketches.rollout.planned_auc import least_days
+from tests.reference import shadow_errors
 from tests.reference.flight_pairs import BoolArray, FloatArray, IntArray, flight_pairs
-from tests.reference.shadow_errors import (
-    Draws,
-    bootstrap_days,
-    first_days,
-    hourly,
-    interval_path,
-    mcnemar,
-    percent,
-    signs,
-)
 
 RUNS = 1_000
 CRITERIA = len(SHADOW.margins)
@@ -110,7 +98,7 @@ def _by_slice(index: IntArray, values: FloatArray | None) -> FloatArray:
 
 
 def day_signs(block: int, runs: int = RUNS) -> FloatArray:
-    return signs(np.random.default_rng([block, runs]), runs, flight_pairs().days, block)
+    return shadow_errors.signs(np.random.default_rng([block, runs]), runs, flight_pairs().days, block)
 
 
 def swapped(sign: FloatArray) -> Candidates:
@@ -121,7 +109,7 @@ def swapped(sign: FloatArray) -> Candidates:
 def resampled() -> Candidates:
     """Subtract the mean difference, also in each slice, and draw days by a stationary bootstrap."""
     real = observed()
-    index = bootstrap_days(np.random.default_rng([9, RUNS]), real.pairs.shape[1], RUNS)
+    index = shadow_errors.bootstrap_days(np.random.default_rng([9, RUNS]), real.pairs.shape[1], RUNS)
     centered = real.moved(*(-real_difference(name) for name in QUALITIES))
     slice_means = centered.slice_sums.sum(axis=-1, keepdims=True) / real.slice_pairs.sum(axis=-1, keepdims=True)
     slice_sums = centered.slice_sums - slice_means * real.slice_pairs
@@ -139,7 +127,7 @@ def decision_paths(candidates: Candidates) -> DecisionPaths:
     meets, harms = [], []
     for name, sums in candidates.sums.items():
         margin = SHADOW.margins[name]
-        value, half = interval_path(sums, candidates.pairs, BURN_IN_DAYS)
+        value, half = shadow_errors.interval_path(sums, candidates.pairs, BURN_IN_DAYS)
         met = value - half > -margin
         wider = half * mean_radius(looks, ALPHA / CRITERIA) / mean_radius(looks, ALPHA)
         evidence = day_evidence(sums, candidates.pairs, np.full(len(sums), -margin)).worse
@@ -156,13 +144,13 @@ def decision_paths(candidates: Candidates) -> DecisionPaths:
 
 def decision_days(sign: float) -> tuple[FloatArray, FloatArray]:
     paths = decision_paths(resampled().signed(sign).moved(*(sign * real_difference(name) for name in QUALITIES)))
-    return first_days(paths.promotes), first_days(paths.holds)
+    return shadow_errors.first_days(paths.promotes), shadow_errors.first_days(paths.holds)
 
 
 def decision_days_of_the_year(sign: float) -> tuple[float, float]:
     """Return the first days of `promote` and of `hold` with the days as they were; ∞ for never."""
     paths = decision_paths(observed().signed(sign))
-    return float(first_days(paths.promotes)[0]), float(first_days(paths.holds)[0])
+    return float(shadow_errors.first_days(paths.promotes)[0]), float(shadow_errors.first_days(paths.holds)[0])
 
 
 NO_DIFFERENCE = {"days swapped": 1, "2 days swapped": 2, "3 days swapped": 3, "days resampled": 0}
@@ -195,10 +183,10 @@ def hourly_mcnemar(name: str) -> BoolArray | None:
         return None
     pairs = flight_pairs()
     sign = day_signs(block)
-    difference, discordant = hourly(pairs)
+    difference, discordant = shadow_errors.hourly(pairs)
     index = np.unique(pairs.day_of_hour, return_inverse=True)[1]
-    draws = Draws(sign, np.ones(pairs.days), sign[:, index] * difference, discordant)
-    return mcnemar(slice(None))(draws)
+    draws = shadow_errors.Draws(sign, np.ones(pairs.days), sign[:, index] * difference, discordant)
+    return shadow_errors.mcnemar(slice(None))(draws)
 
 
 def rows() -> Iterator[str]:
@@ -210,9 +198,12 @@ def rows() -> Iterator[str]:
         for move in MOVES:
             paths = paths_of(name, move)
             cells.append(
-                " / ".join(percent(np.asarray(each.any(axis=1), np.bool_)) for each in (paths.promotes, paths.holds))
+                " / ".join(
+                    shadow_errors.percent(np.asarray(each.any(axis=1), np.bool_))
+                    for each in (paths.promotes, paths.holds)
+                )
             )
-        yield f"| {name} | {percent(hourly_mcnemar(name))} | " + " | ".join(cells) + " |"
+        yield f"| {name} | {shadow_errors.percent(hourly_mcnemar(name))} | " + " | ".join(cells) + " |"
     yield ""
     yield "| candidate | decision | day by which 10 / 50 / 80 / 90% are decided | in 2013 |"
     yield "|---|---|---|--:|"

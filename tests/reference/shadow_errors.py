@@ -1,12 +1,9 @@
 """Error rates of the comparison of a candidate with its primary, by simulation with fixed seeds.
 
-`python -m tests.reference.shadow_errors` prints the tables of docs/statistics.md in about a minute of one core;
-`tests/property/test_shadow_errors.py` checks them.
-
-The pairs are those of two classifiers of the flights example (`tests.reference.flight_pairs`). An A/A test swaps the
-two models at random, in all pairs of an event, a day, or several days: then neither is better, and the pairs keep their
-correlation. Centered days have no mean difference, and are drawn by a stationary bootstrap in runs of ten days on
-average, so that the correlation between days remains as well.
+`python -m tests.reference.shadow_errors` prints the tables of docs/statistics.md in about a minute;
+`tests/property/test_shadow_errors.py` checks them. An A/A test swaps the models of `tests.reference.flight_pairs` at
+random, in all pairs of an event, a day or several days. Centered days have no mean difference, and are drawn by a
+stationary bootstrap, which keeps the correlation between days.
 """
 
 import math
@@ -112,7 +109,6 @@ DRAWS: dict[str, Callable[[Pairs, Rng], Draws]] = {
     "centered, accuracy": centered(lambda pairs: pairs.accuracy),
     "centered, Brier": centered(lambda pairs: pairs.brier),
 }
-
 
 Rule = Callable[[Draws], BoolArray | None]
 """Whether each run ever finds a difference; None if the draws have no hours."""

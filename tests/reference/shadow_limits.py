@@ -1,6 +1,6 @@
 """What the comparison of a candidate with its primary detects, and what it cannot detect, by simulation.
 
-`python -m tests.reference.shadow_limits` prints the tables of docs/statistics.md in about a minute of one core;
+`python -m tests.reference.shadow_limits` prints the tables of docs/statistics.md in about a minute;
 `tests/property/test_shadow_errors.py` checks them.
 """
 
@@ -13,41 +13,29 @@ from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
 from barograph_server.sketches.rollout.planned_auc import rare_harm_days
-from tests.reference import shadow_decisions
+from tests.reference import shadow_decisions, shadow_errors
 from tests.reference.flight_pairs import BoolArray, FloatArray, flight_pairs
 from tests.reference.shadow_decisions import format_day, quantiles
-from tests.reference.shadow_errors import (
-    ALPHA,
-    RUNS,
-    Z95,
-    Draws,
-    Rng,
-    draws_of,
-    first_days,
-    interval_path,
-    percent,
-    signs,
-)
 
 MEAN_LOOKS = (2, 10, 28, 50)
 MEAN_DAYS = 150
 
 
-def normal_days(rng: Rng) -> FloatArray:
-    return rng.standard_normal((RUNS, MEAN_DAYS))
+def normal_days(rng: shadow_errors.Rng) -> FloatArray:
+    return rng.standard_normal((shadow_errors.RUNS, MEAN_DAYS))
 
 
-def skewed_days(pairs: int) -> Callable[[Rng], FloatArray]:
+def skewed_days(pairs: int) -> Callable[[shadow_errors.Rng], FloatArray]:
     """Sums of log-normal values with a standard deviation of 1.5 in the logarithm, minus their mean."""
 
-    def draw(rng: Rng) -> FloatArray:
-        runs = [rng.lognormal(0.0, 1.5, (100, MEAN_DAYS, pairs)).sum(axis=-1) for _ in range(RUNS // 100)]
+    def draw(rng: shadow_errors.Rng) -> FloatArray:
+        runs = [rng.lognormal(0.0, 1.5, (100, MEAN_DAYS, pairs)).sum(axis=-1) for _ in range(shadow_errors.RUNS // 100)]
         return np.concatenate(runs) - pairs * math.exp(1.5**2 / 2.0)
 
     return draw
 
 
-MEANS: dict[str, Callable[[Rng], FloatArray]] = {
+MEANS: dict[str, Callable[[shadow_errors.Rng], FloatArray]] = {
     "normal": normal_days,
     "skewed, 200 pairs a day": skewed_days(200),
     "skewed, one pair a day": skewed_days(1),
@@ -56,8 +44,8 @@ MEANS: dict[str, Callable[[Rng], FloatArray]] = {
 
 def false_means(name: str, first: int) -> BoolArray:
     """Whether the interval with κ = 1 ever excludes the mean 0 of independent days, from a day on."""
-    days = MEANS[name](np.random.default_rng([list(MEANS).index(name), RUNS]))
-    value, half = interval_path(days, np.ones(MEAN_DAYS), first, with_kappa=False)
+    days = MEANS[name](np.random.default_rng([list(MEANS).index(name), shadow_errors.RUNS]))
+    value, half = shadow_errors.interval_path(days, np.ones(MEAN_DAYS), first, with_kappa=False)
     return np.asarray((np.abs(value) > half).any(axis=1), np.bool_)
 
 
@@ -69,15 +57,15 @@ CENTERED = ("centered, accuracy", "centered, Brier")
 def days_to_decide(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the interval excludes 0, for a share of the real difference; ∞ if never."""
     simulated, days = _with_effect(draws, effect)
-    value, half = interval_path(days, simulated.pairs, BURN_IN_DAYS)
-    return first_days(np.abs(value) > half)
+    value, half = shadow_errors.interval_path(days, simulated.pairs, BURN_IN_DAYS)
+    return shadow_errors.first_days(np.abs(value) > half)
 
 
 def evidence_days(draws: str, effect: float) -> FloatArray:
     """Return the first day on which the e-process reaches 1/α, after 28 days of burn-in; ∞ if never."""
     simulated, days = _with_effect(draws, effect)
-    alarms = day_evidence(days, simulated.pairs, np.zeros(len(days))).different >= -math.log(ALPHA)
-    return first_days(alarms) + 1
+    alarms = day_evidence(days, simulated.pairs, np.zeros(len(days))).different >= -math.log(shadow_errors.ALPHA)
+    return shadow_errors.first_days(alarms) + 1
 
 
 def fixed_days(draws: str, effect: float) -> float:
@@ -85,14 +73,14 @@ def fixed_days(draws: str, effect: float) -> float:
 
     It knows the standard error at each day, which is that of the simulated runs.
     """
-    simulated = draws_of(draws)
+    simulated = shadow_errors.draws_of(draws)
     error = (np.cumsum(simulated.days, axis=1) / np.cumsum(simulated.pairs, axis=1)).std(axis=0)
-    is_enough = effect * _quality(draws).mean() / error >= Z95 + Z80
+    is_enough = effect * _quality(draws).mean() / error >= shadow_errors.Z95 + Z80
     return float(is_enough.argmax() + 1) if is_enough.any() else np.inf
 
 
-def _with_effect(draws: str, effect: float) -> tuple[Draws, FloatArray]:
-    simulated = draws_of(draws)
+def _with_effect(draws: str, effect: float) -> tuple[shadow_errors.Draws, FloatArray]:
+    simulated = shadow_errors.draws_of(draws)
     return simulated, simulated.days + effect * _quality(draws).mean() * simulated.pairs
 
 
@@ -115,19 +103,19 @@ def promoted_with_rare_harm(worst_day: float, margin: float, first: int) -> Bool
     On other days, 18 of 900 pairs are discordant and either model wins each of them with the same probability.
     """
     rng = np.random.default_rng([round(1_000 * worst_day), round(1_000 * margin)])
-    quiet = 2.0 * rng.binomial(DISCORDANT, 0.5, (RUNS, DAYS)) - DISCORDANT
-    is_bad = rng.random((RUNS, DAYS)) < margin / worst_day
+    quiet = 2.0 * rng.binomial(DISCORDANT, 0.5, (shadow_errors.RUNS, DAYS)) - DISCORDANT
+    is_bad = rng.random((shadow_errors.RUNS, DAYS)) < margin / worst_day
     days = np.where(is_bad, quiet - worst_day * PAIRS_PER_DAY, quiet)
     return _promoted(days, np.full(DAYS, float(PAIRS_PER_DAY)), margin, first)
 
 
 def promoted_at_margin(draws: str, margin: float, first: int) -> BoolArray:
-    simulated = draws_of(draws)
+    simulated = shadow_errors.draws_of(draws)
     return _promoted(simulated.days - margin * simulated.pairs, simulated.pairs, margin, first)
 
 
 def _promoted(days: FloatArray, pairs: FloatArray, margin: float, first: int) -> BoolArray:
-    value, half = interval_path(days, pairs, first)
+    value, half = shadow_errors.interval_path(days, pairs, first)
     return np.asarray((value - half > -margin).any(axis=1), np.bool_)
 
 
@@ -152,15 +140,11 @@ def slice_days() -> tuple[FloatArray, FloatArray, FloatArray]:
 
 def slice_discoveries(harm: float) -> tuple[FloatArray, FloatArray, BoolArray]:
     """Return, per run, the largest share of false discoveries of a day, the share of harmed slices found, and whether
-    the mean e-value ever reaches 1/α.
-
-    The models are swapped by days in all slices at once. Then a share of the candidate's right answers in three slices
-    is made wrong.
-    """
+    the mean e-value ever reaches 1/α. Models are swapped by days; in three slices, right answers are made wrong."""
     counts, primary, candidate = slice_days()
     rng = np.random.default_rng([round(1_000 * harm), SLICE_RUNS])
     false_shares, discovered, alarms = [], [], []
-    for sign in signs(rng, SLICE_RUNS, counts.shape[1], 1):
+    for sign in shadow_errors.signs(rng, SLICE_RUNS, counts.shape[1], 1):
         harmed = np.zeros(len(counts), np.bool_)
         if harm:
             harmed[rng.choice(len(counts), HARMED, replace=False)] = True
@@ -178,7 +162,9 @@ def rows() -> Iterator[str]:
     yield "| sums of independent days | " + " | ".join(f"from day {first}" for first in MEAN_LOOKS) + " |"
     yield "|---|" + "--:|" * len(MEAN_LOOKS)
     for name in MEANS:
-        yield f"| {name} | " + " | ".join(percent(false_means(name, first)) for first in MEAN_LOOKS) + " |"
+        yield (
+            f"| {name} | " + " | ".join(shadow_errors.percent(false_means(name, first)) for first in MEAN_LOOKS) + " |"
+        )
     yield ""
     yield (
         "| real difference of | share of it | day by which 10 / 50 / 80 / 90% are decided | decided within 153 days "
@@ -196,11 +182,11 @@ def rows() -> Iterator[str]:
     yield "| candidate at the margin | T | " + " | ".join(f"from day {first}" for first in FIRST_LOOKS) + " |"
     yield "|---|--:|" + "--:|" * len(FIRST_LOOKS)
     for worst_day, margin in RARE:
-        shares = [percent(promoted_with_rare_harm(worst_day, margin, first)) for first in FIRST_LOOKS]
+        shares = [shadow_errors.percent(promoted_with_rare_harm(worst_day, margin, first)) for first in FIRST_LOOKS]
         needed = math.ceil(rare_harm_days(margin, worst_day))
         yield f"| loses {worst_day:g} on rare days, margin {margin:g} | {needed} | " + " | ".join(shares) + " |"
     for draws, margin in zip(CENTERED, (0.02, 0.008), strict=True):
-        shares = [percent(promoted_at_margin(draws, margin, first)) for first in FIRST_LOOKS]
+        shares = [shadow_errors.percent(promoted_at_margin(draws, margin, first)) for first in FIRST_LOOKS]
         yield f"| weather, {draws.removeprefix('centered, ')}, margin {margin:g} | | " + " | ".join(shares) + " |"
     yield ""
     name = f"right answers made wrong in {HARMED} of {len(slice_days()[0])} slices"
@@ -209,7 +195,7 @@ def rows() -> Iterator[str]:
     for harm in HARMS:
         false_share, discovered, alarm = slice_discoveries(harm)
         share = f"{100 * discovered.mean():.2g}" if harm else "–"
-        yield f"| {100 * harm:g}% | {100 * false_share.mean():.2g} | {share} | {percent(alarm)} |"
+        yield f"| {100 * harm:g}% | {100 * false_share.mean():.2g} | {share} | {shadow_errors.percent(alarm)} |"
     yield ""
     yield from shadow_decisions.rows()
 

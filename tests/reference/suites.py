@@ -1,7 +1,6 @@
 """How often the intervals and decisions about evaluation suites are right: `python -m tests.reference.suites`.
 
-Items have a probability of a right answer from a beta distribution with mean p and a + b = 2; each answer is drawn
-again.
+Items have a probability of a right answer from a beta distribution with mean p and a + b = 2.
 """
 
 import numpy as np

@@ -1,7 +1,4 @@
-"""Arrow messages of at most 1 MiB that unpack to far more, or to as much as the limits allow.
-
-Each is a message of predictions and of labels at once: `features.x` and `label` are the column that unpacks.
-"""
+"""Arrow messages of at most 1 MiB whose column `features.x` or `label` unpacks to far more, or to what limits allow."""
 
 import struct
 from collections.abc import Callable, Sequence

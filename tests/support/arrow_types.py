@@ -1,7 +1,4 @@
-"""Arrow arrays of all types of the specification: flat ones, extensions, and each nested in each kind of parent.
-
-All arrays have three values, of which the second is null where the type has nulls.
-"""
+"""Arrow arrays of all types: flat, extensions, nested in each parent; three values, the second null where possible."""
 
 from collections.abc import Callable
 from decimal import Decimal
@@ -84,10 +81,7 @@ PARENTS: dict[str, Callable[[pa.Array], pa.Array]] = {
 
 
 def all_arrays() -> dict[str, pa.Array]:
-    """Return arrays by the names of their types: flat, nested, and texts nested twice.
-
-    Types that Arrow cannot build, or cannot write and read as a stream, are left out.
-    """
+    """Return arrays by type, flat, nested, and texts nested twice, without those that Arrow cannot write."""
     flat = flat_arrays()
     arrays = flat | {"empty struct": pa.array([{}, None, {}], pa.struct([]))}
     texts = {f"{name} of string": make(flat["string"]) for name, make in PARENTS.items()}

@@ -1,6 +1,5 @@
 """Lint rules for dashboards: mistakes that Grafana accepts and users suffer from.
 
-`dashboards.panels` and `dashboards.pages` guarantee the rest for every panel: its data source, grain and place.
 Source of the rules: grafana/dashboard-linter, and for SQL what the ClickHouse plugin does (`dashboards.macros`).
 """
 

@@ -1,10 +1,8 @@
-"""`python -m tests.support.decoder_memory GROUP MIB`: decodes a group of messages with so much memory for each.
+"""`python -m tests.support.decoder_memory GROUP MIB` decodes messages with so much memory for each: hostile `arrow` or
+`json`, or `types`, one for each Arrow type.
 
-The groups are `arrow` and `json`, hostile messages, and `types`, a message for each Arrow type.
-
-Prints a line of JSON for each decoder and message, with their names and the outcome: the rows of events or labels, the
-number of dead letters with reason and detail of the first, the messages that the recorder omitted, and the error that
-the decoder raised.
+Prints a line of JSON for each decoder and message: the rows of events or labels, the number of dead letters, reason and
+detail of the first, the messages that the recorder omitted, and the error that the decoder raised.
 """
 
 import gc
@@ -91,7 +89,6 @@ JSON: dict[str, Callable[[], bytes]] = {
     "cut off": lambda: _event(b"[" + b"[]," * (_N // 3))[:_N],
     "spaces": lambda: _event(b" " * _N + b"1"),
 }
-
 
 MODELS = frozenset({"toy"})
 REPEATS = 20

@@ -86,7 +86,6 @@ ticket = "tickets"
 """
 """The section `alerts` of settings, for the owner of the model."""
 
-
 PER_S = 12
 _WITHOUT = (
     *("psi-minor", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "latency", "completeness"),

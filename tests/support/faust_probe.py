@@ -1,7 +1,5 @@
-"""The monitor's Faust app with a worker that only records its input: `python -m tests.support.faust_probe OPTIONS`.
-
-Each record is appended to the file `handled` as a line of JSON: partition, offset, text.
-"""
+"""The monitor's Faust app with a worker that appends each record to the file `handled`, as a line of JSON: partition,
+offset, text. `python -m tests.support.faust_probe OPTIONS`."""
 
 import asyncio
 import json

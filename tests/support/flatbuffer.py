@@ -1,7 +1,4 @@
-"""Writes flatbuffers whose parts are shared, as no Arrow library writes them: for hostile Arrow metadata.
-
-The objects are laid out in the order of their first use, parents before children, since offsets only point forward.
-"""
+"""Writes flatbuffers with shared parts, for hostile Arrow metadata: parents first, as offsets point forward."""
 
 from __future__ import annotations
 

@@ -1,8 +1,5 @@
-"""A replayed month of flights: contract and baseline from `infer`, events as JSON, and an oracle of the results.
-
-The oracle reads the source tables and uses only the frozen edges and categories of the baseline file from this
-project. It computes everything else (cells, slices, windows, PSI) in plain numpy.
-"""
+"""A replayed month of flights: contract and baseline from `infer`, events as JSON, and an oracle of the results, which
+uses only the edges and categories of the baseline file and computes the rest in plain numpy."""
 
 import random
 from dataclasses import dataclass
@@ -46,10 +43,7 @@ class Flights:
 
 
 def make_flights(folder: Path) -> Flights:
-    """Prepare data, contract and baseline under a folder.
-
-    Scores come from one model, trained on all training flights: unlike in the demo, they need not be honest.
-    """
+    """Prepare data, contract and baseline; one model trained on all training flights gives the scores."""
     rows = flight_rows(read_flights())
     training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
     model = train(training)

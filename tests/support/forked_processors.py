@@ -1,17 +1,12 @@
-"""Processors as separate processes, forked from one that has loaded their modules.
-
-Loading Faust, scipy and the clients takes a processor one to two seconds of CPU, and the tests start some hundreds. A
-server that has loaded them once per worker forks each from itself instead: still a separate process, with its own
-clients, threads, signals and exit code, that a test may kill. Tests of startup or memory use processes that are started
-as users start them.
-"""
+"""Processors as processes forked from a server that has loaded their modules, which saves one to two seconds of CPU.
+Tests of startup or memory start them as users do."""
 
 import multiprocessing
 import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
-from multiprocessing.context import ForkServerContext, ForkServerProcess
+from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -55,16 +50,12 @@ def fork(main: Callable[[list[str]], int], arguments: list[str], log: Path, envi
     """Run a function in a separate process, with its exit code; `environ` is the whole environment."""
     # Created before the start, so that a test that waits for a line can open it.
     log.touch()
-    process = _context().Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
-    process.start()
-    return Forked(process, f"{main.__module__} {' '.join(arguments)}")
-
-
-def _context() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     # Has no effect once the server runs.
     context.set_forkserver_preload(["tests.support.preload"])
-    return context
+    process = context.Process(target=_child, args=(main, arguments, str(log), dict(environ)), daemon=True)
+    process.start()
+    return Forked(process, f"{main.__module__} {' '.join(arguments)}")
 
 
 def _child(main: Callable[[list[str]], int], arguments: list[str], log: str, environ: Mapping[str, str]) -> None:

@@ -88,7 +88,6 @@ def bundle(
 
 TIMEOUT_S = 5.0
 
-
 Desired = Sequence[Resource] | None
 
 

@@ -1,9 +1,6 @@
 """Grafana's start from provisioning files: what it stores, and what makes it exit.
 
-Files are read in Grafana's order: data sources, then alerting (rules, contact points, mute timings, policies), then
-dashboards. Rules name their folder by its title, dashboard providers also by a uid, and a folder that is not found is
-created.
-
+Read are data sources, then alerting, then dashboards; a folder that is not found is created.
 Source: Grafana 13.2, pkg/services/provisioning.
 """
 

@@ -1,8 +1,7 @@
 """State and answers of Grafana, for the endpoints that `apply` uses; `stub_grafana` serves them.
 
-Status codes and spellings are those of Grafana 13.2 according to its source (pkg/api/dashboard.go, datasources.go,
-pkg/services/ngalert/api/api_provisioning.go and pkg/services/ngalert/provisioning). Stored objects are returned as
-Grafana does: durations in its own units, secrets redacted, unknown keys of rules dropped, ids and defaults added.
+Source: Grafana 13.2 (pkg/api/dashboard.go, datasources.go, pkg/services/ngalert/api/api_provisioning.go and
+pkg/services/ngalert/provisioning), also for what it adds, redacts and drops.
 """
 
 import copy
@@ -151,10 +150,7 @@ class GrafanaState:
         return refused(404, "Not found")
 
     def folder_of(self, title: str, uid: str = "") -> str:
-        """Find a folder as provisioning does, by its uid, or its title if it has none; create it if it is missing.
-
-        Titles need not be unique.
-        """
+        """Find a folder as provisioning does, by its uid, or its title if it has none; create it if it is missing."""
         for known, folder in self.folders.items():
             if known == uid or (not uid and folder["title"] == title):
                 return known

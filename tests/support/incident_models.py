@@ -1,7 +1,7 @@
 """Twelve models over 150 days as the processors would have written them, each kind of incident in one of them.
 
-All figures are planted: hourly counts per cell are drawn around known shares, and verdicts follow from their sums. The
-changes begin two days before `END_S`. Then all models are silent for two days, until `NOW_S`.
+Hourly counts are drawn around known shares, verdicts follow from their sums. Incidents begin two days before `END_S`,
+and then all models are silent for two days, until `NOW_S`.
 """
 
 from collections.abc import Sequence
@@ -130,13 +130,6 @@ def contract_of(model: str) -> Contract:
         rollback=Rollback(prompt="answer", margins={"refusals": 0.02}) if model == PROMPT else None,
         slo=Slo(latency_ms=250.0, latency_share=0.98, error_rate=0.01, performance={"auc": 0.7}),
     )
-
-
-def shadow_of(model: str) -> ShadowTest | None:
-    if model != ONE_MODEL[0]:
-        return None
-    margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
-    return ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
 
 
 def baseline_of(model: str, rng: np.random.Generator) -> Baseline:
@@ -276,8 +269,9 @@ def _shadow(client: Client, model: str) -> None:
     _pairs(tables, model, "all", total)
     tables.insert(client)
     contract = contract_of(model)
-    shadow, versions = shadow_of(model), ShadowVersions("2", VERSION)
-    assert shadow is not None
+    margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
+    shadow = ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
+    versions = ShadowVersions("2", VERSION)
     slices = shadow_days(client, model, "2", VERSION, "basis", "", contract.timezone)
     rows = [
         each

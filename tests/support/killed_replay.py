@@ -1,8 +1,5 @@
-"""Replays dead letters and kills itself: `main` of CALL and SETTINGS, in a process of its own.
-
-CALL counts the calls to the transactional producer from 0 (init_transactions); the process is killed with -9 just
-before that call, or with a plus sign just after it.
-"""
+"""Replays dead letters and kills itself with -9: `main` of CALL and SETTINGS, in a process of its own. CALL counts the
+calls to the producer from 0 (init_transactions), just before which it is killed, or just after with a plus sign."""
 
 import json
 import os

@@ -1,7 +1,4 @@
-"""A day of a language model as the processors would have written it, by hand: every figure is known.
-
-`END` is that of `two_day_model`; evaluations are of the last whole day before it.
-"""
+"""A day of a language model by hand, with evaluations of the last whole day before `END` of `two_day_model`."""
 
 import random
 from datetime import timedelta

@@ -1,8 +1,7 @@
-"""The embedded engine as a user with the limits of a role: `python -m tests.support.limited_engine ROLE READONLY`.
+"""The embedded engine with the limits of a role: `python -m tests.support.limited_engine ROLE READONLY`.
 
-It reads a JSON list of statements and writes the code of each statement's error, or 0. The engine stores no profiles,
-but reads them from a configuration file; its values and constraints are those of `CREATE SETTINGS PROFILE`, except for
-CHANGEABLE_IN_READONLY, which it does not implement. Each statement runs on a connection of its own.
+It reads a JSON list of statements and writes the code of each statement's error, or 0. The engine reads profiles from a
+configuration file, and does not implement CHANGEABLE_IN_READONLY.
 """
 
 import json

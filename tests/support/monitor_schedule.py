@@ -1,7 +1,6 @@
 """Random histories of the topic `partials`, and a monitor that reads them while processes crash and are superseded.
 
-The sketcher's own code (`FlushSummaries`, `encode_partials`) makes the records. Random are the events, the flushes, the
-losses, and when the monitor's process dies or another one takes over.
+The sketcher's own code makes the records from random events, flushes and losses.
 """
 
 from __future__ import annotations
@@ -241,8 +240,8 @@ class _HistoryWriter:
     def flush(self, partitions: list[int], *, last: bool = False, reaches_end: bool = False) -> None:
         """Read some partitions up to a random offset, or with `last` to their ends.
 
-        Whether a flush knows that a partition is read to its end is random too, as the sketcher may not have queried
-        the broker. The last flush must know it: until then, no pane after the last event is sealed.
+        Whether a flush knows that a partition is read to its end is random too, but the last one must: until then, no
+        pane after the last event is sealed.
         """
         rng = self.rng
         summaries = FlushSummaries(self.registry)

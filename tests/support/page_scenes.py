@@ -1,8 +1,4 @@
-"""Pages of the preview in many states, and the way from an alert's link to the panel that shows its number.
-
-Tests and `make screenshots` use the same scenes: each page over three ranges and after silence, with one and with
-twelve models, on a narrow and on a wide screen.
-"""
+"""Pages of the preview in many states (tests and `make screenshots`), and the way from an alert's link to its panel."""
 
 from __future__ import annotations
 
@@ -98,10 +94,7 @@ SCENES = [Scene(*each) for each in itertools.product(DASHBOARDS, SPANS, MODELS, 
 
 
 class ServedModels:
-    """The planted models of one database, and the preview of them, on a clock of its own.
-
-    Where it lists incidents, their first page at one time takes as long as a replay.
-    """
+    """The planted models of one database, and the preview of them, on a clock of its own."""
 
     def __init__(self, client: Client, engine: LocalClickHouse) -> None:
         """Serve the models of the client's database; the caller starts the server."""

@@ -193,10 +193,7 @@ class Pipeline:
             raise AssertionError(f"{error}\n{logs}") from None
 
     def wait_settled(self) -> None:
-        """Wait until everything that the monitor has read is written, including late revisions.
-
-        `progress` is what a commit writes last; a second commit after it has revised what waited at the first.
-        """
+        """Wait for all that the monitor has read: a second commit after the first has revised what waited."""
         for _ in range(2):
             before = self.rows("SELECT max(record_seq) FROM progress FINAL")[0][0]
             self.wait_rows(f"SELECT max(record_seq) > {before} FROM progress FINAL", "another commit of the monitor")
@@ -208,10 +205,7 @@ class Pipeline:
         self.wait_settled()
 
     def wait_flushed(self) -> None:
-        """Wait until a flush is open that began after this call: it knows the contracts that its sketcher has read.
-
-        Every flush writes a progress record to every partition of `partials`; the one that is open now may know less.
-        """
+        """Wait until a flush is open that began after this call: it knows the contracts that its sketcher has read."""
         enough = len(self.read_all(self.topics.partials)) + 2 * self.partials_partitions
         wait_for(lambda: len(self.read_all(self.topics.partials)) >= enough, "two flushes", 60)
 

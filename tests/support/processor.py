@@ -51,10 +51,7 @@ def main(arguments: list[str]) -> int:
 
 
 def speed_up_evaluator(speed: float, began_s: float) -> None:
-    """Let the clocks of the evaluator, of its budgets and of its circuit breakers run faster since a time.
-
-    Ages of answers then are too large by up to the time since their receipt, since Kafka's clock is not faster.
-    """
+    """Let the evaluator's clocks run faster since a time; ages of answers are too large by that since receipt."""
 
     def clock() -> float:
         return began_s + speed * (time.time() - began_s)

@@ -1,8 +1,7 @@
 """What each release wrote, for tests that every later version must pass: `tests/golden/releases/VERSION/`.
 
-`python -m tests.support.released_data 0.1.0` writes the folder, on servers of its own. It never changes afterwards.
-`contract.yaml` and `baseline.json` describe a model, `messages` has all messages of its topics, `tables` the schema and
-the rows of each table that has some, and `answers` the rows of queries and views.
+`python -m tests.support.released_data 0.1.0` writes the folder, which never changes afterwards: `contract.yaml`,
+`baseline.json`, all `messages`, the `tables` with schema and rows, and the `answers` of queries and views.
 """
 
 import base64

@@ -1,8 +1,7 @@
 """The local ClickHouse with roles: `python -m tests.support.roles_gateway --path DIR --port PORT`.
 
-The embedded engine stores no users, but it reads roles from a configuration file. This gateway gives it the roles of
-`warehouse.roles`, with the statements that `plan --roles` prints, and runs each request in the role named like its
-user. The user `default` has all privileges.
+The engine reads the statements of `plan --roles` from a configuration file; each request runs in the role named like
+its user. `default` has all privileges.
 """
 
 import dataclasses

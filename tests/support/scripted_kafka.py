@@ -96,10 +96,7 @@ class ScriptedProducer:
 
 
 class ScriptedPublisher:
-    """A publisher on scripted producers, with a clock and background work that the test drives.
-
-    The background thread of the outbox sleeps; tests call `outbox.maintain()` for one round of its work.
-    """
+    """A publisher on scripted producers; tests drive its clock, and `outbox.maintain()` for its background work."""
 
     def __init__(self, contract: Contract, *, wait: bool = False, **options: Any) -> None:
         self.now_s = 1_000.0

@@ -1,8 +1,5 @@
-"""A Kafka broker that requires a password or certificate, and authorizes only operations with an ACL.
-
-Clients connect to two listeners, SASL_SSL with SCRAM and SSL with certificates. Tests use the broker's own listener,
-which requires no authentication: its user is the superuser.
-"""
+"""A Kafka broker with ACLs on two listeners, SASL_SSL with SCRAM and SSL with certificates. Tests use its own listener
+without authentication, whose user is the superuser."""
 
 import os
 import shlex

@@ -13,12 +13,8 @@ HANG_S = 0.25
 
 
 def answer_or_fail(features: dict[str, Any]) -> Any:
-    """Do what the features say; the answer contains the process id.
-
-    Args:
-        features: `hang` is a file to create before a call that does not return; `exit` is a status of the process;
-            `raise` is the text of a SystemExit; `linger` keeps the process from its exit; `answer` is the answer.
-    """
+    """Do what the features say: `hang` creates this file and never returns, `exit` has a status, `raise` the text of a
+    SystemExit, `linger` prevents the exit of the process, `answer` is the answer, which has the process id."""
     if "hang" in features:
         Path(features["hang"]).touch()
         while True:

@@ -1,8 +1,7 @@
-"""One Kafka broker and one ClickHouse engine for all workers of a test run.
+"""One Kafka broker and one ClickHouse engine for all workers of a test run, owned by the controlling pytest process.
 
-The controlling pytest process owns the servers: it starts one when the first worker requests it, and stops it after the
-last test. A worker requests a server by a file in a folder that both know, and waits for the answer beside it. Without
-workers (`pytest` alone) the fixtures start servers of their own.
+A worker requests a server by a file in a folder that both know, and waits for the answer beside it; without workers the
+fixtures start servers of their own.
 """
 
 import json

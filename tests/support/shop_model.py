@@ -2,8 +2,7 @@
 
 Monday to Wednesday, 250 predictions an hour, but none on Tuesday from 3 to 4. From Tuesday noon on amounts in France
 are larger by half, the device `watch` appears, and a tenth of the ages are null, which the contract refuses. On
-Wednesday every 50th prediction fails. Every prediction gets its label one to five hours later, but for one in ten,
-which never gets any. Arm b's scores tell less.
+Wednesday every 50th prediction fails. Nine in ten get their label one to five hours later. Arm b's scores tell less.
 """
 
 import re
@@ -63,14 +62,10 @@ class Shop:
         return self.start + timedelta(hours=hours)
 
 
-def last_monday(now: datetime) -> datetime:
-    day = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return day - timedelta(days=day.weekday() + 14)
-
-
 def make_shop(folder: Path) -> Shop:
     rng = np.random.default_rng(20)
-    start = last_monday(datetime.now(UTC))
+    today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+    start = today - timedelta(days=today.weekday() + 14)
     contract, baseline = _learned(folder, rng)
     seconds = np.sort(rng.integers(0, HOURS * HOUR_S, PER_HOUR * HOURS))
     seconds = seconds[seconds // HOUR_S != SILENT_HOUR]

@@ -316,10 +316,7 @@ def _details(kind: str, age_s: int) -> dict[str, float]:
 
 
 def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int = 1200, every_s: int = 10) -> None:
-    """Write reports of processors every so many seconds before a time, and dead letters and losses of the last hours.
-
-    The predictions of the model have dead letters, gaps and duplicates.
-    """
+    """Write reports of processors before a time, and dead letters, gaps and duplicates of the last hours."""
     start_s = end_s - HOURS * HOUR_S
     steps = {"sketcher": "flush_seconds", "scorer": "pass_seconds", "monitor": "write_seconds"}
     reports = [

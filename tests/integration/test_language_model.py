@@ -1,14 +1,29 @@
-"""Live calls of a real language model through five instrumentations, and its metrics, compared with measurements."""
+"""A real language model: its calls through five instrumentations, its metrics, a judge, and a suite with its gate."""
 
 import json
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
+from barograph.prompts.content import PromptMessage, content_hash
+from barograph.prompts.file import load_content
+from barograph.prompts.records import PromptVersion
 
 from barograph_server.local.language_model import MODEL, LocalLanguageModel
+from barograph_server.streams.evaluator.judges.chat import ChatParameters
+from barograph_server.streams.evaluator.judges.consistency import sample_answers
+from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
+from barograph_server.streams.evaluator.judges.judge import Judge
+from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, parse_rubric
 from barograph_server.streams.scrape.exposition import load_server_table, parse_exposition
 from barograph_server.streams.scrape.facts import FactReader
+from barograph_server.warehouse.client import Client
+from barograph_server.warehouse.rollouts.prompts import store_missing
 from benchmarks.peers.environments import run_uv
+from tests.reference.judge_attacks import RUBRIC
+from tests.support.command_line import OutputOf
 from tests.support.http import request
 from tests.support.otlp import published, start
 from tests.support.pipeline import ROOT, Pipeline
@@ -90,3 +105,80 @@ def test_metrics_of_the_server_become_facts(language_model: LocalLanguageModel) 
     assert facts["output_tokens"] == usage["completion_tokens"]
     assert facts["input_tokens"] == usage["prompt_tokens"]
     assert (facts["time_per_output_token_ms"] or 0.0) > 0
+
+
+@pytest.fixture
+def endpoint(language_model: LocalLanguageModel) -> Iterator[ChatEndpoint]:
+    with closing(ChatEndpoint(ChatEndpointSettings(language_model.url, MODEL, timeout_s=300.0))) as endpoint:
+        yield endpoint
+
+
+def test_a_verdict(endpoint: ChatEndpoint) -> None:
+    judge = Judge(parse_rubric(RUBRIC, "correct.yaml"), [endpoint], votes=3)
+    verdict = judge.evaluate(JudgedTexts("What colour is snow?", "Black"))
+    assert verdict.answer_class in ("faulty", "sound"), verdict.message
+    assert [vote.error for vote in verdict.votes] == [None] * 3
+    assert verdict.input_tokens is not None
+    assert verdict.input_tokens > 600
+    assert verdict.output_tokens is not None
+    assert 3 * 3 < verdict.output_tokens <= 3 * 24
+
+
+def test_self_consistency(endpoint: ChatEndpoint) -> None:
+    messages = (PromptMessage("user", "What is the capital of France? Answer in one word."),)
+    result = sample_answers(endpoint, messages, 2, ChatParameters(0.8, 200))
+    assert result.error is None
+    assert len(result.texts) == 2
+    assert result.mean_logprob is not None
+    assert -20.0 < result.mean_logprob < 0.0
+
+
+BOT = Path(__file__).parents[2] / "examples" / "support_bot"
+SUITE, POLICY = BOT / "evals" / "answers.yaml", BOT / "evals" / "policy.yaml"
+ITEMS = 62
+PROMPTS = {1: "answer_verbose.yaml", 2: "answer.yaml"}
+"""Version 2 costs a third of version 1: its answers have at most 8 tokens. Most end before the fact."""
+
+
+def test_the_gate_holds_the_worse_prompt_back(
+    client: Client,
+    config: str,
+    language_model: LocalLanguageModel,
+    tmp_path: Path,
+    output_of: OutputOf,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def run(*words: str | Path, code: int = 0) -> str:
+        return output_of(code, "eval", *words, "--config", config)
+
+    for version, name in PROMPTS.items():
+        content = load_content(BOT / "prompts" / name)
+        record = PromptVersion(
+            version=version, content=content, content_hash=content_hash(content), registered_at_ms=version * 1000
+        )
+        store_missing(client, [record])
+    options = ("--model", "support-bot", "--endpoint", language_model.url, "--log-dir", tmp_path)
+    for version in PROMPTS:
+        out = run("run", SUITE, "--prompt", f"answer@{version}", *options)
+        assert f"of {ITEMS} answers to {ITEMS} items; run" in out
+    shown: list[dict[str, Any]] = json.loads(run("show", "--model", "support-bot", "--format", "json"))
+    assert [(each["prompt"], each["items"], each["version"]) for each in shown] == [
+        ("answer@1", ITEMS, MODEL),
+        ("answer@2", ITEMS, MODEL),
+    ]
+    gate = ("gate", "--model", "support-bot", "--policy", POLICY)
+    run(*gate, "--candidate", "answer@1", "--accept")
+    table = run(*gate, "--candidate", "answer@2", code=1)
+    with capsys.disabled():
+        # The figures of docs/suites.md.
+        print(f"\n{run('show', '--model', 'support-bot')}\n{table}")
+    decision = json.loads(run(*gate, "--candidate", "answer@2", "--format", "json", code=1))
+    (suite,) = decision["suites"]
+    assert (decision["outcome"], suite["difference"]["items"]) == ("hold", ITEMS)
+    assert suite["accepted"]["mean"] > 0.3
+    assert suite["candidate"]["mean"] < 0.2
+    assert suite["difference"]["high"] < -0.1
+    # The same log again is no second run.
+    (first, *_) = sorted(tmp_path.glob("*/*.eval"))
+    assert "is stored already" in run("import", first)
+    assert "The prompt answer@9 is not registered" in run("run", SUITE, "--prompt", "answer@9", *options, code=3)
