@@ -11,7 +11,7 @@ from barograph_server.streams.sketcher.sketcher import GROUP
 from barograph_server.streams.topics import Topics
 from benchmarks import stages
 from benchmarks.figures import Figures
-from benchmarks.floors import bare_decode, bare_sort, consume, faust_loop
+from benchmarks.floors import HAS_C, bare_copy, bare_decode, bare_sort, consume, consume_from_c, faust_loop
 from benchmarks.processors import sketcher
 from benchmarks.stack import Testbed
 from benchmarks.workload import (
@@ -31,14 +31,18 @@ PURE_RATE = "sketcher, JSON, without barograph-native"
 """Measured where barograph-native is installed; where it is not, `JSON_RATE` is this rate."""
 FAUST = "Faust, empty loop"
 CONSUME, DECODE = "librdkafka alone: consume and forget", "msgspec alone: decode into the contract's struct"
+CONSUME_C, COPY = "librdkafka from C: consume and forget", "memcpy alone: copy the payload"
 SORT = "numpy alone: sort every field"
 TO_FAUST, TO_DECODE = "sketcher, JSON ÷ Faust", "sketcher, JSON ÷ msgspec alone"
+TO_PURE, TO_C = "sketcher, JSON ÷ without barograph-native", "sketcher, JSON ÷ librdkafka from C"
 _RATES = {
     "faust": FAUST,
     "sketcher": JSON_RATE,
     **({"pure": PURE_RATE} if native_reader.VERSION else {}),
     "arrow": ARROW_RATE,
     "consume": CONSUME,
+    **({"c": CONSUME_C} if HAS_C else {}),
+    "copy": COPY,
     "decode": DECODE,
     "sort": SORT,
 }
@@ -96,6 +100,9 @@ def measure_rates(
     pure_stages: list[dict[str, float]] = []
     for _ in range(runs):
         result["consume"].append(rate(testbed.run_child(consume, topic=topics.predictions, messages=events)))
+        if HAS_C:
+            result["c"].append(rate(testbed.run_child(consume_from_c, topic=topics.predictions, messages=events)))
+        result["copy"].append(bare_copy(sample))
         result["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it, because such a short measurement depends on the machine's load.
         before = bare_decode(workload, sample)
@@ -114,21 +121,22 @@ def measure_rates(
         arrow_stages.append(stages.time_stages(workload, batches, "arrow"))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
-    read = {"sketcher": events, "pure": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
+    read = {"faust": faust_events, "arrow": arrow_events} | dict.fromkeys(("sketcher", "pure", "consume", "c"), events)
     figures.about["native"] = native_reader.describe()
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""
         figures.add_runs(RATES, title, result[name], "events", note)
-    if "pure" in result:
-        figures.add_ratios(RATES, "sketcher, JSON ÷ without barograph-native", result["sketcher"], result["pure"])
     for over, under, title in (
+        ("sketcher", "pure", TO_PURE),
         ("sketcher", "faust", TO_FAUST),
         ("sketcher", "decode", TO_DECODE),
         ("sketcher", "consume", "sketcher, JSON ÷ librdkafka alone"),
+        ("sketcher", "c", TO_C),
         ("arrow", "sort", "sketcher, Arrow ÷ numpy's sort alone"),
         ("arrow", "sketcher", "sketcher, Arrow ÷ JSON"),
     ):
-        figures.add_ratios(RATES, title, result[over], result[under])
+        if under in result:
+            figures.add_ratios(RATES, title, result[over], result[under])
     stages.add_stages(figures, stages.JSON_STAGES, json_stages, result["sketcher"])
     if pure_stages:
         spent = [run[stages.PURE_DECODER] for run in pure_stages]
