@@ -1,0 +1,55 @@
+"""ClickHouse alone: one statement from a file of JSON events to states per minute, in one thread."""
+
+import json
+
+from chdb.session import Session
+
+from benchmarks.measured_process import Clock, JsonObject
+from benchmarks.peers.child import MINUTE_MS, RANKS
+
+EPSILON = 0.01
+"""ClickHouse states no rank error; this is the parameter of its t-digests."""
+_RANKS = ", ".join(map(str, RANKS))
+
+
+def run(parameters: JsonObject) -> JsonObject:
+    """Aggregate the file, and return quantiles of all events and the number of events per minute."""
+    names: list[str] = parameters["numbers"]
+    features = ", ".join(f"{name} Nullable(Float64)" for name in names if name != "score")
+    states = ", ".join(_states(name, parameters["edges"][name], i) for i, name in enumerate(names))
+    session = Session()
+    session.query("SELECT 1")
+    clock = Clock()
+    session.query(
+        f"CREATE TABLE minutes ENGINE = Memory AS SELECT intDiv(at, {MINUTE_MS}) * {MINUTE_MS} AS start, count() AS n, "
+        f"{states} FROM file('{parameters['events']}', JSONEachRow, 'at Int64, score Nullable(Float64), "
+        f"features Tuple({features})') GROUP BY start SETTINGS max_threads = 1, input_format_parallel_parsing = 0"
+    )
+    spent = clock.read()
+    minutes = dict(_rows(session, "SELECT toString(start), n FROM minutes ORDER BY start"))
+    merged = ", ".join(f"quantilesTDigestMerge({_RANKS})(digest_{i})" for i in range(len(names)))
+    [quantiles] = _rows(session, f"SELECT {merged} FROM minutes")
+    return {
+        "events": sum(map(int, minutes.values())),
+        "minutes": {start: int(n) for start, n in minutes.items()},
+        "ranks": RANKS,
+        "rank_error": EPSILON,
+        "quantiles": dict(zip(names, quantiles, strict=True)),
+        **spent,
+    }
+
+
+def _states(name: str, edges: list[float], i: int) -> str:
+    """What is kept of a field; the sum of comparisons is the fastest way to find a bin."""
+    value = name if name == "score" else f"features.{name}"
+    number = " + ".join(f"({value} >= {edge})" for edge in edges)
+    return (
+        f"count({value}), varSampStableState({value}), quantilesTDigestState({_RANKS})({value}) AS digest_{i}, "
+        f"countResample(0, {len(edges) + 1}, 1)({value}, toUInt8({number})) AS bins_{i}"
+    )
+
+
+def _rows(session: Session, query: str) -> list[list[object]]:
+    """The rows of a query."""
+    result: list[list[object]] = json.loads(str(session.query(query, "JSONCompact")))["data"]
+    return result
