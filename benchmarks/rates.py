@@ -3,7 +3,7 @@
 import time
 import uuid
 from functools import cache
-from statistics import harmonic_mean, mean
+from statistics import harmonic_mean, mean, median
 from typing import Any, Literal
 
 from barograph_server.streams.events import native_reader
@@ -48,6 +48,8 @@ _RATES = {
 }
 MEMORY = "The sketcher's memory"
 WIDE = "50 models of 100 fields, peak"
+SOAK, SOAK_FLUSHES, SOAK_EVENTS = "The sketcher's memory over a day", 240, 250
+"""Flushes an hour, as by the default interval of 15 s, and events of a flush."""
 DATABASE, WIDE_DATABASE = "rates", "wide"
 SPAN_MS = 600_000
 """Range of event times of a topic: the ten minutes before it is written."""
@@ -167,6 +169,23 @@ def measure_memory(testbed: Testbed, figures: Figures, *, events: int, wide_even
     figures.add(MEMORY, WIDE, result["peak_mb"], "MB", note)
 
 
+def measure_soak(testbed: Testbed, figures: Figures, *, hours: int) -> None:
+    """Memory of a sketcher over a small stream, on the replay clock with as many flushes as on the live clock."""
+    workload, events, now_ms = base_workload(testbed), hours * SOAK_FLUSHES * SOAK_EVENTS, span()[1]
+    topics = testbed.create_topics("soak-")
+    testbed.fill(topics.predictions, json_events(workload, events, now_ms - hours * 3_600_000, now_ms))
+    replay: dict[str, Any] = {"clock": "replay", "flush_events": 1, "batch": SOAK_EVENTS}
+    result = run_sketcher(testbed, workload, "soak-", events, at_once=False, **replay)
+    testbed.delete_topics(topics)
+    rss_mb = [sample["rss_mb"] for sample in result["samples"]]
+    tenth = len(rss_mb) // 10
+    note = f"{events:,} events in {len(rss_mb):,} flushes, {native_reader.describe()}"
+    figures.add(SOAK, "first tenth, median", median(rss_mb[:tenth]), "MB", note)
+    figures.add_runs(SOAK, "the other nine tenths", rss_mb[tenth:], "MB")
+    figures.add(SOAK, "last tenth, median", median(rss_mb[-tenth:]), "MB")
+    figures.add(SOAK, "growth of the last half", median(rss_mb[-tenth:]) - median(rss_mb[4 * tenth : 5 * tenth]), "MB")
+
+
 def run_sketcher(
     testbed: Testbed,
     workload: Workload,
@@ -176,6 +195,7 @@ def run_sketcher(
     at_once: bool = True,
     database: str = DATABASE,
     native: bool = True,
+    **parameters: Any,
 ) -> dict[str, Any]:
     """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
@@ -187,6 +207,7 @@ def run_sketcher(
         native=native,
         **({"flush_s": FLUSH_S, "flush_events": events} if at_once else {}),
         warm=next(json_events(workload, 1, *span())).decode(),
+        **parameters,
     )
 
 

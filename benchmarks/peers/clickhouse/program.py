@@ -1,6 +1,7 @@
 """ClickHouse alone: one statement from a file of JSON events to states per minute, in one thread."""
 
 import json
+from typing import Any
 
 from chdb.session import Session
 
@@ -26,12 +27,12 @@ def run(parameters: JsonObject) -> JsonObject:
         f"features Tuple({features})') GROUP BY start SETTINGS max_threads = 1, input_format_parallel_parsing = 0"
     )
     spent = clock.read()
-    minutes = dict(_rows(session, "SELECT toString(start), n FROM minutes ORDER BY start"))
+    rows = _rows(session, "SELECT toString(start), toInt32(n) FROM minutes ORDER BY start")
     merged = ", ".join(f"quantilesTDigestMerge({_RANKS})(digest_{i})" for i in range(len(names)))
     [quantiles] = _rows(session, f"SELECT {merged} FROM minutes")
     return {
-        "events": sum(map(int, minutes.values())),
-        "minutes": {start: int(n) for start, n in minutes.items()},
+        "events": sum(n for _, n in rows),
+        "minutes": dict(rows),
         "ranks": RANKS,
         "rank_error": EPSILON,
         "quantiles": dict(zip(names, quantiles, strict=True)),
@@ -49,7 +50,7 @@ def _states(name: str, edges: list[float], i: int) -> str:
     )
 
 
-def _rows(session: Session, query: str) -> list[list[object]]:
+def _rows(session: Session, query: str) -> list[list[Any]]:
     """The rows of a query."""
-    result: list[list[object]] = json.loads(str(session.query(query, "JSONCompact")))["data"]
+    result: list[list[Any]] = json.loads(str(session.query(query, "JSONCompact")))["data"]
     return result

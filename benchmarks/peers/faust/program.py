@@ -33,7 +33,7 @@ def run(parameters: JsonObject) -> JsonObject:
     topic = app.topic(parameters["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
     minutes = Minutes(parameters)
 
-    @app.agent(topic)
+    @app.agent(topic)  # type: ignore[untyped-decorator]
     async def batches(stream: Any) -> None:
         is_first = True
         async for values in stream.take(BATCH, within=1.0):
