@@ -182,8 +182,10 @@ def measure_soak(testbed: Testbed, figures: Figures, *, hours: int) -> None:
     note = f"{events:,} events in {len(rss_mb):,} flushes, {native_reader.describe()}"
     figures.add(SOAK, "first tenth, median", median(rss_mb[:tenth]), "MB", note)
     figures.add_runs(SOAK, "the other nine tenths", rss_mb[tenth:], "MB")
-    figures.add(SOAK, "last tenth, median", median(rss_mb[-tenth:]), "MB")
-    figures.add(SOAK, "growth of the last half", median(rss_mb[-tenth:]) - median(rss_mb[4 * tenth : 5 * tenth]), "MB")
+    middle, last = median(rss_mb[4 * tenth : 5 * tenth]), median(rss_mb[-tenth:])
+    figures.add(SOAK, "last tenth, median", last, "MB")
+    verdict = "flat" if last < 1.01 * middle else "not flat: more than 1 %"
+    figures.add(SOAK, "growth of the last half", last - middle, "MB", verdict)
 
 
 def run_sketcher(
