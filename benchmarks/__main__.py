@@ -24,7 +24,7 @@ from benchmarks.machine import describe_machine
 from benchmarks.monitor import measure_monitor
 from benchmarks.peers.measure import measure_peers
 from benchmarks.publishing import measure_publisher
-from benchmarks.rates import measure_memory, measure_rates
+from benchmarks.rates import measure_memory, measure_rates, measure_soak
 from benchmarks.receiving import measure_receiver
 from benchmarks.recording import measure_recorder
 from benchmarks.recovery import measure_recovery
@@ -89,6 +89,7 @@ SECTIONS = {
         {"events": 2_000_000, "wide_events": 400_000},
         {"events": 1_000_000, "wide_events": 50_000},
     ),
+    "soak": Section(measure_soak, {"hours": 24}, {"hours": 2}, in_full=False),
     "monitor": Section(measure_monitor, {"panes": 90}, {"panes": 66}),
     "wide": Section(measure_wide_monitor, {"panes": 36, "limit_s": 420.0}, {"panes": 8, "limit_s": 90.0}),
     "scoring": Section(measure_scoring, {"predictions": 3_000_000}, {"predictions": 1_000_000}),

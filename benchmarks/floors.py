@@ -1,41 +1,59 @@
 """The floors below the sketcher: its libraries alone, and Faust with an empty loop, each on the same events.
 
 librdkafka fetches messages, msgspec decodes them, and numpy sorts the fields: no Python program that uses these
-libraries and processes every event and every value can be faster.
+libraries and processes every event and every value can be faster. librdkafka from C and a copy of the payload are the
+floors of a program without Python objects.
 """
 
 import os
+import shutil
+import subprocess
 import tempfile
 import time
+from pathlib import Path
 from typing import Any
 
+import confluent_kafka
 import msgspec
 import numpy as np
 
+from barograph_server.streams.broker.client import READ_AHEAD
 from benchmarks.measured_process import Clock, JsonObject, write_result
 from benchmarks.workload import Workload
 
 PASSES = 5
 """Passes over the sample for the rates without Kafka."""
+_LIBRDKAFKA = sorted(Path(confluent_kafka.__file__).parent.with_name("confluent_kafka.libs").glob("librdkafka*.so*"))
+"""The library that confluent-kafka's wheel contains."""
+HAS_C = bool(_LIBRDKAFKA and shutil.which("cc"))
+"""Whether librdkafka can be called from C: on Linux with a C compiler."""
+
+
+def _settings(parameters: JsonObject) -> JsonObject:
+    return {
+        "bootstrap.servers": parameters["bootstrap_servers"],
+        "enable.auto.commit": "false",
+        "isolation.level": "read_committed",
+        **READ_AHEAD,
+    }
+
+
+def consume_from_c(parameters: JsonObject) -> JsonObject:
+    """Compile `consume.c` and run it: as `consume`, without an object for each message."""
+    program, library = Path(parameters["folder"]) / "consume", _LIBRDKAFKA[0]
+    source, path = Path(__file__).with_name("consume.c"), f"-Wl,-rpath,{library.parent}"
+    subprocess.run(["cc", "-O2", "-o", program, source, library, path], check=True)
+    settings = [text for setting in _settings(parameters).items() for text in map(str, setting)]
+    command = [program, parameters["topic"], str(parameters["messages"]), *settings]
+    events, cpu_s = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout.split()
+    return {"events": int(events), "cpu_s": float(cpu_s)}
 
 
 def consume(parameters: JsonObject) -> JsonObject:
     """Fetch messages from librdkafka in batches and discard them."""
-    from confluent_kafka import Consumer, TopicPartition
-
-    from barograph_server.streams.broker.client import READ_AHEAD
-
-    consumer = Consumer(
-        {
-            "bootstrap.servers": parameters["bootstrap_servers"],
-            "group.id": "bare",
-            "enable.auto.commit": False,
-            "isolation.level": "read_committed",
-            **READ_AHEAD,
-        }
-    )
+    consumer = confluent_kafka.Consumer({"group.id": "bare", **_settings(parameters)})
     clock, n_messages = Clock(), 0
-    consumer.assign([TopicPartition(parameters["topic"], 0, 0)])
+    consumer.assign([confluent_kafka.TopicPartition(parameters["topic"], 0, 0)])
     while n_messages < parameters["messages"]:
         n_messages += len(consumer.consume(20_000, 0.1))
     result = {"events": n_messages, **clock.read()}
@@ -100,3 +118,12 @@ def bare_sort(workload: Workload, n: int) -> float:
             for values in columns:
                 np.sort(values[start : start + 20_000])
     return PASSES * n / (time.process_time() - began)
+
+
+def bare_copy(sample: list[bytes]) -> float:
+    """Events per second when their bytes are copied to one buffer, 10,000 events at a time."""
+    began = time.process_time()
+    for _ in range(PASSES):
+        for start in range(0, len(sample), 10_000):
+            b"".join(sample[start : start + 10_000])
+    return PASSES * len(sample) / (time.process_time() - began)

@@ -103,16 +103,18 @@ def _log_when_reached(until: int) -> None:
 def sketcher(parameters: JsonObject) -> JsonObject:
     """Run the sketcher until it has committed a number of events or the stop file exists."""
     from barograph_server.streams.events.json_decoder import JsonDecoder
-    from barograph_server.streams.sketcher.sketcher import Sketcher
+    from barograph_server.streams.sketcher import decode_batch, sketcher
     from barograph_server.streams.sketcher.summarise import FlushSummaries
 
+    if "batch" in parameters:
+        decode_batch.REPLAY_BATCH_MESSAGES = sketcher.POLL_MESSAGES = parameters["batch"]
     with _running(parameters, "sketcher") as own:
         summaries = FlushSummaries(own.registry())
         for columns in (
             JsonDecoder(own.registry(), native=own.settings.native).decode(_batch(parameters["warm"])).events
         ):
             summaries.add(columns)
-        own.run(Sketcher(own.settings, own.registry, own.report))
+        own.run(sketcher.Sketcher(own.settings, own.registry, own.report))
     return own.result()
 
 

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from barograph import Publisher
 from barograph.contract import Window
 
@@ -16,8 +17,10 @@ from benchmarks.workload import CONTEXT, VERSION, Workload, arrow_table, make_wo
 
 PUBLISHER = "The publisher"
 CALL_MEDIAN, CALL_TAIL = "prediction(…), median", "prediction(…), p99.9"
+FLOOR_TAIL = "msgspec alone encodes the same members, p99.9"
 TABLE_ROW = "predictions(table), per row in the calling thread"
 DEAD_EVENTS, DEAD_TABLES = "memory with a dead broker, prediction(…)", "memory with a dead broker, predictions(table)"
+_ENCODER = msgspec.json.Encoder()
 PACE_PER_S = 5_000
 PROCESSES = 3
 """Processes, one after the other: the time of the slowest calls differs between processes by up to a factor of two."""
@@ -28,12 +31,18 @@ BURST = 20
 def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: int, dead_s: float) -> None:
     """Time single calls as in a serving thread and one call with a whole table, and measure memory without a broker."""
     testbed.create_topics("publisher-")
-    runs = [testbed.run_child(time_calls, prefix="publisher-", calls=calls) for _ in range(PROCESSES)]
+    runs: list[JsonObject] = []
+    floors: list[JsonObject] = []
+    for _ in range(PROCESSES):
+        for results, alone in ((runs, False), (floors, True)):
+            results.append(testbed.run_child(time_calls, prefix="publisher-", calls=calls, alone=alone))
     dropped = sum(run["dropped"] for run in runs)
     note = f"{calls:,} calls at {PACE_PER_S:,} a second in each process, {dropped} dropped"
     for name, key in ((CALL_MEDIAN, "median"), ("prediction(…), p99", "p99"), (CALL_TAIL, "p99.9")):
         figures.add_runs(PUBLISHER, name, [run["wall"][key] for run in runs], "µs", note)
         note = ""
+    note = "of processes in turn with the others: the same pace, no queue, no Kafka"
+    figures.add_runs(PUBLISHER, FLOOR_TAIL, [run["wall"]["p99.9"] for run in floors], "µs", note)
     note = "a third of the same calls; excludes other processes of the machine"
     name = "prediction(…), p99.9, CPU time of the thread"
     figures.add_runs(PUBLISHER, name, [run["thread"]["p99.9"] for run in runs], "µs", note)
@@ -85,11 +94,16 @@ def _requests(workload: Workload, n: int) -> list[tuple[dict[str, Any], float]]:
     ]
 
 
+def _encode(**members: Any) -> None:
+    _ENCODER.encode(members)
+
+
 def time_calls(parameters: JsonObject) -> JsonObject:
-    """Time each call, paced in small bursts."""
+    """Time each call, paced in small bursts; with `alone`, msgspec's encoder instead of the publisher."""
     workload = make_workload(Path(parameters["folder"]))
     requests = _requests(workload, 10_000)
     publisher = open_publisher(parameters, workload)
+    call = _encode if parameters["alone"] else publisher.prediction
     clock, cpu_clock = time.perf_counter_ns, time.thread_time_ns
     wall_ns: list[int] = []
     thread_ns: list[int] = []
@@ -101,9 +115,7 @@ def time_calls(parameters: JsonObject) -> JsonObject:
         # The publisher polls for delivery reports at every 32nd call; 3 and 32 are coprime, so both clocks get a share.
         now, spent = (cpu_clock, thread_ns) if i % 3 == 0 else (clock, wall_ns)
         before = now()
-        publisher.prediction(
-            id=request, features=features, score=score, latency_ms=12.375, arm="treatment", context=context
-        )
+        call(id=request, features=features, score=score, latency_ms=12.375, arm="treatment", context=context)
         spent.append(now() - before)
         if i % BURST == 0:
             time.sleep(max(0.0, began + i / PACE_PER_S - time.monotonic()))

@@ -3,7 +3,7 @@
 import time
 import uuid
 from functools import cache
-from statistics import harmonic_mean, mean
+from statistics import harmonic_mean, mean, median
 from typing import Any, Literal
 
 from barograph_server.streams.events import native_reader
@@ -11,7 +11,7 @@ from barograph_server.streams.sketcher.sketcher import GROUP
 from barograph_server.streams.topics import Topics
 from benchmarks import stages
 from benchmarks.figures import Figures
-from benchmarks.floors import bare_decode, bare_sort, consume, faust_loop
+from benchmarks.floors import HAS_C, bare_copy, bare_decode, bare_sort, consume, consume_from_c, faust_loop
 from benchmarks.processors import sketcher
 from benchmarks.stack import Testbed
 from benchmarks.workload import (
@@ -31,19 +31,25 @@ PURE_RATE = "sketcher, JSON, without barograph-native"
 """Measured where barograph-native is installed; where it is not, `JSON_RATE` is this rate."""
 FAUST = "Faust, empty loop"
 CONSUME, DECODE = "librdkafka alone: consume and forget", "msgspec alone: decode into the contract's struct"
+CONSUME_C, COPY = "librdkafka from C: consume and forget", "memcpy alone: copy the payload"
 SORT = "numpy alone: sort every field"
 TO_FAUST, TO_DECODE = "sketcher, JSON ÷ Faust", "sketcher, JSON ÷ msgspec alone"
+TO_PURE, TO_C = "sketcher, JSON ÷ without barograph-native", "sketcher, JSON ÷ librdkafka from C"
 _RATES = {
     "faust": FAUST,
     "sketcher": JSON_RATE,
     **({"pure": PURE_RATE} if native_reader.VERSION else {}),
     "arrow": ARROW_RATE,
     "consume": CONSUME,
+    **({"c": CONSUME_C} if HAS_C else {}),
+    "copy": COPY,
     "decode": DECODE,
     "sort": SORT,
 }
 MEMORY = "The sketcher's memory"
 WIDE = "50 models of 100 fields, peak"
+SOAK, SOAK_FLUSHES, SOAK_EVENTS = "The sketcher's memory over a day", 240, 250
+"""Flushes an hour, as by the default interval of 15 s, and events of a flush."""
 DATABASE, WIDE_DATABASE = "rates", "wide"
 SPAN_MS = 600_000
 """Range of event times of a topic: the ten minutes before it is written."""
@@ -96,6 +102,9 @@ def measure_rates(
     pure_stages: list[dict[str, float]] = []
     for _ in range(runs):
         result["consume"].append(rate(testbed.run_child(consume, topic=topics.predictions, messages=events)))
+        if HAS_C:
+            result["c"].append(rate(testbed.run_child(consume_from_c, topic=topics.predictions, messages=events)))
+        result["copy"].append(bare_copy(sample))
         result["sort"].append(bare_sort(workload, 100_000))
         # Half before the sketcher and half after it, because such a short measurement depends on the machine's load.
         before = bare_decode(workload, sample)
@@ -114,21 +123,22 @@ def measure_rates(
         arrow_stages.append(stages.time_stages(workload, batches, "arrow"))
     testbed.delete_topics(topics)
     testbed.delete_topics(arrow)
-    read = {"sketcher": events, "pure": events, "faust": faust_events, "consume": events, "arrow": arrow_events}
+    read = {"faust": faust_events, "arrow": arrow_events} | dict.fromkeys(("sketcher", "pure", "consume", "c"), events)
     figures.about["native"] = native_reader.describe()
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""
         figures.add_runs(RATES, title, result[name], "events", note)
-    if "pure" in result:
-        figures.add_ratios(RATES, "sketcher, JSON ÷ without barograph-native", result["sketcher"], result["pure"])
     for over, under, title in (
+        ("sketcher", "pure", TO_PURE),
         ("sketcher", "faust", TO_FAUST),
         ("sketcher", "decode", TO_DECODE),
         ("sketcher", "consume", "sketcher, JSON ÷ librdkafka alone"),
+        ("sketcher", "c", TO_C),
         ("arrow", "sort", "sketcher, Arrow ÷ numpy's sort alone"),
         ("arrow", "sketcher", "sketcher, Arrow ÷ JSON"),
     ):
-        figures.add_ratios(RATES, title, result[over], result[under])
+        if under in result:
+            figures.add_ratios(RATES, title, result[over], result[under])
     stages.add_stages(figures, stages.JSON_STAGES, json_stages, result["sketcher"])
     if pure_stages:
         spent = [run[stages.PURE_DECODER] for run in pure_stages]
@@ -159,6 +169,25 @@ def measure_memory(testbed: Testbed, figures: Figures, *, events: int, wide_even
     figures.add(MEMORY, WIDE, result["peak_mb"], "MB", note)
 
 
+def measure_soak(testbed: Testbed, figures: Figures, *, hours: int) -> None:
+    """Memory of a sketcher over a small stream, on the replay clock with as many flushes as on the live clock."""
+    workload, events, now_ms = base_workload(testbed), hours * SOAK_FLUSHES * SOAK_EVENTS, span()[1]
+    topics = testbed.create_topics("soak-")
+    testbed.fill(topics.predictions, json_events(workload, events, now_ms - hours * 3_600_000, now_ms))
+    replay: dict[str, Any] = {"clock": "replay", "flush_events": 1, "batch": SOAK_EVENTS}
+    result = run_sketcher(testbed, workload, "soak-", events, at_once=False, **replay)
+    testbed.delete_topics(topics)
+    rss_mb = [sample["rss_mb"] for sample in result["samples"]]
+    tenth = len(rss_mb) // 10
+    note = f"{events:,} events in {len(rss_mb):,} flushes, {native_reader.describe()}"
+    figures.add(SOAK, "first tenth, median", median(rss_mb[:tenth]), "MB", note)
+    figures.add_runs(SOAK, "the other nine tenths", rss_mb[tenth:], "MB")
+    middle, last = median(rss_mb[4 * tenth : 5 * tenth]), median(rss_mb[-tenth:])
+    figures.add(SOAK, "last tenth, median", last, "MB")
+    verdict = "flat" if last < 1.01 * middle else "not flat: more than 1 %"
+    figures.add(SOAK, "growth of the last half", last - middle, "MB", verdict)
+
+
 def run_sketcher(
     testbed: Testbed,
     workload: Workload,
@@ -168,6 +197,7 @@ def run_sketcher(
     at_once: bool = True,
     database: str = DATABASE,
     native: bool = True,
+    **parameters: Any,
 ) -> dict[str, Any]:
     """Run a new sketcher on a topic from its start, with one flush or with the default flush interval."""
     testbed.forget_group(f"{prefix}{GROUP}")
@@ -179,6 +209,7 @@ def run_sketcher(
         native=native,
         **({"flush_s": FLUSH_S, "flush_events": events} if at_once else {}),
         warm=next(json_events(workload, 1, *span())).decode(),
+        **parameters,
     )
 
 

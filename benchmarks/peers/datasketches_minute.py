@@ -1,4 +1,4 @@
-"""KLL sketches (k = 200) of a minute with datasketches, for the peers without sketches: per event and per batch."""
+"""KLL sketches (k = 200) of a minute with datasketches, for the peers without sketches."""
 
 from __future__ import annotations
 
@@ -23,18 +23,11 @@ Row = tuple[int, tuple[float, ...]]
 class Minute:
     """The sketches of one minute."""
 
-    __slots__ = ("_updates", "n", "sketches")
+    __slots__ = ("n", "sketches")
 
     def __init__(self, n_numbers: int) -> None:
         self.sketches = [datasketches.kll_floats_sketch(K) for _ in range(n_numbers)]
-        self._updates = [sketch.update for sketch in self.sketches]
         self.n = 0
-
-    def add(self, numbers: Sequence[float]) -> None:
-        """Add one event."""
-        self.n += 1
-        for update, value in zip(self._updates, numbers, strict=True):
-            update(value)
 
     def add_rows(self, numbers: Iterable[Sequence[float]]) -> None:
         """Add many events; `numbers` has one sequence per event."""
@@ -81,18 +74,8 @@ class Minutes:
             minute = self.by_start[start] = self.new()
         return minute
 
-    def add(self, row: Row) -> None:
-        """Sketch one event, and end the program if a minute after the requested ones has begun.
-
-        Events are in order of time.
-        """
-        self.events += 1
-        self.at(row[0]).add(row[1])
-        if len(self.by_start) > self.n_minutes:
-            self.end()
-
     def add_batch(self, rows: Sequence[Row]) -> None:
-        """Sketch many events by minute, and end the program as `add` does."""
+        """Sketch events in order of time, and end the program if a minute after the requested ones has begun."""
         self.events += len(rows)
         for start, subset in by_minute(rows).items():
             self.at(start).add_rows(row[1] for row in subset)

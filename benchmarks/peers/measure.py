@@ -4,32 +4,31 @@ from statistics import median
 
 from benchmarks.figures import Figures, spread
 from benchmarks.peers.environments import PeerError, install
-from benchmarks.peers.peer_benchmark import ARROW, DATABASE, EMPTY, FRAMES, SKETCHER, Peer, PeerBenchmark
+from benchmarks.peers.peer_benchmark import ARROW, DATABASE, EMPTY, FRAMES, MINUTES, SKETCHER, Peer, PeerBenchmark
 from benchmarks.stack import Testbed
 from benchmarks.workload import make_workload
 
 RATES = "Beside its peers, events per CPU-second"
 RATIOS = "The sketcher ÷ its peers"
+BYTEWAX, CLICKHOUSE = "Bytewax, batches folded in its windows", "ClickHouse alone, from a file of JSON"
 WHYLOGS = "whylogs, `why.log(frame)`"
 PEERS = (
-    Peer("faust", "events", "Faust, event by event", 1),
-    Peer("faust", "take", "Faust, `take`", 1, brief=True),
-    Peer("quixstreams", "windows", "Quix Streams, its windows", 1, keyed=True),
-    Peer("quixstreams", "stateless", "Quix Streams, batches beside its state", 2, brief=True),
-    Peer("bytewax", "windows", "Bytewax, events folded in its windows", 1),
-    Peer("bytewax", "batches", "Bytewax, batches folded in its windows", 4, brief=True),
-    Peer("whylogs", "default", WHYLOGS, FRAMES, brief=True),
-    Peer("whylogs", "lean", "whylogs, KLL of k = 200 alone", FRAMES),
-    Peer("evidently", "psi", "Evidently, PSI by `DataDriftPreset`", 1),
+    Peer("faust", "Faust, `take`", 1),
+    Peer("quixstreams", "Quix Streams, batches beside its state", 2),
+    Peer("bytewax", BYTEWAX, 4),
+    Peer("clickhouse", CLICKHOUSE, MINUTES),
+    Peer("whylogs", WHYLOGS, FRAMES),
+    Peer("evidently", "Evidently, PSI by `DataDriftPreset`", 1, brief=False),
 )
 TO_WHYLOGS, TO_WHYLOGS_ARROW = f"{SKETCHER} ÷ {WHYLOGS}", f"{ARROW} ÷ {WHYLOGS}"
+TO_BYTEWAX, TO_CLICKHOUSE = f"{SKETCHER} ÷ {BYTEWAX}", f"{SKETCHER} ÷ {CLICKHOUSE}"
 
 
 def measure_peers(testbed: Testbed, figures: Figures, *, events: int, runs: int) -> None:
     """Measure the sketcher and every peer alternately, and compare each result with the contents of the topic.
 
-    The sketcher is measured before and after each peer; a ratio uses both measurements. If `runs` is 1, one
-    implementation of each peer is measured, and none of Evidently, which takes longest to start.
+    The sketcher is measured before and after each peer; a ratio uses both measurements. If `runs` is 1,
+    Evidently is left out, which takes longest to start.
     """
     workload = make_workload(testbed.folder)
     testbed.register(DATABASE, workload)

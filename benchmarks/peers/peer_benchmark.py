@@ -4,10 +4,9 @@ import time
 import uuid
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from statistics import harmonic_mean
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -25,8 +24,6 @@ from benchmarks.workload import ARROW_HEADERS, ARROW_ROWS, Workload, arrow_messa
 
 DATABASE = "peers"
 PREFIX, ARROW_PREFIX = "peers-", "peers-arrow-"
-KEYED_PREFIX = "peers-keyed-"
-"""Topics with the first minutes and a key per message: the windows of Quix Streams drop messages without a key."""
 MINUTES = 10
 """Whole minutes of event time over which the events of a topic are spread."""
 FRAMES = 3
@@ -37,19 +34,15 @@ SKETCHER, ARROW, EMPTY = "sketcher, JSON", f"sketcher, Arrow batches of {ARROW_R
 
 
 class Peer(NamedTuple):
-    """One implementation with one peer."""
+    """A peer and what it processes."""
 
     name: str
-    """Folder of the peer."""
-    way: str
-    """Name of the implementation in the peer's program."""
+    """Its folder."""
     title: str
     minutes: int
     """How many minutes of the topic it processes; slow peers process fewer."""
-    brief: bool = False
+    brief: bool = True
     """Whether it is measured even if there is only one run."""
-    keyed: bool = False
-    """Whether it reads the topics of `KEYED_PREFIX`."""
 
 
 @dataclass(frozen=True)
@@ -69,13 +62,13 @@ class PeerBenchmark:
         self._testbed, self._workload = testbed, workload
         first_ms = (int(time.time() * 1000) // MINUTE_MS - MINUTES - 1) * MINUTE_MS
         span = first_ms, first_ms + MINUTES * MINUTE_MS - 1
-        self.json = self._fill(PREFIX, events, TopicContents.record, json_events(workload, events, *span))
+        self._events = testbed.folder / "peers-events.json"
+        with self._events.open("wb") as file:
+            lines = _written(json_events(workload, events, *span), file)
+            self.json = self._fill(PREFIX, events, TopicContents.record, lines)
         n = ARROW_TIMES * events
         messages = arrow_messages(workload, n, *span)
         self.arrow = self._fill(ARROW_PREFIX, n, TopicContents.record_batches, messages, ARROW_HEADERS)
-        # A window closes when the next minute begins.
-        subset = islice(json_events(workload, events, *span), events // MINUTES + 1_000)
-        testbed.fill(testbed.create_topics(KEYED_PREFIX).predictions, subset, key=b"all")
         starts = list(self.json.contents.minutes())
         self._frame, self._reference = testbed.folder / "peers-frame.npz", testbed.folder / "peers-reference.npz"
         self.json.contents.write(self._frame, starts[:FRAMES])
@@ -113,10 +106,11 @@ class PeerBenchmark:
         """Run the program of a peer and compare its result."""
         parameters = {
             "numbers": self.json.contents.numbers,
-            "way": peer.way,
             "minutes": peer.minutes,
             "bootstrap_servers": self._testbed.bootstrap_servers,
-            "topic": f"{KEYED_PREFIX if peer.keyed else PREFIX}predictions",
+            "topic": f"{PREFIX}predictions",
+            "events": str(self._events),
+            "edges": {field.name: field.edges for field in self._workload.baseline.fields},
             "group": f"{peer.name}-{uuid.uuid4().hex[:8]}",
             "folder": str(self._testbed.folder),
             "frame": str(self._frame),
@@ -146,6 +140,13 @@ class PeerBenchmark:
         before = self.compared.get(title)
         if compared is not None and (before is None or "WRONG" not in before):
             self.compared[title] = compared
+
+
+def _written(events: Iterator[bytes], file: BinaryIO) -> Iterator[bytes]:
+    """Pass events through and write each to a line of the file."""
+    for event in events:
+        file.write(event + b"\n")
+        yield event
 
 
 def _training(folder: Path, workload: Workload) -> dict[str, Any]:

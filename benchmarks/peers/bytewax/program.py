@@ -1,4 +1,4 @@
-"""Bytewax: windows that fold single events, or windows that fold the sketches of batches."""
+"""Bytewax: windows that fold the sketches of batches."""
 
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -12,7 +12,7 @@ from bytewax.testing import run_main
 
 from benchmarks.measured_process import JsonObject
 from benchmarks.peers.child import MINUTE_MS
-from benchmarks.peers.datasketches_minute import Minute, Minutes, Row, by_minute
+from benchmarks.peers.datasketches_minute import Minute, Minutes, by_minute
 
 BATCH = 10_000
 START = datetime(2020, 1, 1, tzinfo=UTC)
@@ -22,11 +22,21 @@ this, the second batch of a replay would be late."""
 
 
 def run(parameters: JsonObject) -> JsonObject:
-    """Run one implementation until the requested minutes are complete."""
+    """Run the dataflow until the requested minutes are complete."""
     minutes, flow = Minutes(parameters), Dataflow("peer")
     brokers, topics = [parameters["bootstrap_servers"]], [parameters["topic"]]
     messages = kop.input("events", flow, brokers=brokers, topics=topics, batch_size=BATCH).oks
-    keyed, fold = {"windows": _windows, "batches": _batches}[parameters["way"]](messages, minutes)
+
+    def sketch(batch: list[Any]) -> Iterable[tuple[str, tuple[int, Minute]]]:
+        minutes.events += len(batch)
+        for rows in by_minute([minutes.decode(message.value) for message in batch]).values():
+            minute = minutes.new()
+            minute.add_rows(row[1] for row in rows)
+            yield "all", (rows[-1][0], minute)
+
+    def fold(minute: Minute, sketched: tuple[int, Minute]) -> Minute:
+        minute.merge(sketched[1])
+        return minute
 
     def merge(minute: Minute, other: Minute) -> Minute:
         minute.merge(other)
@@ -40,7 +50,7 @@ def run(parameters: JsonObject) -> JsonObject:
 
     closed = w.fold_window(
         "minute",
-        keyed,
+        op.flat_map_batch("sketch", messages, sketch),
         w.EventClock(lambda item: datetime.fromtimestamp(item[0] / 1000, UTC), WAIT),
         w.TumblingWindower(length=timedelta(minutes=1), align_to=START),
         minutes.new,
@@ -51,34 +61,3 @@ def run(parameters: JsonObject) -> JsonObject:
     op.inspect("closed", closed.down, close)
     run_main(flow)
     raise RuntimeError("the dataflow ended before the requested minutes were complete")
-
-
-def _windows(messages: Any, minutes: Minutes) -> tuple[Any, Any]:
-    """Fold every event into the sketches of its window."""
-
-    def decode(message: Any) -> Row:
-        minutes.events += 1
-        return minutes.decode(message.value)
-
-    def fold(minute: Minute, row: Row) -> Minute:
-        minute.add(row[1])
-        return minute
-
-    return op.key_on("key", op.map("decode", messages, decode), lambda _: "all"), fold
-
-
-def _batches(messages: Any, minutes: Minutes) -> tuple[Any, Any]:
-    """Sketch each batch by minute and merge these sketches in windows."""
-
-    def sketch(batch: list[Any]) -> Iterable[tuple[str, tuple[int, Minute]]]:
-        minutes.events += len(batch)
-        for rows in by_minute([minutes.decode(message.value) for message in batch]).values():
-            minute = minutes.new()
-            minute.add_rows(row[1] for row in rows)
-            yield "all", (rows[-1][0], minute)
-
-    def fold(minute: Minute, sketched: tuple[int, Minute]) -> Minute:
-        minute.merge(sketched[1])
-        return minute
-
-    return op.flat_map_batch("sketch", messages, sketch), fold

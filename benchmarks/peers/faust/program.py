@@ -1,4 +1,4 @@
-"""Faust: an agent that sketches single events, or batches with `take`.
+"""Faust: an agent that sketches batches with `take`.
 
 The state is a dictionary and not a Faust table, which would write each of twenty sketches to its changelog for every
 event. The event loop is uvloop, as with `faust --loop uvloop`.
@@ -33,10 +33,7 @@ def run(parameters: JsonObject) -> JsonObject:
     topic = app.topic(parameters["topic"], value_serializer="raw", key_serializer="raw", value_type=bytes)
     minutes = Minutes(parameters)
 
-    async def events(stream: Any) -> None:
-        async for value in stream:
-            minutes.add(minutes.decode(value))
-
+    @app.agent(topic)  # type: ignore[untyped-decorator]
     async def batches(stream: Any) -> None:
         is_first = True
         async for values in stream.take(BATCH, within=1.0):
@@ -45,6 +42,5 @@ def run(parameters: JsonObject) -> JsonObject:
                 # The first batch arrived before the clock started and does not count.
                 is_first, minutes.clock, minutes.events = False, Clock(), 0
 
-    app.agent(topic)({"events": events, "take": batches}[parameters["way"]])
     faust.Worker(app, loglevel="WARNING", quiet=True, redirect_stdouts=False).execute_from_commandline()
     raise RuntimeError("the Faust worker ended before it had read all events")

@@ -1,8 +1,6 @@
-"""Quix Streams: tumbling windows, or a stateless function that sketches batches."""
+"""Quix Streams: a stateless function that sketches batches."""
 
 import tempfile
-from datetime import timedelta
-from typing import Any
 
 from quixstreams import Application
 from quixstreams.models import JSONDeserializer
@@ -14,7 +12,7 @@ BATCH = 5_000
 
 
 def run(parameters: JsonObject) -> JsonObject:
-    """Run one implementation until the requested minutes are complete."""
+    """Run the application until the requested minutes are complete."""
     minutes = Minutes(parameters)
     app = Application(
         broker_address=parameters["bootstrap_servers"],
@@ -30,14 +28,7 @@ def run(parameters: JsonObject) -> JsonObject:
         value_deserializer=JSONDeserializer(loads=minutes.decode),
         timestamp_extractor=lambda value, *_: value[0],
     )
-    {"stateless": _stateless, "windows": _windows}[parameters["way"]](app.dataframe(topic), minutes)
-    app.run()
-    raise RuntimeError("the application ended before the requested minutes were complete")
-
-
-def _stateless(frame: Any, minutes: Minutes) -> None:
-    """Collect events in a list, which is no application state, and sketch them in batches."""
-    waiting: list[Row] = []
+    waiting: list[Row] = []  # no state of the application
 
     def gather(row: Row) -> None:
         waiting.append(row)
@@ -45,19 +36,6 @@ def _stateless(frame: Any, minutes: Minutes) -> None:
             minutes.add_batch(waiting)
             waiting.clear()
 
-    frame.update(gather)
-
-
-def _windows(frame: Any, minutes: Minutes) -> None:
-    """Collect the events of each minute in a tumbling window and sketch it when it closes."""
-
-    def count(_: Row) -> None:
-        minutes.events += 1
-
-    def sketch(window: dict[str, Any]) -> None:
-        minutes.at(window["start"]).add_rows(row[1] for row in window["value"])
-        if len(minutes.by_start) == minutes.n_minutes:
-            minutes.end()
-
-    windows = frame.update(count).tumbling_window(timedelta(minutes=1)).collect()
-    windows.final(closing_strategy="partition").update(sketch)
+    app.dataframe(topic).update(gather)
+    app.run()
+    raise RuntimeError("the application ended before the requested minutes were complete")
