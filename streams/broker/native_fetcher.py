@@ -33,8 +33,8 @@ def plugin_path() -> str | None:
     """Return the library's path as a plugin of librdkafka; None if one of the two is missing."""
     if VERSION is None:
         return None
-    found = [str(file.locate()) for file in files("confluent-kafka") or () if file.name.startswith("librdkafka")]
-    return next(filter(None, map(barograph_native.use_librdkafka, found)), None)
+    paths = [str(file.locate()) for file in files("confluent-kafka") or () if file.name.startswith("librdkafka")]
+    return next(filter(None, map(barograph_native.use_librdkafka, paths)), None)
 
 
 class NativeFetcher:

@@ -134,7 +134,7 @@ class EvaluatorProcessor:
                 for i, value in enumerate(messages.values):
                     if topic == self._waiting:
                         n_answers += 1
-                        left_out += self._read_waiting(value, messages.place(topic, i), tasks)
+                        left_out += self._read_waiting(value, messages.location(topic, i), tasks)
                         continue
                     for answer, received_ms in self._read(value, messages, i):
                         n_answers += 1
@@ -173,7 +173,7 @@ class EvaluatorProcessor:
     def _read(self, value: bytes | None, messages: MessageBatch, i: int) -> Iterator[tuple[Answer, int]]:
         for answer in read_answers(value, self._evaluators.by_model, is_arrow=messages.is_arrow(i)):
             if len(answer.id) > MAX_ID_CHARS:
-                position = messages.place(self._predictions, i)
+                position = messages.location(self._predictions, i)
                 self._log.warning("answer left out", model=answer.model, position=position, reason="its id is too long")
                 continue
             yield answer, int(messages.received_ms[i])

@@ -83,7 +83,7 @@ class MessageBatch:
         headers = {i: self.headers[row] for i, row in enumerate(indices) if row in self.headers}
         return MessageBatch(values, self.partition[rows], self.offset[rows], self.received_ms[rows], headers)
 
-    def place(self, topic: str, position: int) -> str:
+    def location(self, topic: str, position: int) -> str:
         """Return where the message at an index of this batch is, as `TOPIC/PARTITION/OFFSET`."""
         return f"{topic}/{self.partition[position]}/{self.offset[position]}"
 

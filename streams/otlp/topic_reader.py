@@ -106,5 +106,5 @@ class OtlpTopicReader:
             return self._ingest.add(decoder.decode(value), int(messages.received_ms[i])).events
         except ExportError as error:
             self._findings.count_request(error.reason)
-            self._log.warning("message skipped", position=messages.place(topic, i), reason=str(error))
+            self._log.warning("message skipped", position=messages.location(topic, i), reason=str(error))
             return []
