@@ -27,6 +27,8 @@ use members::{Members, UNWATCHED};
 
 /// A member of a model's events: its map ("" for the event itself), its name, what it holds.
 type MemberSpec = (String, String, String);
+/// A map that is kept whole: its name, what it holds, and its known names, each with whether its values are hashed.
+type WholeMap = (String, Content, Vec<(String, bool)>);
 /// A model: its name, its members, the map whose largest number is a column ("" for none), and the limit of the ids'
 /// hashes if events are kept whole.
 type ModelSpec = (String, Vec<MemberSpec>, String, Option<f64>);
@@ -144,7 +146,7 @@ fn compile((name, specs, largest, hash_limit): ModelSpec) -> PyResult<Model> {
     let mut maps = vec![String::new()];
     let mut watched: Vec<HashMap<Box<[u8]>, u16>> = vec![HashMap::new()];
     let mut members = Vec::new();
-    let mut open: Vec<(String, Content, Vec<(String, bool)>)> = Vec::new();
+    let mut open: Vec<WholeMap> = Vec::new();
     let mut widths = Widths::default();
     let next = |count: &mut usize| std::mem::replace(count, *count + 1);
     for (map, member, kind) in specs {

@@ -53,7 +53,6 @@ MANY = build_registry(
     [],
 )
 HALF = build_registry([(msgspec.structs.replace(each, raw_share=0.5), 0) for each in MANY.contracts.values()], [])
-"""Half of the events give raw rows."""
 EVENT: dict[str, Any] = {"model": "toy", "version": "1", "id": "e", "at": RECEIVED_MS, "features": {"x": 1.5}}
 NUMBERS = st.sampled_from(
     [
@@ -154,7 +153,6 @@ def compare(registry: Registry, values: Sequence[bytes | None], portion: int = 1
 
 
 def recorded(registry: Registry, values: Sequence[bytes | None], *, native: bool) -> list[Any]:
-    """Return the raw rows of the messages that the sampling keeps."""
     rows = JsonRows(registry, native=native)
     retained = rows.sample(list(values))
     tables = rows.rows(batch_of(values).select(np.array(retained, dtype=np.int64)))
