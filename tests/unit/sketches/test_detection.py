@@ -1,6 +1,5 @@
 import math
 from collections.abc import Callable
-from functools import partial
 
 import numpy as np
 import pytest
@@ -167,16 +166,12 @@ def test_golden_psi_of_a_mixture() -> None:
         if share is None:
             assert whole < 0.2
         else:
-            solution = brentq(partial(_beyond, before, after), 0.0, 1.0, xtol=1e-13)
+            solution = brentq(lambda at, b=before, a=after: mixed_psi(b, a, at) - 0.2, 0.0, 1.0, xtol=1e-13)
             assert solution == pytest.approx(share, abs=1e-9)
     with pytest.raises(ValueError, match=r"one shape \(B,\), not \(10,\) and \(9,\)"):
         mixed_psi(before, before[:9], 1.0)
     with pytest.raises(ValueError, match=r"lies in \[0, 1\], not at 1\.5"):
         mixed_psi(before, STUCK, 1.5)
-
-
-def _beyond(before: FloatArray, after: FloatArray, share: float) -> float:
-    return mixed_psi(before, after, share) - 0.2
 
 
 @pytest.mark.parametrize(

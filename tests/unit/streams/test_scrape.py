@@ -18,7 +18,6 @@ from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts, quantile_bucket
 from barograph_server.streams.scrape.run import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller, fetch
 from barograph_server.streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
-from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.serving_facts import ServingFact
@@ -390,23 +389,16 @@ def test_a_token_must_fit_into_a_header() -> None:
 def poll(*scrapes: list[str]) -> tuple[list[float], list[MutableMapping[str, Any]]]:
     """Return the count after each scrape of a server with these unlisted metrics, and what was logged about them."""
     report = Report("scrape", "test")
-    bodies: Iterator[bytes] = iter([_text(names).encode() for names in scrapes])
+    texts = ("".join(f"{name} 1\n" for name in ("vllm:num_requests_running", *names)) for names in scrapes)
     target = ScrapeTarget("answers", "http://127.0.0.1:1/metrics")
-    poller = TargetPoller(target, lambda _: next(bodies), FactBuffer(_connect, report), report, interval_s=15.0)
+    facts = FactBuffer(Mock(side_effect=AssertionError("nothing is written before the start")), report)
+    poller = TargetPoller(target, lambda _: next(texts).encode(), facts, report, interval_s=15.0)
     counts = []
     with capture_logs() as lines:
         for _ in scrapes:
             poller.scrape()
             counts.append(report.values(metrics.UNKNOWN_METRICS).get((), 0.0))
     return counts, [line for line in lines if line["event"] == "metrics that are not read"]
-
-
-def _text(names: list[str]) -> str:
-    return "".join(f"{name} 1\n" for name in ("vllm:num_requests_running", *names))
-
-
-def _connect() -> Client:
-    raise AssertionError("nothing is written before the start")
 
 
 def test_names_that_appear_later_are_counted_and_logged_up_to_a_limit() -> None:

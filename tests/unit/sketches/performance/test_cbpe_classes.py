@@ -56,11 +56,6 @@ def estimated(probability: FloatArray, calibration: ClassCalibration) -> dict[st
     return class_cbpe_metrics(everything[..., :2], own[..., :2], calibration)
 
 
-def realised(probability: FloatArray, labels: IntArray) -> dict[str, MetricEstimate]:
-    confusion = class_confusion(labels, probability.argmax(axis=-1), KINDS)
-    return class_metrics(confusion, histograms(probability, labels)[0], EDGES)
-
-
 def test_golden_estimates_under_covariate_shift() -> None:
     probability, _ = drawn(np.random.default_rng(8), 5_000, MEAN + 0.5 * SHIFT)
     result = estimated(probability, learned(7, 20_000))
@@ -134,7 +129,11 @@ def covering(references: int, rows: int) -> dict[str, int]:
         calibration = learned(100 + seed, rows)
         for _ in range(20):
             probability, labels = drawn(rng, 1_000, MEAN + 0.5 * SHIFT)
-            result, truth = estimated(probability, calibration), realised(probability, labels)
+            result, confusion = (
+                estimated(probability, calibration),
+                class_confusion(labels, probability.argmax(-1), KINDS),
+            )
+            truth = class_metrics(confusion, histograms(probability, labels)[0], EDGES)
             for name, metric in result.items():
                 assert metric.enough
                 inside[name] += bool(metric.low <= truth[name].value <= metric.high)

@@ -171,13 +171,6 @@ FloatArray = NDArray[np.float64]
 KINDS = 4
 
 
-def raw(rows: int = 40_000) -> tuple[FloatArray, NDArray[np.int64]]:
-    rng = np.random.default_rng(2)
-    probability = softmax(rng.normal([1.0, 0.0, 0.0, -1.0], 1.5, (rows, KINDS)), axis=-1)
-    true = (rng.random(rows)[:, None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
-    return probability, true
-
-
 def metrics_of_classes(probability: FloatArray, true: NDArray[np.int64]) -> dict[str, MetricEstimate]:
     edges = score_edges(0.5)
     one_hot = np.eye(KINDS)[true]
@@ -192,7 +185,9 @@ def metrics_of_classes(probability: FloatArray, true: NDArray[np.int64]) -> dict
 
 
 def test_against_scikit_learn_of_classes() -> None:
-    probability, true = raw()
+    rng = np.random.default_rng(2)
+    probability = softmax(rng.normal([1.0, 0.0, 0.0, -1.0], 1.5, (40_000, KINDS)), axis=-1)
+    true = (rng.random(40_000)[:, None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
     predicted = probability.argmax(axis=-1)
     result = metrics_of_classes(probability, true)
     assert set(PERFORMANCE_METRICS["classes"]) < set(result)
