@@ -25,9 +25,10 @@ Pair = tuple[str, str, str, str, int, str, str]
 def with_outputs(registry: Registry) -> Registry:
     contracts = [(_contract(each), registry.applied_at_ms[model]) for model, each in registry.contracts.items()]
     entries = [each for versions in registry.baselines.values() for history in versions.values() for each in history]
-    made = [(_baseline(each.baseline), each) for each in entries]
+    extended = [(_baseline(each.baseline), each) for each in entries]
     return build_registry(
-        contracts, [RegisteredBaseline(own, own.id, each.effective_from_s, each.accepted_at_ms) for own, each in made]
+        contracts,
+        [RegisteredBaseline(own, own.id, each.effective_from_s, each.accepted_at_ms) for own, each in extended],
     )
 
 
