@@ -121,8 +121,11 @@ def test_values_and_intervals_are_the_formulas() -> None:
     learned.cache_clear()
 
 
-def covering(references: int, rows: int) -> dict[str, int]:
-    """How many intervals of 20 windows of 1,000 and a shift contain the values from labels, for each metric."""
+@pytest.mark.parametrize(
+    ("references", "rows", "least"), [(1, 5_000, 0.9), pytest.param(20, 10_000, 0.92, marks=pytest.mark.long)]
+)
+def test_intervals_cover_the_values_from_labels(references: int, rows: int, least: float) -> None:
+    """Those of 20 windows of 1,000 and a shift."""
     rng = np.random.default_rng(2)
     inside = dict.fromkeys(ESTIMATED, 0)
     for seed in range(references):
@@ -137,14 +140,6 @@ def covering(references: int, rows: int) -> dict[str, int]:
             for name, metric in result.items():
                 assert metric.enough
                 inside[name] += bool(metric.low <= truth[name].value <= metric.high)
-    return inside
-
-
-@pytest.mark.parametrize(
-    ("references", "rows", "least"), [(1, 5_000, 0.9), pytest.param(20, 10_000, 0.92, marks=pytest.mark.long)]
-)
-def test_intervals_cover_the_values_from_labels(references: int, rows: int, least: float) -> None:
-    inside = covering(references, rows)
     assert min(inside.values()) >= least * references * 20
     assert inside["accuracy"] <= 0.98 * references * 20
 

@@ -21,16 +21,13 @@ QUESTION = "What is on it?"
 TEXT = {"type": "text", "text": QUESTION}
 
 
-def keeps(**text: Any) -> Any:
-    contract = Contract(model="support-bot", text=Text(content="keep", sample=1.0, **text))
-    current = build_registry([(contract, 0)], [])
-    return make_ingest(text=ContractText(lambda: current))
+KEPT = build_registry([(Contract(model="support-bot", text=Text(content="keep", sample=1.0)), 0)], [])
 
 
 def event_of(encode: Any = as_json, reads_text: bool = True, **members: Any) -> dict[str, Any]:
     attributes = CALL | members.pop("attributes", {})
     exported = [export_of(span(attributes=attributes, **members))]
-    (event,) = predictions(exported, encode, keeps() if reads_text else None)
+    (event,) = predictions(exported, encode, make_ingest(text=ContractText(lambda: KEPT)) if reads_text else None)
     return event
 
 
