@@ -237,29 +237,15 @@ HASHED = build_registry([(CONTRACT, 1)], [])
 
 
 def as_json(emails: list[Any], **members: Any) -> list[bytes | None]:
-    return [
-        json.dumps(
-            {
-                **{"model": "m", "version": "1", "id": f"e{i}", "at": NOW_MS, **members},
-                **{"features": {"x": 1.0, "email": email}, "context": {"payer": email}},
-            }
-        ).encode()
-        for i, email in enumerate(emails)
-    ]
+    event = {"model": "m", "version": "1", "at": NOW_MS, **members}
+    inputs = [{"features": {"x": 1.0, "email": email}, "context": {"payer": email}} for email in emails]
+    return [json.dumps(event | {"id": f"e{i}"} | each).encode() for i, each in enumerate(inputs)]
 
 
 def as_arrow(emails: list[Any]) -> list[bytes | None]:
-    return [
-        encode_arrow(
-            pa.table(
-                {
-                    **{"model": ["m"], "version": ["1"], "id": [f"e{i}"], "at": [NOW_MS], "features.x": [1.0]},
-                    **{"features.email": [email], "context.payer": [email]},
-                }
-            )
-        )
-        for i, email in enumerate(emails)
-    ]
+    event: dict[str, Any] = {"model": ["m"], "version": ["1"], "at": [NOW_MS], "features.x": [1.0]}
+    inputs = [{"features.email": [email], "context.payer": [email]} for email in emails]
+    return [encode_arrow(pa.table(event | {"id": [f"e{i}"]} | each)) for i, each in enumerate(inputs)]
 
 
 def as_dictionaries(emails: list[Any]) -> list[bytes | None]:
@@ -270,20 +256,11 @@ def as_dictionaries(emails: list[Any]) -> list[bytes | None]:
     return [encode_arrow(pa.table(columns))]
 
 
-def as_open(emails: list[Any]) -> list[bytes | None]:
-    """Events with an unknown member, which the recorder decodes on its open path."""
-    return as_json(emails, later=1)
-
-
-def as_malformed(emails: list[Any]) -> list[bytes | None]:
-    """Events with a bare NaN, which the recorder decodes on its lenient path."""
-    return as_json(emails, score=float("nan"))
-
-
 ENCODINGS: dict[str, Callable[[list[Any]], list[bytes | None]]] = {
     "contract": as_json,
-    "open": as_open,
-    "lenient": as_malformed,
+    # The recorder decodes an unknown member on its open path, a bare NaN on its lenient one.
+    "open": lambda emails: as_json(emails, later=1),
+    "lenient": lambda emails: as_json(emails, score=float("nan")),
     "arrow": as_arrow,
     "dictionary": as_dictionaries,
 }

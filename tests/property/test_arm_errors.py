@@ -7,18 +7,7 @@ import numpy as np
 import pytest
 
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
-from tests.reference.arm_errors import (
-    DRAWS,
-    GENERATED,
-    QUALITIES,
-    RUNS,
-    Users,
-    false_differences,
-    false_promotions,
-    generated_differences,
-    holds,
-    rule_of,
-)
+from tests.reference import arm_errors
 from tests.reference.false_alarms import at_most
 from tests.reference.prompt_arms import A_A, HARMFUL, Scenario, harm_hours
 from tests.reference.prompt_arms import RUNS as PROMPT_RUNS
@@ -26,25 +15,27 @@ from tests.reference.shadow_errors import ALPHA
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("quality", QUALITIES)
-@pytest.mark.parametrize("name", DRAWS)
+@pytest.mark.parametrize("quality", arm_errors.QUALITIES)
+@pytest.mark.parametrize("name", arm_errors.DRAWS)
 def test_arms_of_one_model_are_rarely_found_different(name: str, quality: str) -> None:
-    assert RUNS >= 500
-    assert false_differences(rule_of(name), name, quality).mean() <= at_most(ALPHA, RUNS)
-    assert false_promotions(name, quality).mean() <= at_most(ALPHA, RUNS)
+    assert arm_errors.RUNS >= 500
+    assert arm_errors.false_differences(arm_errors.rule_of(name), name, quality).mean() <= at_most(
+        ALPHA, arm_errors.RUNS
+    )
+    assert arm_errors.false_promotions(name, quality).mean() <= at_most(ALPHA, arm_errors.RUNS)
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("scenario", GENERATED, ids=str)
-def test_few_users_who_make_most_requests_are_rarely_taken_for_a_difference(scenario: Users) -> None:
-    assert generated_differences("**days and units**", scenario).mean() <= at_most(ALPHA, RUNS)
+@pytest.mark.parametrize("scenario", arm_errors.GENERATED, ids=str)
+def test_few_users_who_make_most_requests_are_rarely_taken_for_a_difference(scenario: arm_errors.Users) -> None:
+    assert arm_errors.generated_differences("**days and units**", scenario).mean() <= at_most(ALPHA, arm_errors.RUNS)
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["predictions", "units"])
 def test_the_decision_rarely_holds_an_arm_of_the_same_model(name: str) -> None:
     looks = range(BURN_IN_DAYS, 154, 10)
-    assert holds(name, looks).mean() <= at_most(ALPHA, RUNS)
+    assert arm_errors.holds(name, looks).mean() <= at_most(ALPHA, arm_errors.RUNS)
 
 
 GOLDEN_HOURS: dict[str, list[int]] = {

@@ -154,23 +154,10 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def keys(table: str) -> tuple[str, ...]:
-    return ("slice", "field", "kind") if table == "rates" else ("slice", "field")
-
-
-def streamed(warehouse: MemoryWarehouse, table: str, window: str, ends_s: set[int]) -> Verdicts:
-    return {
-        (row["window_end"], *(row[name] for name in keys(table))): plain(row)
-        for row in warehouse.last(table).values()
-        if row["window"] == window and row["window_end"] in ends_s
-    }
-
-
-def reported(rows: pa.Table, table: str) -> Verdicts:
-    return {
-        (int(row["window_end"].timestamp()), *(row[name] for name in keys(table))): plain(row)
-        for row in rows.to_pylist()
-    }
+def verdicts(table: str, rows: list[dict[str, Any]]) -> Verdicts:
+    """Verdicts by the end of their window, slice, field and kind."""
+    keys = ("slice", "field", "kind") if table == "rates" else ("slice", "field")
+    return {(row["window_end"], *(row[name] for name in keys)): plain(row) for row in rows}
 
 
 def assert_equal_verdicts(name: str, by: Any, window: Window, pane_s: int) -> None:
@@ -182,11 +169,13 @@ def assert_equal_verdicts(name: str, by: Any, window: Window, pane_s: int) -> No
     warehouse = stream(registry, contract, served(contract, production_table(name), roles))
     ends_s = {period.end_s for period in report.periods}
     for table, rows in (("drift", report.drift), ("rates", report.rates)):
-        expected = streamed(warehouse, table, window.name, ends_s)
+        of_window = [row for row in warehouse.last(table).values() if row["window"] == window.name]
+        expected = verdicts(table, [row for row in of_window if row["window_end"] in ends_s])
         assert expected
         # The pipeline judges a replay only up to the next end of a window.
         last_s = max(end_s for end_s, *_ in expected)
-        actual = reported(rows, table)
+        of_report = [{**row, "window_end": int(row["window_end"].timestamp())} for row in rows.to_pylist()]
+        actual = verdicts(table, of_report)
         assert {key: row for key, row in actual.items() if key[0] <= last_s} == expected
         after = {end_s for end_s, *_ in actual if end_s > last_s}
         assert after <= {period.end_s for period in report.periods[-1:] if not period.is_whole}

@@ -10,47 +10,38 @@ from barograph_server.examples.flights.contract import SHADOW
 from barograph_server.sketches.rollout.day_interval import BURN_IN_DAYS
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from barograph_server.sketches.rollout.planned_auc import least_days
-from tests.reference import shadow_decisions, shadow_limits
+from tests.reference import shadow_decisions, shadow_errors, shadow_limits
 from tests.reference.false_alarms import at_most
-from tests.reference.shadow_errors import (
-    ALPHA,
-    AUC_RUNS,
-    DECIDES,
-    DRAWS,
-    RUNS,
-    SERIES,
-    auc_crossings,
-    auc_standard_errors,
-    delong_variance,
-    false_differences,
-    series_errors,
-)
 
 
 def share(rule: str, draws: str) -> float:
-    alarms = false_differences(rule, draws)
+    alarms = shadow_errors.false_differences(rule, draws)
     assert alarms is not None
     return float(alarms.mean())
 
 
 @pytest.mark.long
 def test_means_of_days_are_rarely_found_different() -> None:
-    assert shadow_limits.false_means("normal", 28).mean() <= at_most(ALPHA, RUNS)
-    assert shadow_limits.false_means("skewed, 200 pairs a day", 28).mean() <= at_most(ALPHA + 0.02, RUNS)
+    assert shadow_limits.false_means("normal", 28).mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
+    assert shadow_limits.false_means("skewed, 200 pairs a day", 28).mean() <= at_most(
+        shadow_errors.ALPHA + 0.02, shadow_errors.RUNS
+    )
 
 
 @pytest.mark.long
 def test_a_candidate_at_its_margin_is_rarely_promoted_after_the_least_days() -> None:
-    for (worst_day, margin), alpha in zip(shadow_limits.RARE, (ALPHA, ALPHA + 0.03, ALPHA + 0.03), strict=True):
+    for (worst_day, margin), alpha in zip(
+        shadow_limits.RARE, (shadow_errors.ALPHA, shadow_errors.ALPHA + 0.03, shadow_errors.ALPHA + 0.03), strict=True
+    ):
         promoted = shadow_limits.promoted_with_rare_harm(worst_day, margin, least_days(margin, worst_day))
-        assert promoted.mean() <= at_most(alpha, RUNS)
+        assert promoted.mean() <= at_most(alpha, shadow_errors.RUNS)
     assert shadow_limits.promoted_with_rare_harm(*shadow_limits.RARE[0], 28).mean() > 0.4, "before the least days"
 
 
 def test_golden_variance_of_independent_rows() -> None:
     a, b = np.array([[0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6], [0.3, 0.2, 0.6, 0.7, 0.4, 0.5, 0.8, 0.1]])
     label = np.array([0, 0, 1, 1, 1, 0, 1, 0], np.bool_)
-    assert delong_variance(a, b, label) == pytest.approx(0.0390625, abs=1e-9)
+    assert shadow_errors.delong_variance(a, b, label) == pytest.approx(0.0390625, abs=1e-9)
 
 
 INDEPENDENT_SIMULATION = {
@@ -61,7 +52,7 @@ INDEPENDENT_SIMULATION = {
     "e-process of days": (None, 0.006, 0.0215, 0.031, 0.0065, 0.0085),
     "e-process of blocks of 2 days, κ = 1": (None, 0.006, 0.022, 0.037, 0.026, 0.012),
     "confidence sequence of days, κ = 1, from day 10": (None, 0.07, 0.14, 0.27, 0.20, 0.16),
-    DECIDES: (None, 0.01, 0.0155, 0.0285, 0.019, 0.013),
+    shadow_errors.DECIDES: (None, 0.01, 0.0155, 0.0285, 0.019, 0.013),
 }
 """Shares that another program measured in as many runs with other random numbers, in the order of `DRAWS`."""
 
@@ -69,10 +60,10 @@ INDEPENDENT_SIMULATION = {
 @pytest.mark.long
 @pytest.mark.parametrize("rule", INDEPENDENT_SIMULATION)
 def test_shares_equal_those_of_an_independent_simulation(rule: str) -> None:
-    for draws, expected in zip(DRAWS, INDEPENDENT_SIMULATION[rule], strict=True):
+    for draws, expected in zip(shadow_errors.DRAWS, INDEPENDENT_SIMULATION[rule], strict=True):
         if expected is not None:
             middle = (share(rule, draws) + expected) / 2
-            error = (2 * middle * (1 - middle) / RUNS) ** 0.5
+            error = (2 * middle * (1 - middle) / shadow_errors.RUNS) ** 0.5
             assert share(rule, draws) == pytest.approx(expected, abs=4 * error + 0.005), draws
 
 
@@ -83,15 +74,15 @@ TOO_ALIKE = {"autoregressive, 0.8", "autoregressive, 0.92"}
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("name", [name for name in SERIES if name not in UNKNOWABLE])
+@pytest.mark.parametrize("name", [name for name in shadow_errors.SERIES if name not in UNKNOWABLE])
 def test_days_that_resemble_each_other_rarely_decide_falsely(name: str) -> None:
-    errors = series_errors(name)
-    assert errors.promotes.mean() <= at_most(ALPHA, RUNS)
-    assert errors.holds.mean() <= at_most(ALPHA, RUNS)
+    errors = shadow_errors.series_errors(name)
+    assert errors.promotes.mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
+    assert errors.holds.mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
     if name in TOO_ALIKE:
         assert errors.unknown[:, 60 - BURN_IN_DAYS].mean() > 0.7
     else:
-        assert errors.excluded.mean() <= at_most(ALPHA, RUNS)
+        assert errors.excluded.mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
     if name == "independent":
         assert errors.unknown.mean() < 0.01
 
@@ -99,8 +90,10 @@ def test_days_that_resemble_each_other_rarely_decide_falsely(name: str) -> None:
 @pytest.mark.long
 def test_auc_keeps_its_error_rate_at_declared_looks() -> None:
     for block in (1, 2):
-        assert auc_crossings(block, with_kappa=True).mean() <= at_most(ALPHA, AUC_RUNS)
-    difference, of_rows, of_days = auc_standard_errors()
+        assert shadow_errors.auc_crossings(block, with_kappa=True).mean() <= at_most(
+            shadow_errors.ALPHA, shadow_errors.AUC_RUNS
+        )
+    difference, of_rows, of_days = shadow_errors.auc_standard_errors()
     assert 0.0 < of_rows < of_days / 5
     assert difference > 2 * of_days
 
@@ -108,7 +101,9 @@ def test_auc_keeps_its_error_rate_at_declared_looks() -> None:
 @pytest.mark.long
 def test_real_days_at_the_margin_are_rarely_promoted() -> None:
     for draws, margin in zip(shadow_limits.CENTERED, (0.02, 0.008), strict=True):
-        assert shadow_limits.promoted_at_margin(draws, margin, 28).mean() <= at_most(ALPHA, RUNS)
+        assert shadow_limits.promoted_at_margin(draws, margin, 28).mean() <= at_most(
+            shadow_errors.ALPHA, shadow_errors.RUNS
+        )
 
 
 @pytest.mark.long
@@ -158,10 +153,10 @@ def test_simulated_decisions_are_those_of_the_product() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("draws", shadow_decisions.NO_DIFFERENCE)
 def test_equal_candidates_are_rarely_held_and_those_at_a_margin_rarely_promoted(draws: str) -> None:
-    assert shadow_decisions.paths_of(draws, "equal").holds.any(axis=1).mean() <= ALPHA
+    assert shadow_decisions.paths_of(draws, "equal").holds.any(axis=1).mean() <= shadow_errors.ALPHA
     for move in shadow_decisions.MOVES:
         if move != "equal":
-            assert shadow_decisions.paths_of(draws, move).promotes.any(axis=1).mean() <= ALPHA, move
+            assert shadow_decisions.paths_of(draws, move).promotes.any(axis=1).mean() <= shadow_errors.ALPHA, move
     assert shadow_decisions.paths_of(draws, "twice the margins").holds.any(axis=1).mean() > 0.95
     naive = shadow_decisions.hourly_mcnemar(draws)
     assert naive is None or naive.mean() > 0.95

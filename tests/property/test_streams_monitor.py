@@ -23,14 +23,12 @@ Pair = tuple[str, str, str, str, int, str, str]
 
 
 def with_outputs(registry: Registry) -> Registry:
+    contracts = [(_contract(each), registry.applied_at_ms[model]) for model, each in registry.contracts.items()]
+    entries = [each for versions in registry.baselines.values() for history in versions.values() for each in history]
+    extended = [(_baseline(each.baseline), each) for each in entries]
     return build_registry(
-        [(_contract(contract), registry.applied_at_ms[model]) for model, contract in registry.contracts.items()],
-        [
-            _registered(entry)
-            for versions in registry.baselines.values()
-            for history in versions.values()
-            for entry in history
-        ],
+        contracts,
+        [RegisteredBaseline(own, own.id, each.effective_from_s, each.accepted_at_ms) for own, each in extended],
     )
 
 
@@ -43,11 +41,6 @@ def _contract(contract: Contract) -> Contract:
         slices=(*(cut for cut in contract.slices if cut.name != "arm"), arm),
         arms=Arms(shares={"a": 0.5, "b": 0.5}),
     )
-
-
-def _registered(entry: RegisteredBaseline) -> RegisteredBaseline:
-    baseline = _baseline(entry.baseline)
-    return RegisteredBaseline(baseline, baseline.id, entry.effective_from_s, entry.accepted_at_ms)
 
 
 def _baseline(baseline: Baseline) -> Baseline:
@@ -121,12 +114,10 @@ def differences(actual: dict[Key, Row], expected: dict[Key, Row], ignored: tuple
     messages += [f"unexpected {key}" for key in left.keys() - right.keys()]
     for key in left.keys() & right.keys():
         one, other = left[key], right[key]
-        messages += [f"{key}: {n} is {one[n]!r}, not {other[n]!r}" for n in one if not _is_same(one[n], other[n])]
+        for name, value in one.items():
+            if value != other[name] and (value == value or other[name] == other[name]):
+                messages.append(f"{key}: {name} is {value!r}, not {other[name]!r}")
     return sorted(messages)
-
-
-def _is_same(one: Any, other: Any) -> bool:
-    return bool(one == other or (one != one and other != other))
 
 
 def check_against_events(warehouse: MemoryWarehouse, run: monitor_schedule.Run) -> None:

@@ -55,16 +55,12 @@ def counts(cells: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.bincount(cells, minlength=CLUSTERS + 1).astype(np.int64)
 
 
-def level(base: NDArray[np.int64], windows: NDArray[np.int64]) -> NDArray[np.int8]:
-    return psi_verdicts(base, windows, [0]).level[:, 0]
-
-
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.long) for seed in range(1, SEEDS))])
 def test_clusters_are_topics_and_a_change_of_their_mix_is_major_but_other_wording_is_not(seed: int) -> None:
     rng = np.random.default_rng(400 + seed)
     usual, reworded, shifted = pool(seed, USUAL_MIX), pool(seed, USUAL_MIX, REWORDED), pool(seed, SHIFTED_MIX)
     windows = [counts(rng.choice(each, EVENTS)) for each in (reworded, usual, shifted)]
-    other_wording, same_wording, other_mix = level(counts(usual), np.array(windows))
+    other_wording, same_wording, other_mix = psi_verdicts(counts(usual), np.array(windows), [0]).level[:, 0]
     assert other_wording < Level.major
     assert same_wording == Level.stable
     assert other_mix == Level.major

@@ -36,7 +36,6 @@ from barograph_server.drills.run.results import planned_result, unplanned_result
 from barograph_server.drills.run.text import write_junit
 from barograph_server.errors import EXIT_FAILED, EXIT_UNREADABLE, EXIT_USAGE, EXIT_VIOLATIONS, CommandError
 from barograph_server.provisioning.access.acls import acl_lines, user_acls
-from barograph_server.rollouts.candidate import CandidateEvaluation
 from barograph_server.rollouts.projected_cost import projected_cost
 from barograph_server.streams.broker.acl import Acl, KafkaRole, required_acls
 from barograph_server.streams.topics import Topics
@@ -478,19 +477,15 @@ def test_junit_has_a_test_case_per_drill(tmp_path: Path) -> None:
     assert failed[1].text == "failed: expected the drill can run; observed There is no field z."
 
 
-def priced(n_days: int) -> CandidateEvaluation:
-    """Every request has a cost of 0.01 on the primary, and about 0.009 on the candidate."""
-    evaluation = made_evaluation(n_days)
+def test_json_has_costs_disagreement_and_histograms(capsys: pytest.CaptureFixture[str]) -> None:
+    # Every request has a cost of 0.01 on the primary, and about 0.009 on the candidate.
+    evaluation = made_evaluation(10)
     shadow = msgspec.structs.replace(evaluation.test.shadow, prices={"in": 0.001})
     whole = evaluation.whole
-    whole.sums["costed"] = np.full(n_days, 391.0)
-    whole.spent_primary["in"] = np.full(n_days, 3_910.0)
-    whole.spent_candidate["in"] = 3_519.0 + np.arange(n_days, dtype=np.float64) % 5
-    return dataclasses.replace(evaluation, test=dataclasses.replace(evaluation.test, shadow=shadow))
-
-
-def test_json_has_costs_disagreement_and_histograms(capsys: pytest.CaptureFixture[str]) -> None:
-    evaluation = priced(10)
+    whole.sums["costed"] = np.full(10, 391.0)
+    whole.spent_primary["in"] = np.full(10, 3_910.0)
+    whole.spent_candidate["in"] = 3_519.0 + np.arange(10, dtype=np.float64) % 5
+    evaluation = dataclasses.replace(evaluation, test=dataclasses.replace(evaluation.test, shadow=shadow))
     Terminal().json(status_values(evaluation, dataclasses.replace(HISTOGRAMS, correlation=math.nan)))
     values = json.loads(capsys.readouterr().out)
     cost = projected_cost(evaluation.test.shadow, evaluation.whole)

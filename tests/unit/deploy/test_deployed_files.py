@@ -1,6 +1,5 @@
 import re
 import tomllib
-from collections.abc import Iterator
 from typing import Any
 from xml.etree import ElementTree
 
@@ -192,10 +191,6 @@ def files() -> Mounted:
     return mounted_files(SERVICE["volumes"])
 
 
-def receivers(tree: dict[str, Any]) -> Iterator[str]:
-    yield from (route["receiver"] for route in routes_of(tree))
-
-
 def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
     state = GrafanaState()
     start(state, files, ENVIRON)
@@ -203,7 +198,7 @@ def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
     assert len(state.dashboards) == len(DASHBOARDS)
     assert state.groups
     # The files alone are complete: they need no receiver that a new Grafana happens to have.
-    assert set(receivers(state.tree)) == {point["name"] for point in state.points}
+    assert {route["receiver"] for route in routes_of(state.tree)} == {point["name"] for point in state.points}
     addresses = [value for name, value in SERVICE["environment"].items() if f"${name}" in files[POINTS]]
     assert len(addresses) == 3
     assert all(":-" in value and not value.endswith(":-}") for value in addresses), "a point without one stops Grafana"

@@ -247,13 +247,9 @@ def test_members_of_zstd_and_of_other_methods(tmp_path: Path) -> None:
     assert "has no member header.json. Did the run end?" in message(path)
 
 
-def copy_lm_eval(folder: Path) -> tuple[Path, Path]:
-    shutil.copytree(LM_EVAL.parent, folder, dirs_exist_ok=True)
-    return folder / LM_EVAL.name, next(folder.glob("samples_*"))
-
-
 def test_damaged_logs_of_lm_eval(tmp_path: Path) -> None:
-    results, samples = copy_lm_eval(tmp_path)
+    shutil.copytree(LM_EVAL.parent, tmp_path, dirs_exist_ok=True)
+    results, samples = tmp_path / LM_EVAL.name, next(tmp_path.glob("samples_*"))
     lines = samples.read_text(encoding="utf-8").splitlines()
     samples.write_text("\n".join(lines[:-1]), encoding="utf-8")
     assert "has 7 answers, but the log states 8" in message(results)

@@ -143,11 +143,6 @@ SVG = "{http://www.w3.org/2000/svg}"
 HOSTILE = 'a<script>"&\x1b[31m\x00\uffff' + "x" * 40
 
 
-def events(described: Contract) -> list[dict[str, Any]]:
-    built = openlineage_events(described, datetime(2026, 3, 1, tzinfo=UTC), "b1:9092,b2:9092", "predictions")
-    return [json.loads(event_line(event)) for event in built]
-
-
 def test_the_picture_has_every_node_and_edge() -> None:
     graph = build_lineage(contract())
     drawing = ElementTree.fromstring(draw_lineage(graph))
@@ -172,7 +167,8 @@ def test_names_cannot_leave_their_place_in_the_picture() -> None:
 
 
 def test_the_model_is_a_job_between_its_sources_and_its_topic() -> None:
-    model, *consumers = events(contract())
+    built = openlineage_events(contract(), datetime(2026, 3, 1, tzinfo=UTC), "b1:9092,b2:9092", "predictions")
+    model, *consumers = (json.loads(event_line(event)) for event in built)
     assert model["eventTime"] == "2026-03-01T00:00:00+00:00"
     assert model["schemaURL"].endswith("JobEvent")
     assert (model["job"]["namespace"], model["job"]["name"]) == ("barograph", "toy")

@@ -29,14 +29,10 @@ from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
 
 
-def made_days(n: int) -> ShadowDays:
-    one = np.ones(n)
-    sums = {name: 0 * one for name in COUNTED} | {"requests": 100 * one, "pairs": 95 * one, "labelled": 95 * one}
-    missing = {"timeout": 3 * one, "skipped-sample": 2 * one}
-    return ShadowDays("all", tuple(f"day {i}" for i in range(n)), one > 0, one > 0, sums, missing)
-
-
-WHOLE = made_days(30)
+ONE = np.ones(30)
+SUMS = {name: 0 * ONE for name in COUNTED} | {"requests": 100 * ONE, "pairs": 95 * ONE, "labelled": 95 * ONE}
+MISSING = {"timeout": 3 * ONE, "skipped-sample": 2 * ONE}
+WHOLE = ShadowDays("all", tuple(f"day {i}" for i in range(30)), ONE > 0, ONE > 0, SUMS, MISSING)
 DECISION = decision(SHADOW, [WHOLE])
 
 

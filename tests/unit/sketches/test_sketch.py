@@ -142,14 +142,11 @@ def test_arrow_strings_are_counted_and_nulls_passed_over() -> None:
         assert sketch.top(9) == [_exactly("a", 2), _exactly("", 1), _exactly("b", 1)], values.type
 
 
-def test_what_is_not_utf8_is_replaced() -> None:
+def test_what_is_not_utf8_is_replaced_and_long_values_truncated() -> None:
     sketch = UnseenCategories()
     sketch.update(["\ud800x", "ok", "é\0"])
     sketch.update_array(pa.Array.from_buffers(pa.string(), 1, [None, *pa.array([b"a\xff"]).buffers()[1:]]))
     assert {item.value for item in sketch.top(9)} == {"?x", "ok", "é\0", "a�"}
-
-
-def test_long_values_are_truncated() -> None:
     sketch = UnseenCategories()
     sketch.update(["é" * 1_000, "é" * MAX_CHARS + "other end"])
     sketch.update_array(pa.array(["é" * 500]))

@@ -265,11 +265,6 @@ def test_arrow() -> None:
 TOKENS = [f"{i:032x}" for i in range(10)]
 
 
-def record(offset: int, resolution: Resolution) -> FakeMessage:
-    key = resolution_key("id", DeadLetterPosition("predictions.dead", 0, offset)).encode()
-    return FakeMessage(offset, msgspec.json.encode(resolution), key_=key)
-
-
 class Topic:
     def __init__(self) -> None:
         self.now_s = 0.0
@@ -301,7 +296,8 @@ class Topic:
         if offset == len(self.committed):
             return [failure(KafkaError._PARTITION_EOF, offset=offset)]
         self.position += 1
-        return [record(offset, self.committed[offset])]
+        key = resolution_key("id", DeadLetterPosition("predictions.dead", 0, offset)).encode()
+        return [FakeMessage(offset, msgspec.json.encode(self.committed[offset]), key_=key)]
 
 
 @pytest.fixture

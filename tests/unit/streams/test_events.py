@@ -39,17 +39,7 @@ from barograph_server.streams.recorder.rows import position_columns
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.flush import EndProbe, Flush
 from barograph_server.streams.sketcher.summarise import FlushSummaries
-from tests.support.arrow_bombs import (
-    KAFKA_BYTES,
-    NULL,
-    TOO_LARGE,
-    encapsulate,
-    field,
-    in_one_list,
-    message,
-    schema,
-    views_of_one_text,
-)
+from tests.support import arrow_bombs
 from tests.support.arrow_types import all_arrays, write
 from tests.support.flatbuffer import Pairs, Table
 from tests.support.messages import NOW_MS, batch_of
@@ -78,7 +68,7 @@ HUGE = {
     "a compressed dictionary": stream({"a": pa.DictionaryArray.from_arrays(FIRST[:1], ["z" * 9_000_000])}, "zstd"),
     "one text in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, [LONG])}),
     "one list in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, pa.array([[1] * 100_000]))}),
-    "a view of one text": stream({"a": views_of_one_text(9000)}),
+    "a view of one text": stream({"a": arrow_bombs.views_of_one_text(9000)}),
     "a run of one text": stream({"a": pa.RunEndEncodedArray.from_arrays(pa.array([9000], pa.int32()), [LONG])}),
     "inside a struct": stream(
         {"a": pa.StructArray.from_arrays([pa.DictionaryArray.from_arrays(FIRST, [LONG])], ["b"])}
@@ -86,15 +76,15 @@ HUGE = {
 }
 
 
-@pytest.mark.parametrize("name", [*HUGE, *TOO_LARGE])
+@pytest.mark.parametrize("name", [*HUGE, *arrow_bombs.TOO_LARGE])
 def test_messages_beyond_the_limit_are_rejected_without_unpacking(name: str) -> None:
-    data = HUGE[name] if name in HUGE else TOO_LARGE[name]()
-    assert len(data) <= KAFKA_BYTES
+    data = HUGE[name] if name in HUGE else arrow_bombs.TOO_LARGE[name]()
+    assert len(data) <= arrow_bombs.KAFKA_BYTES
     before = pa.total_allocated_bytes()
     with pytest.raises(UnpackedError, match="a message may hold") as refused:
         open_message(data)
     assert rejection_reason(data, refused.value) is Reason.TOO_LARGE
-    assert pa.total_allocated_bytes() - before <= KAFKA_BYTES
+    assert pa.total_allocated_bytes() - before <= arrow_bombs.KAFKA_BYTES
     if name in HUGE:
         labels_ = decode_arrow_labels(batch_of(data), MODELS)
         for dead in (decoder().decode(batch_of(data)).rejected, labels_.rejected):
@@ -165,10 +155,10 @@ def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pyte
 
 
 def test_negative_sizes_do_not_hide_others() -> None:
-    fields = [field(b"features.x", NULL, Table({}))]
+    fields = [arrow_bombs.field(b"features.x", arrow_bombs.NULL, Table({}))]
     for nodes, buffers in (([(2**40, 0), (-(2**40), 0)], []), ([(1, 0)], [(0, -1)])):
         record_batch = Table({0: ("q", 1), 1: Pairs(nodes), 2: Pairs(buffers)})
-        data = encapsulate(1, schema(fields)) + encapsulate(3, record_batch)
+        data = arrow_bombs.encapsulate(1, arrow_bombs.schema(fields)) + arrow_bombs.encapsulate(3, record_batch)
         with pytest.raises(ValueError, match="negative"):
             open_message(data)
 
@@ -275,7 +265,7 @@ def test_a_message_too_large_or_without_memory_to_open_it_is_a_dead_letter(monke
 
 
 def test_a_message_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    large = message(pa.array([1.0] * 7))
+    large = arrow_bombs.message(pa.array([1.0] * 7))
     decoder = ArrowDecoder(REGISTRY)
 
     def has_seven(_: Any, __: Any, messages: list[Any], ___: Any) -> bool:
@@ -307,7 +297,7 @@ def test_json_without_memory_to_decode_it_is_a_dead_letter_alone(monkeypatch: py
 
 def test_a_message_without_memory_for_its_raw_rows_is_omitted_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     from_arrow, from_json = ArrowRows(REGISTRY), JsonRows(REGISTRY)
-    large = message(pa.array([1.0] * 7))
+    large = arrow_bombs.message(pa.array([1.0] * 7))
     monkeypatch.setattr(arrow_rows, "to_text", fail_first(to_text, lambda ids: len(ids) >= 7))
     assert sum(map(len, from_arrow.rows(batch_of(SOUND, large, SOUND, SOUND)))) == 9
     assert from_arrow.omitted == [1]
@@ -319,8 +309,8 @@ def test_a_message_without_memory_for_its_raw_rows_is_omitted_alone(monkeypatch:
 
 
 def test_messages_that_unpack_to_much_are_decoded_in_portions() -> None:
-    column = in_one_list(pa.array(np.zeros(MAX_UNPACKED_BYTES // 9)))
-    values = batch_of(*[message(column, "zstd", names=["features.k"])] * 9)
+    column = arrow_bombs.in_one_list(pa.array(np.zeros(MAX_UNPACKED_BYTES // 9)))
+    values = batch_of(*[arrow_bombs.message(column, "zstd", names=["features.k"])] * 9)
     accumulator = ArrowDecoder(REGISTRY).accumulator()
     accumulator.add(values)
     assert accumulator._pending_bytes < MAX_PENDING_BYTES

@@ -13,19 +13,11 @@ from barograph_server.errors import SettingsError
 from barograph_server.settings import load_settings
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.scrape.exposition import (
-    MAX_LINE_CHARS,
-    MAX_SAMPLES,
-    ScrapeError,
-    ScrapeOutcome,
-    load_server_table,
-    parse_exposition,
-)
+from barograph_server.streams.scrape import exposition
 from barograph_server.streams.scrape.fact_buffer import FactBuffer
 from barograph_server.streams.scrape.facts import MAX_FACT_LABELS, OTHER, FactReader, ScrapedFacts, quantile_bucket
 from barograph_server.streams.scrape.run import MAX_LOGGED_NAMES, MAX_UNKNOWN_NAMES, TargetPoller, fetch
 from barograph_server.streams.scrape.settings import MAX_TARGETS, ScrapeSettings, ScrapeTarget
-from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.operations import metrics
 from barograph_server.warehouse.operations.serving_facts import ServingFact
@@ -33,8 +25,8 @@ from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
 
 
 def scrape(*texts: str, labels: dict[str, str] | None = None) -> list[ScrapedFacts]:
-    reader = FactReader(load_server_table(), "answers", "host:8000", labels)
-    return [reader.read(parse_exposition(text.encode()), 15_000 * i) for i, text in enumerate(texts)]
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000", labels)
+    return [reader.read(exposition.parse_exposition(text.encode()), 15_000 * i) for i, text in enumerate(texts)]
 
 
 def values(facts: ScrapedFacts) -> dict[str, float]:
@@ -102,11 +94,11 @@ def test_histograms_and_ratios() -> None:
 
 
 def test_a_failed_scrape_between_two_loses_nothing() -> None:
-    reader = FactReader(load_server_table(), "answers", "host:8000")
-    reader.read(parse_exposition(tokens(10).encode()), 0)
-    with pytest.raises(ScrapeError):
-        reader.read(parse_exposition(b"other 3\n"), 15_000)
-    facts = reader.read(parse_exposition(tokens(40).encode()), 30_000)
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
+    reader.read(exposition.parse_exposition(tokens(10).encode()), 0)
+    with pytest.raises(exposition.ScrapeError):
+        reader.read(exposition.parse_exposition(b"other 3\n"), 15_000)
+    facts = reader.read(exposition.parse_exposition(tokens(40).encode()), 30_000)
     (row,) = [row for row in facts.rows if row.name == "input_tokens"]
     assert (row.value, row.interval_s) == (30, 30)
 
@@ -137,12 +129,14 @@ def test_labels_select_the_series_of_one_model_and_one_series_is_enough() -> Non
 def test_labels_that_no_series_has_and_texts_without_known_metrics_are_errors() -> None:
     text = 'nv_inference_pending_request_count{model="b",version="1"} 7\nother{model="c",name="b",version="2"} 1\n'
     for labels in ({"model": "c"}, {"name": "b"}, {"model": "b", "version": "2"}):
-        with pytest.raises(ScrapeError, match=r"No series has the label .*check `labels` of this target") as error:
+        with pytest.raises(
+            exposition.ScrapeError, match=r"No series has the label .*check `labels` of this target"
+        ) as error:
             scrape(text, labels=labels)
-        assert error.value.outcome is ScrapeOutcome.UNKNOWN_SERVER
-    with pytest.raises(ScrapeError, match="None of its 1 metrics") as error:
+        assert error.value.outcome is exposition.ScrapeOutcome.UNKNOWN_SERVER
+    with pytest.raises(exposition.ScrapeError, match="None of its 1 metrics") as error:
         scrape("node_load1 3\n")
-    assert error.value.outcome is ScrapeOutcome.UNKNOWN_SERVER
+    assert error.value.outcome is exposition.ScrapeOutcome.UNKNOWN_SERVER
 
 
 def test_values_of_a_label_are_bounded() -> None:
@@ -167,7 +161,7 @@ LABELS = {"triton": {"model": "tensorrt_llm"}}
 
 def scraped(server: str, scrape: int, reader: FactReader) -> ScrapedFacts:
     body = (FOLDER / f"{server}.{scrape}.txt").read_bytes()
-    return reader.read(parse_exposition(body), 1_000_000 + scrape * 15_000)
+    return reader.read(exposition.parse_exposition(body), 1_000_000 + scrape * 15_000)
 
 
 EXPECTED = {
@@ -205,7 +199,7 @@ EXPECTED = {
 
 @pytest.mark.parametrize("server", EXPECTED)
 def test_two_scrapes_become_facts(server: str) -> None:
-    reader = FactReader(load_server_table(), "answers", "host:8000", LABELS.get(server))
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000", LABELS.get(server))
     first = scraped(server, 1, reader)
     assert {row.kind for row in first.rows} == {"gauge"}, "the first scrape adds nothing to a counter"
     facts = scraped(server, 2, reader)
@@ -218,7 +212,7 @@ def test_two_scrapes_become_facts(server: str) -> None:
 
 
 def test_every_server_and_fact_of_the_table_is_tested() -> None:
-    table = load_server_table()
+    table = exposition.load_server_table()
     assert set(EXPECTED) == set(table.servers)
     for server, kind in table.servers.items():
         facts = {metric.fact for metric in kind.metrics}
@@ -227,7 +221,7 @@ def test_every_server_and_fact_of_the_table_is_tested() -> None:
 
 
 def test_a_histogram_has_the_buckets_of_the_difference() -> None:
-    reader = FactReader(load_server_table(), "answers", "host:8000")
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
     scraped("vllm", 1, reader)
     (ttft,) = [row for row in scraped("vllm", 2, reader).rows if row.name == "ttft_ms"]
     assert [ttft.n, ttft.total, ttft.interval_s] == pytest.approx([20, 1300, 15])
@@ -238,7 +232,7 @@ def test_a_histogram_has_the_buckets_of_the_difference() -> None:
     assert (ttft.p95_low, ttft.p95_high) == pytest.approx((100, 250))
     assert (ttft.p99_low, ttft.p99_high) == pytest.approx((250, 500))
     # Metrics that the table does not list are counted.
-    reader = FactReader(load_server_table(), "answers", "host:8000")
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
     assert scraped("vllm", 1, reader).unknown == {"vllm:cache_config_info", "vllm:request_params_n"}
     assert "llamacpp:n_decode" in scraped("llamacpp", 1, reader).unknown
 
@@ -256,8 +250,8 @@ def target_of(server: ScriptedServer, *, tls: bool = False) -> ScrapeTarget:
     return ScrapeTarget("answers", f"http{'s' * tls}://127.0.0.1:{server.port}/metrics")
 
 
-def outcome(target: ScrapeTarget, timeout_s: float = 20.0, max_bytes: int = 1000) -> ScrapeOutcome:
-    with pytest.raises(ScrapeError) as error:
+def outcome(target: ScrapeTarget, timeout_s: float = 20.0, max_bytes: int = 1000) -> exposition.ScrapeOutcome:
+    with pytest.raises(exposition.ScrapeError) as error:
         fetch(target, timeout_s, max_bytes=max_bytes)
     assert "secret" not in str(error.value)
     return error.value.outcome
@@ -273,18 +267,18 @@ def test_the_token_is_sent_and_the_body_returned() -> None:
 
 @pytest.mark.parametrize("status", [401, 404, 500, 204, 302])
 def test_another_status_is_rejected(serve: Serve, status: int) -> None:
-    kind = ScrapeOutcome.REDIRECTED if status == 302 else ScrapeOutcome.BAD_STATUS
+    kind = exposition.ScrapeOutcome.REDIRECTED if status == 302 else exposition.ScrapeOutcome.BAD_STATUS
     assert outcome(serve(reply(b"secret", status))) is kind
 
 
 def test_an_exchange_that_fails_has_an_outcome(serve: Serve) -> None:
-    assert outcome(serve(reply(b"a 1\n" * 500))) is ScrapeOutcome.TOO_LARGE
-    assert outcome(serve(reply(b"a 1\n", Content_Encoding="gzip"))) is ScrapeOutcome.UNREADABLE
-    assert outcome(serve(hang), timeout_s=0.2) is ScrapeOutcome.TIMEOUT
-    assert outcome(serve(cut)) is ScrapeOutcome.UNREACHABLE
+    assert outcome(serve(reply(b"a 1\n" * 500))) is exposition.ScrapeOutcome.TOO_LARGE
+    assert outcome(serve(reply(b"a 1\n", Content_Encoding="gzip"))) is exposition.ScrapeOutcome.UNREADABLE
+    assert outcome(serve(hang), timeout_s=0.2) is exposition.ScrapeOutcome.TIMEOUT
+    assert outcome(serve(cut)) is exposition.ScrapeOutcome.UNREACHABLE
     with ScriptedServer(reply(b"up 1\n")) as server:
-        assert outcome(target_of(server, tls=True)) is ScrapeOutcome.UNREACHABLE
-    assert outcome(target_of(server)) is ScrapeOutcome.UNREACHABLE
+        assert outcome(target_of(server, tls=True)) is exposition.ScrapeOutcome.UNREACHABLE
+    assert outcome(target_of(server)) is exposition.ScrapeOutcome.UNREACHABLE
 
 
 def test_a_body_that_is_not_a_text_of_metrics_is_unreadable() -> None:
@@ -293,13 +287,13 @@ def test_a_body_that_is_not_a_text_of_metrics_is_unreadable() -> None:
         b"\xff\xfe\x00",
         b'a{le="1" 3\n',
         b"a " + b"9" * 400 + b"e400000000000000000 x\n",
-        b'a{b="' + b"x" * MAX_LINE_CHARS + b'"} 1\n',
+        b'a{b="' + b"x" * exposition.MAX_LINE_CHARS + b'"} 1\n',
         b"a{" + b",".join(b'l%d="v"' % i for i in range(100)) + b"} 1\n",
-        b"".join(b"a%d 1\n" % i for i in range(MAX_SAMPLES + 1)),
+        b"".join(b"a%d 1\n" % i for i in range(exposition.MAX_SAMPLES + 1)),
     ):
-        with pytest.raises(ScrapeError) as error:
-            parse_exposition(body)
-        assert error.value.outcome is ScrapeOutcome.UNREADABLE
+        with pytest.raises(exposition.ScrapeError) as error:
+            exposition.parse_exposition(body)
+        assert error.value.outcome is exposition.ScrapeOutcome.UNREADABLE
         assert "secret" not in str(error.value)
 
 
@@ -317,20 +311,20 @@ def histogram(count: float, total: float, *, n_series: int) -> bytes:
     [(1e300, 1.0, 1, 1), (2.0**64, 1.0, 1, 1), (1.7e308, 1.0, 2, 0), (3.0, 1.7e308, 2, 0), (3.0, 1.7e308, 1, 0)],
 )
 def test_absurd_numbers_of_a_histogram_are_inconsistent(count: float, total: float, n_series: int, n_rows: int) -> None:
-    reader = FactReader(load_server_table(), "answers", "host:8000")
-    reader.read(parse_exposition(histogram(0.0, 0.0, n_series=n_series)), 0)
-    facts = reader.read(parse_exposition(histogram(count, total, n_series=n_series)), 15_000)
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
+    reader.read(exposition.parse_exposition(histogram(0.0, 0.0, n_series=n_series)), 0)
+    facts = reader.read(exposition.parse_exposition(histogram(count, total, n_series=n_series)), 15_000)
     rows = [row for row in facts.rows if row.name == "ttft_ms"]
     assert [(row.n, row.bucket_counts) for row in rows] == [(count, ())] * n_rows
     assert facts.rejected == {"inconsistent": 1}
-    facts = reader.read(parse_exposition(histogram(count, total, n_series=n_series)), 30_000)
+    facts = reader.read(exposition.parse_exposition(histogram(count, total, n_series=n_series)), 30_000)
     assert [row.name for row in facts.rows] == ["up"]
 
 
 def test_the_largest_count_of_a_bucket_is_stored() -> None:
-    reader = FactReader(load_server_table(), "answers", "host:8000")
-    reader.read(parse_exposition(histogram(0.0, 0.0, n_series=1)), 0)
-    facts = reader.read(parse_exposition(histogram(2.0**64 - 2048, 1.0, n_series=1)), 15_000)
+    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
+    reader.read(exposition.parse_exposition(histogram(0.0, 0.0, n_series=1)), 0)
+    facts = reader.read(exposition.parse_exposition(histogram(2.0**64 - 2048, 1.0, n_series=1)), 15_000)
     assert [row.bucket_counts for row in facts.rows if row.name == "ttft_ms"] == [(2**64 - 2048,)]
     assert not facts.rejected
 
@@ -384,23 +378,16 @@ def test_a_token_must_fit_into_a_header() -> None:
 def poll(*scrapes: list[str]) -> tuple[list[float], list[MutableMapping[str, Any]]]:
     """Return the count after each scrape of a server with these unlisted metrics, and what was logged about them."""
     report = Report("scrape", "test")
-    bodies: Iterator[bytes] = iter([_text(names).encode() for names in scrapes])
+    texts = ("".join(f"{name} 1\n" for name in ("vllm:num_requests_running", *names)) for names in scrapes)
     target = ScrapeTarget("answers", "http://127.0.0.1:1/metrics")
-    poller = TargetPoller(target, lambda _: next(bodies), FactBuffer(_connect, report), report, interval_s=15.0)
+    facts = FactBuffer(Mock(side_effect=AssertionError("nothing is written before the start")), report)
+    poller = TargetPoller(target, lambda _: next(texts).encode(), facts, report, interval_s=15.0)
     counts = []
     with capture_logs() as lines:
         for _ in scrapes:
             poller.scrape()
             counts.append(report.values(metrics.UNKNOWN_METRICS).get((), 0.0))
     return counts, [line for line in lines if line["event"] == "metrics that are not read"]
-
-
-def _text(names: list[str]) -> str:
-    return "".join(f"{name} 1\n" for name in ("vllm:num_requests_running", *names))
-
-
-def _connect() -> Client:
-    raise AssertionError("nothing is written before the start")
 
 
 def test_names_that_appear_later_are_counted_and_logged_up_to_a_limit() -> None:

@@ -1,4 +1,5 @@
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -24,18 +25,11 @@ from tests.support.fake_consumer import TOPIC, FakeConsumer, FakeMessage, assign
 from tests.support.monitor_schedule import Event, columns, contract
 
 
-class FakeTopics:
-    """Every topic has two partitions."""
-
-    def describe(self, topic: str) -> tuple[str, int]:
-        return f"id of {topic}", 2
-
-
 class Bench:
     def __init__(self, clock: Clock = "live", partitions: int = 1, **settings: Any) -> None:
         self.now_s, self.fetch_s = 1000.0, 0.0
         self.fake = FakeConsumer(during_fetch=self.tick)
-        topics: Any = FakeTopics()
+        topics = Mock(describe=lambda topic: (f"id of {topic}", 2))
         report = Report("sketcher", "s")
         positions = {(TOPIC, partition): 0 for partition in range(partitions)}
         self.consumer = assigned_consumer(self.fake, positions, report, poll_messages=POLL_MESSAGES)
@@ -96,12 +90,9 @@ def test_messages_are_summarised_together_until_no_more_wait_and_rejected_bytes_
 @pytest.mark.parametrize(("limit", "value"), [("BATCH_MESSAGES", POLL_MESSAGES), ("MAX_REJECTED_BYTES", POLL_MESSAGES)])
 def test_a_batch_ends_at_each_limit_of_its_size(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(decode_batch, limit, value)
-    assert first_batch(Bench()) == POLL_MESSAGES
-
-
-def first_batch(bench: Bench) -> int:
+    bench = Bench()
     bench.fill(*[POLL_MESSAGES] * 3)
-    return bench.read()
+    assert bench.read() == POLL_MESSAGES
 
 
 @pytest.mark.parametrize(
@@ -124,17 +115,13 @@ def test_a_partition_far_ahead_of_one_that_is_still_read_is_paused(
     assert set(bench.sketcher.assigned_partitions()) == {(TOPIC, partition) for partition in {0, 1} - paused}
 
 
-def make_flush() -> Flush:
-    ends = EndProbe(lambda partition: None, clock=lambda: 0.0)
-    return Flush(Membership(None, 1), {3: 10, 4: 20}, FlushSummaries(Registry()), ends)
-
-
 def event(at_ms: int, received_ms: int, model: str = "m") -> Event:
     return Event(model, "1", at_ms, received_ms, None, None, "n", False)
 
 
 def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
-    flush = make_flush()
+    ends = EndProbe(lambda partition: None, clock=lambda: 0.0)
+    flush = Flush(Membership(None, 1), {3: 10, 4: 20}, FlushSummaries(Registry()), ends)
     flush.note_times(columns("m", 3, [(0, event(5000, 4000))]))
     flush.note_times(columns("m", 3, [(i, event(at_ms, 9000)) for i, at_ms in enumerate([2000, 3000])]))
     flush.note_times(columns("b", 4, [(0, event(7000, 9000, "b"))]))

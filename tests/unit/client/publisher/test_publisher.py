@@ -558,18 +558,14 @@ def test_a_delay_is_drawn_from_the_upper_half_of_its_nominal_value() -> None:
     assert bounds == [(2.0, 4.0), (3.0, 6.0), (3.0, 6.0)]
 
 
-def run_stack(folder: Path, servers: str) -> None:
-    folder.mkdir(parents=True)
-    (folder / "stack.json").write_text(json.dumps({"bootstrap_servers": servers, "clickhouse_port": 1}))
-
-
 def test_two_clones_find_their_own_stack_and_the_environment_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     clones = {first: "127.0.0.1:29092", second: "127.0.0.1:40001"}
     for folder, servers in clones.items():
-        run_stack(folder / ".barograph", servers)
+        (folder / ".barograph").mkdir(parents=True)
+        (folder / ".barograph/stack.json").write_text(json.dumps({"bootstrap_servers": servers, "clickhouse_port": 1}))
     for folder, servers in clones.items():
         monkeypatch.chdir(folder)
         assert find_bootstrap_servers({}) == servers

@@ -208,18 +208,13 @@ def test_it_opens_at_a_share_of_failures_among_the_latest_calls() -> None:
         assert (breaker.state, breaker.allows) == (state, state == "closed"), outcomes
 
 
-def half_open() -> CircuitBreaker:
+def test_after_the_pause_one_trial_decides() -> None:
     breaker = CircuitBreaker(0.5, 2, 30.0)
     record(breaker, "xx", now_s=100.0)
     breaker.end_pause(129.9)
     assert (breaker.state, breaker.allows) == ("open", False)
     breaker.end_pause(130.0)
     assert (breaker.state, breaker.allows) == ("half-open", True)
-    return breaker
-
-
-def test_after_the_pause_one_trial_decides() -> None:
-    breaker = half_open()
     assert breaker.admit()
     assert not breaker.allows
     record(breaker, "..xx")

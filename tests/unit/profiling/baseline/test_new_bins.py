@@ -24,12 +24,6 @@ PHI = {"1d": Phi(3.0, 40, "ok"), "7d": Phi(3.0, 3, "shorter")}
 YEAR_H = 365 * 24
 
 
-def seasonal_table(rng: np.random.Generator, per_hour: int = 10) -> tuple[FloatArray, FloatArray]:
-    """Day of the year and temperature of each row: coldest in January, 14 degrees warmer than the mean in July."""
-    day = np.repeat(np.arange(YEAR_H) / 24, per_hour)
-    return day, 12 - 14 * np.cos(2 * np.pi * (day - 15) / 365) + 3 * rng.normal(size=day.size)
-
-
 def between(day: FloatArray, values: FloatArray, first: int, last: int) -> FloatArray:
     return values[(day >= first) & (day < last)]
 
@@ -62,7 +56,9 @@ def judged(field: FieldBaseline, window: FloatArray) -> tuple[Level, float]:
 
 def test_an_accepted_autumn_sees_what_the_bins_of_summer_hide() -> None:
     rng = np.random.default_rng(20_131_103)
-    day, values = seasonal_table(rng)
+    # Coldest in January, and in July 14 degrees warmer than the mean.
+    day = np.repeat(np.arange(YEAR_H) / 24, 10)
+    values = 12 - 14 * np.cos(2 * np.pi * (day - 15) / 365) + 3 * rng.normal(size=day.size)
     summer, autumn = between(day, values, 152, 213), between(day, values, 280, 320)
     old = accepted(trained(summer), autumn)
     new = renewed(old, sketched(autumn))

@@ -389,10 +389,9 @@ def test_the_minimum_of_slices_follows_the_typical_slice() -> None:
     assert proposed(times, (0.9, 0.001, 0.001)).slice_min_n == LEAST_SLICE_N
 
 
-def inferred(folder: Path, per_day: int, days: int, **options: object) -> InferResult:
-    rng = np.random.default_rng(SEED_WINDOWS)
-    n = per_day * days
-    at_ms = (START_S * 1000 + np.sort(rng.integers(0, days * DAY_S * 1000, n))).astype(np.int64)
+def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
+    rng, n = np.random.default_rng(SEED_WINDOWS), 165 * 365
+    at_ms = (START_S * 1000 + np.sort(rng.integers(0, 365 * DAY_S * 1000, n))).astype(np.int64)
     table = pa.table(
         {
             "at": pa.array(at_ms, pa.timestamp("ms", "UTC")),
@@ -401,13 +400,10 @@ def inferred(folder: Path, per_day: int, days: int, **options: object) -> InferR
         }
     )
     # The order of the rows does not matter.
-    path = folder / "train.parquet"
+    path = tmp_path / "train.parquet"
     pq.write_table(table.take(rng.permutation(n)), path)
-    return infer_file(InferOptions(table=path, model="m", version="1", **options))  # type: ignore[arg-type]
-
-
-def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
-    result = inferred(tmp_path, 165, 365, roles=Roles(time="at", slices=("country",)))
+    roles = Roles(time="at", slices=("country",))
+    result = infer_file(InferOptions(table=path, model="m", version="1", roles=roles))
     contract = result.contract
     windows = ["7d", "last 500", "30d"]
     assert (contract.pane_s, [window.name for window in contract.windows]) == (12 * HOUR_S_WINDOWS, windows)

@@ -56,11 +56,6 @@ def estimated(probability: FloatArray, calibration: ClassCalibration) -> dict[st
     return class_cbpe_metrics(everything[..., :2], own[..., :2], calibration)
 
 
-def realised(probability: FloatArray, labels: IntArray) -> dict[str, MetricEstimate]:
-    confusion = class_confusion(labels, probability.argmax(axis=-1), KINDS)
-    return class_metrics(confusion, histograms(probability, labels)[0], EDGES)
-
-
 def test_golden_estimates_under_covariate_shift() -> None:
     probability, _ = drawn(np.random.default_rng(8), 5_000, MEAN + 0.5 * SHIFT)
     result = estimated(probability, learned(7, 20_000))
@@ -126,26 +121,25 @@ def test_values_and_intervals_are_the_formulas() -> None:
     learned.cache_clear()
 
 
-def covering(references: int, rows: int) -> dict[str, int]:
-    """How many intervals of 20 windows of 1,000 and a shift contain the values from labels, for each metric."""
+@pytest.mark.parametrize(
+    ("references", "rows", "least"), [(1, 5_000, 0.9), pytest.param(20, 10_000, 0.92, marks=pytest.mark.long)]
+)
+def test_intervals_cover_the_values_from_labels(references: int, rows: int, least: float) -> None:
+    """Those of 20 windows of 1,000 and a shift."""
     rng = np.random.default_rng(2)
     inside = dict.fromkeys(ESTIMATED, 0)
     for seed in range(references):
         calibration = learned(100 + seed, rows)
         for _ in range(20):
             probability, labels = drawn(rng, 1_000, MEAN + 0.5 * SHIFT)
-            result, truth = estimated(probability, calibration), realised(probability, labels)
+            result, confusion = (
+                estimated(probability, calibration),
+                class_confusion(labels, probability.argmax(-1), KINDS),
+            )
+            truth = class_metrics(confusion, histograms(probability, labels)[0], EDGES)
             for name, metric in result.items():
                 assert metric.enough
                 inside[name] += bool(metric.low <= truth[name].value <= metric.high)
-    return inside
-
-
-@pytest.mark.parametrize(
-    ("references", "rows", "least"), [(1, 5_000, 0.9), pytest.param(20, 10_000, 0.92, marks=pytest.mark.long)]
-)
-def test_intervals_cover_the_values_from_labels(references: int, rows: int, least: float) -> None:
-    inside = covering(references, rows)
     assert min(inside.values()) >= least * references * 20
     assert inside["accuracy"] <= 0.98 * references * 20
 

@@ -13,7 +13,7 @@ from barograph_server.sketches.performance.auc import auc_and_variance, auc_metr
 from barograph_server.sketches.performance.binary import SCORE_FLOOR, binary_metrics
 from barograph_server.sketches.performance.bins import first_positive, score_edges
 from barograph_server.sketches.performance.classes import class_metrics
-from barograph_server.sketches.performance.metric import MetricEstimate, difference, mean, proportion
+from barograph_server.sketches.performance.metric import difference, mean, proportion
 from barograph_server.sketches.performance.number import ERROR_QUANTILES, ERROR_RANKS, number_metrics
 from tests.support.performance import class_confusion, drawn, error_sums, measured, score_histogram, sums
 
@@ -171,30 +171,20 @@ FloatArray = NDArray[np.float64]
 KINDS = 4
 
 
-def raw(rows: int = 40_000) -> tuple[FloatArray, NDArray[np.int64]]:
+def test_against_scikit_learn_of_classes() -> None:
     rng = np.random.default_rng(2)
-    probability = softmax(rng.normal([1.0, 0.0, 0.0, -1.0], 1.5, (rows, KINDS)), axis=-1)
-    true = (rng.random(rows)[:, None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
-    return probability, true
-
-
-def metrics_of_classes(probability: FloatArray, true: NDArray[np.int64]) -> dict[str, MetricEstimate]:
-    edges = score_edges(0.5)
-    one_hot = np.eye(KINDS)[true]
+    probability = softmax(rng.normal([1.0, 0.0, 0.0, -1.0], 1.5, (40_000, KINDS)), axis=-1)
+    true = (rng.random(40_000)[:, None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
+    predicted = probability.argmax(axis=-1)
+    edges, one_hot = score_edges(0.5), np.eye(KINDS)[true]
     came = np.maximum(np.take_along_axis(probability, true[:, None], axis=-1)[:, 0], SCORE_FLOOR)
-    return class_metrics(
-        class_confusion(true, probability.argmax(axis=-1), KINDS),
+    result = class_metrics(
+        class_confusion(true, predicted, KINDS),
         score_histogram(probability.T, edges, one_hot.T),
         edges,
         log_loss_sums=sums(-np.log(came)),
         brier_sums=sums(((probability - one_hot) ** 2).sum(axis=-1)),
     )
-
-
-def test_against_scikit_learn_of_classes() -> None:
-    probability, true = raw()
-    predicted = probability.argmax(axis=-1)
-    result = metrics_of_classes(probability, true)
     assert set(PERFORMANCE_METRICS["classes"]) < set(result)
     scores = {
         "precision": sklearn_metrics.precision_score,

@@ -42,12 +42,6 @@ def shadow_days(name: str = "all", **changes: Any) -> ShadowDays:
     return ShadowDays(name, tuple(f"2026-05-{day:02}" for day in range(T)), sums=sums, **settings)
 
 
-def criterion(name: str, margin: float, days: ShadowDays, shadow: ShadowTest = TEST) -> CriterionDays:
-    result = criterion_days(name, margin, shadow, days)
-    assert isinstance(result, CriterionDays)
-    return result
-
-
 def test_agreement_without_a_copy_counts_all_disagreements() -> None:
     days = shadow_days(sums={"compared": 1_000 * ONE, "agreed": 980 * ONE})
     sums, pairs = differences("agreement", days, TEST)
@@ -133,7 +127,9 @@ def test_auc_uses_mature_days_and_the_same_bins() -> None:
 
 
 def test_the_contract_sets_the_least_days() -> None:
-    assert criterion("accuracy", 0.2, shadow_days(), msgspec.structs.replace(TEST, days=90)).criterion.days == 90
+    result = criterion_days("accuracy", 0.2, msgspec.structs.replace(TEST, days=90), shadow_days())
+    assert isinstance(result, CriterionDays)
+    assert result.criterion.days == 90
     days = shadow_days(sums={"labelled": 1_000 * ONE, "candidate_right": 10 * ONE + np.arange(T) % 2})
     shadow = msgspec.structs.replace(TEST, margins={"accuracy": 0.2}, days=61)
     assert decision(shadow, [days]).outcome == Outcome.insufficient

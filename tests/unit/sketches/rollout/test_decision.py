@@ -8,7 +8,6 @@ from barograph.contract.file import dump_contract
 
 from barograph_server.rollouts.decision_text import state_text
 from barograph_server.sketches.rollout.after_promotion import is_after_promotion
-from barograph_server.sketches.rollout.criteria import disagreement_beyond_copy
 from barograph_server.sketches.rollout.day_evidence import day_evidence
 from barograph_server.sketches.rollout.day_interval import (
     autocorrelations,
@@ -414,13 +413,6 @@ def test_bounds_are_reached_by_the_worst_and_the_best_answers() -> None:
 def test_impossible_counts_are_rejected(missing: MissingPairs) -> None:
     with pytest.raises(ValueError):
         bounded_sums(0, 10, missing)
-
-
-def test_a_deterministic_primary_has_no_floor() -> None:
-    assert disagreement_beyond_copy([3, 4], [0, 0]) is None
-    floor = disagreement_beyond_copy([3, 4], [1, 6])
-    assert floor is not None
-    assert floor.tolist() == [-2.0, 2.0]
 
 
 def applied(versions: str) -> str:

@@ -60,15 +60,11 @@ def test_a_change_of_a_day_changes_its_look_and_later_ones() -> None:
     assert [each == own for each, own in zip(look_days(SHADOW, "basis", [late]), usual, strict=True)][-1:] == [False]
 
 
-def test_the_same_values_under_another_name_are_another_input() -> None:
+def test_the_contract_the_rules_and_the_names_of_values_are_inputs() -> None:
     usual = look_days(SHADOW, "basis", [days("all")])
     for other in (days("all", missing={"error": np.ones(31)}), days("other")):
         slices = [days("all", sums={"requests": np.zeros(31)}), other] if other.slice != "all" else [other]
         assert not set(look_days(SHADOW, "basis", slices)) & set(usual)
-
-
-def test_the_contract_and_the_rules_are_inputs() -> None:
-    usual = look_days(SHADOW, "basis", [days("all")])
     wider = msgspec.structs.replace(SHADOW, margins={"accuracy": 0.03, "missing": 0.1})
     assert not set(look_days(wider, "basis", [days("all")])) & set(usual)
     assert not set(look_days(SHADOW, "other", [days("all")])) & set(usual)

@@ -554,10 +554,6 @@ def test_citations_of_hostile_text_take_bounded_time(piece: str) -> None:
 CITED = DocumentSet({"doc-3": "Text.", "Returns": "Text."})
 
 
-def claims(answer: str) -> list[tuple[str | None, str | None]]:
-    return [(claim.document_id, claim.quote) for claim in claims_of_answer(answer, CITED).claims]
-
-
 def test_claims_of_an_answer() -> None:
     for answer, expected in (
         ('"It is so" [doc-3]', [("doc-3", "It is so")]),
@@ -574,7 +570,7 @@ def test_claims_of_an_answer() -> None:
         ("“The parcel is not late today” is a quote.", [(None, "The parcel is not late today")]),
         ("“[doc-3] is inside”", []),
     ):
-        assert claims(answer) == expected
+        assert [(each.document_id, each.quote) for each in claims_of_answer(answer, CITED).claims] == expected, answer
 
 
 def test_claims_have_their_sentence_and_position_and_may_be_listed() -> None:

@@ -285,10 +285,7 @@ TRACES: dict[str, tuple[int, list[dict[str, Any]]]] = {
     ),
     "two models at once, with an unknown chain": (
         2,
-        [
-            one("a", "02", "98", duration_ms=300),
-            one("b", "03", "99", attributes=CALL | {"gen_ai.request.model": "n"}),
-        ],
+        [one("a", "02", "98", duration_ms=300), one("b", "03", "99", attributes=CALL | {"gen_ai.request.model": "n"})],
     ),
     "client and server, the chain between them lost": (
         1,

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from barograph import parse_contract
 
-from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.nesting import NestedCalls
 from barograph_server.streams.otlp.rejection import SpanOutcome, ValueReason
 from barograph_server.streams.otlp.run import ContractCosts
@@ -112,25 +111,15 @@ def formula(model: str, used: dict[str, float]) -> float:
     return sum(n * each for n, each in zip(counts, price, strict=True)) / 1e6
 
 
-def served(name: str) -> list[tuple[str, dict[str, Any]]]:
-    calls = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
-    calls = [call for call in calls if call["call"] not in NO_SPAN.get(name, ())]
-    return [(KINDS.get(call["path"].rpartition("/")[2], "support-bot"), call) for call in calls]
-
-
-def read(name: str) -> tuple[list[dict[str, Any]], Ingest]:
-    add_cost = ContractCosts(lambda: Registry(contracts=CONTRACTS)).add_cost
-    ingest = make_ingest(otlp=ASSIGNED, steps=[add_cost])
-    return predictions(exports(name), ingest=ingest), ingest
-
-
 @pytest.mark.parametrize("name", SETUPS)
 def test_rows_are_calls_with_the_tokens_of_the_server_and_the_costs_of_the_provider(name: str) -> None:
-    events, ingest = read(name)
-    calls = served(name)
-    assert [event["model"] for event in events] == [model for model, _ in calls]
+    ingest = make_ingest(otlp=ASSIGNED, steps=[ContractCosts(lambda: Registry(contracts=CONTRACTS)).add_cost])
+    events = predictions(exports(name), ingest=ingest)
+    calls = json.loads((FOLDER / f"{name}.truth.json").read_text(encoding="utf-8"))
+    calls = [call for call in calls if call["call"] not in NO_SPAN.get(name, ())]
     unknown_costs = 0
-    for event, (_, call) in zip(events, calls, strict=True):
+    for event, call in zip(events, calls, strict=True):
+        assert event["model"] == KINDS.get(call["path"].rpartition("/")[2], "support-bot")
         metrics, used, label = event.get("metrics", {}), usage_of(call), call["call"]
         assert ("error" in event) == (call["status"] != 200), label
         assert "error" in event or call["model"].partition(".")[2] or call["model"] in event["version"], label

@@ -15,19 +15,7 @@ from barograph_server.streams.otlp.rejection import ExportError
 from barograph_server.streams.otlp.run import ContractText, FeedbackClass
 from barograph_server.streams.otlp.settings import OtlpSettings
 from barograph_server.streams.registry.registry import Registry, build_registry
-from tests.support.otlp import (
-    CALL,
-    INSTRUMENTATIONS,
-    RECEIVED_MS,
-    as_json,
-    as_protobuf,
-    export_of,
-    exports,
-    make_ingest,
-    predictions,
-    span,
-    spans_of,
-)
+from tests.support import otlp
 
 WITH_CONTENT = ("genai-openai-content", "v2-latest", "openllmetry", "openinference", "openlit", "litellm")
 
@@ -43,16 +31,16 @@ class RecordedTexts:
         self.texts += [(call.text.prompt, call.text.answer) for call in calls if call.text is not None]
 
 
-def texts_of(bodies: list[dict[str, Any]], encode: Any = as_json) -> list[tuple[str | None, str | None]]:
+def texts_of(bodies: list[dict[str, Any]], encode: Any = otlp.as_json) -> list[tuple[str | None, str | None]]:
     recorded = RecordedTexts()
-    predictions(bodies, encode, make_ingest(text=recorded))
+    otlp.predictions(bodies, encode, otlp.make_ingest(text=recorded))
     return recorded.texts
 
 
-@pytest.mark.parametrize("encode", [as_json, as_protobuf])
+@pytest.mark.parametrize("encode", [otlp.as_json, otlp.as_protobuf])
 @pytest.mark.parametrize("name", WITH_CONTENT)
 def test_texts_of_all_instrumentations(name: str, encode: Any) -> None:
-    texts = texts_of(exports(name), encode)
+    texts = texts_of(otlp.exports(name), encode)
     prompts = {prompt for prompt, _ in texts}
     assert any(prompt is not None and "France" in prompt for prompt in prompts)
     assert not any(prompt is not None and prompt.startswith(("[", "{")) for prompt in prompts)
@@ -61,7 +49,7 @@ def test_texts_of_all_instrumentations(name: str, encode: Any) -> None:
 
 def of_attributes(**attributes: Any) -> tuple[str | None, str | None] | None:
     named = {name.replace("__", "."): value for name, value in attributes.items()}
-    texts = texts_of([export_of(span(attributes=CALL | named))])
+    texts = texts_of([otlp.export_of(otlp.span(attributes=otlp.CALL | named))])
     return texts[0] if texts else None
 
 
@@ -103,14 +91,14 @@ def registry(**text: Any) -> Registry:
 
 
 def ingest_of(current: Registry) -> Any:
-    return make_ingest(text=ContractText(lambda: current), steps=[ContractPrivacy(lambda: current).protect])
+    return otlp.make_ingest(text=ContractText(lambda: current), steps=[ContractPrivacy(lambda: current).protect])
 
 
 QUESTION = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "How do I reset my password?"}])}
 
 
 def features_of(current: Registry) -> dict[str, Any]:
-    (event,) = predictions([export_of(span(attributes=CALL | QUESTION))], ingest=ingest_of(current))
+    (event,) = otlp.predictions([otlp.export_of(otlp.span(attributes=otlp.CALL | QUESTION))], ingest=ingest_of(current))
     return event
 
 
@@ -129,13 +117,15 @@ def test_features_are_what_the_contract_says(monkeypatch: pytest.MonkeyPatch) ->
     assert "prompt_hash" not in event["context"]
     current = build_registry([(Contract(model="support-bot"), 0)], [])
     assert "features" not in features_of(current)
-    (decoded,) = ingest_of(current).json.decode(as_json(export_of(span(attributes=CALL | QUESTION)))).spans
+    (decoded,) = (
+        ingest_of(current).json.decode(otlp.as_json(otlp.export_of(otlp.span(attributes=otlp.CALL | QUESTION)))).spans
+    )
     assert decoded.text is None
 
 
 def nested(outer: dict[str, Any], inner: dict[str, Any], **text: Any) -> dict[str, Any]:
-    spans = span("02", "01", attributes=CALL | inner), span("01", attributes=CALL | outer)
-    (event,) = predictions([export_of(*spans)], ingest=ingest_of(registry(**text)))
+    spans = otlp.span("02", "01", attributes=otlp.CALL | inner), otlp.span("01", attributes=otlp.CALL | outer)
+    (event,) = otlp.predictions([otlp.export_of(*spans)], ingest=ingest_of(registry(**text)))
     return event
 
 
@@ -150,10 +140,10 @@ def test_features_of_an_inner_call_are_taken_over_and_its_sampled_text_is_not() 
 def test_text_that_waits_is_counted_and_released_and_calls_inside_of_it_hold_none(n_inner: int) -> None:
     current = registry(content="keep", sample=1.0)
     waiting = NestedCalls(OtlpSettings())
-    ingest = make_ingest(text=ContractText(lambda: current), nested=waiting)
-    inner = [span(f"{i:02x}", "02", attributes=CALL | QUESTION) for i in range(3, 3 + n_inner)]
-    body = as_json(export_of(span("02", "01", attributes=CALL | QUESTION), *inner))
-    assert ingest.add(ingest.json.decode(body), RECEIVED_MS)[0] == []
+    ingest = otlp.make_ingest(text=ContractText(lambda: current), nested=waiting)
+    inner = [otlp.span(f"{i:02x}", "02", attributes=otlp.CALL | QUESTION) for i in range(3, 3 + n_inner)]
+    body = otlp.as_json(otlp.export_of(otlp.span("02", "01", attributes=otlp.CALL | QUESTION), *inner))
+    assert ingest.add(ingest.json.decode(body), otlp.RECEIVED_MS)[0] == []
     assert waiting.waiting_chars == len("How do I reset my password?") + len("1")
     assert len(ingest.release()) == 1
     assert waiting.waiting_chars == 0
@@ -161,9 +151,11 @@ def test_text_that_waits_is_counted_and_released_and_calls_inside_of_it_hold_non
 
 def test_text_of_a_span_that_arrives_again_is_not_read_again() -> None:
     recorded = RecordedTexts()
-    ingest = make_ingest(text=recorded)
-    body = as_json(export_of(*[span(f"{i:02x}", trace_id=f"{i:x}", attributes=CALL | QUESTION) for i in (1, 2, 3)]))
-    counted = [len(ingest.add(ingest.json.decode(body), RECEIVED_MS)[0]) for _ in range(3)]
+    ingest = otlp.make_ingest(text=recorded)
+    body = otlp.as_json(
+        otlp.export_of(*[otlp.span(f"{i:02x}", trace_id=f"{i:x}", attributes=otlp.CALL | QUESTION) for i in (1, 2, 3)])
+    )
+    counted = [len(ingest.add(ingest.json.decode(body), otlp.RECEIVED_MS)[0]) for _ in range(3)]
     assert (counted, recorded.texts) == ([3, 0, 0], [("How do I reset my password?", None)] * 3)
 
 
@@ -171,8 +163,10 @@ def test_text_of_a_span_that_arrives_again_is_not_read_again() -> None:
 def test_a_generation_claims_that_the_user_is_content(label: Any, expected: str | None) -> None:
     contract = Contract(model="support-bot", label=None if label is None else LabelSpec(type=label))
     feedback = FeedbackClass(lambda: build_registry([(contract, 0)], []))
-    failed = span("02", status={"code": 2})
-    first, second = predictions([export_of(span(), failed)], ingest=make_ingest(steps=[feedback.set_class]))
+    failed = otlp.span("02", status={"code": 2})
+    first, second = otlp.predictions(
+        [otlp.export_of(otlp.span(), failed)], ingest=otlp.make_ingest(steps=[feedback.set_class])
+    )
     assert first.get("class") == expected
     assert second["error"] == "unknown"
     assert "class" not in second
@@ -239,7 +233,7 @@ def plant(export: dict[str, Any], *, everywhere: bool) -> int:
                 value["arrayValue"] = {"values": [{"stringValue": SECRET}]}
                 planted += 1
 
-    for exported in spans_of(export):
+    for exported in otlp.spans_of(export):
         plant_in(exported.get("attributes", []))
         exported["name"] = f"{exported['name']} {SECRET}"
         exported.setdefault("status", {})["message"] = SECRET
@@ -256,31 +250,31 @@ def plant(export: dict[str, Any], *, everywhere: bool) -> int:
     return planted
 
 
-@pytest.mark.parametrize("encode", [as_json, as_protobuf])
+@pytest.mark.parametrize("encode", [otlp.as_json, otlp.as_protobuf])
 @pytest.mark.parametrize("everywhere", [False, True])
-@pytest.mark.parametrize("name", INSTRUMENTATIONS)
+@pytest.mark.parametrize("name", otlp.INSTRUMENTATIONS)
 def test_a_planted_secret_is_nowhere(name: str, everywhere: bool, encode: Any) -> None:
-    bodies = exports(name)
+    bodies = otlp.exports(name)
     assert sum(plant(body, everywhere=everywhere) for body in bodies) > 50
-    ingest = make_ingest()
-    events = predictions(bodies, encode, ingest)
+    ingest = otlp.make_ingest()
+    events = otlp.predictions(bodies, encode, ingest)
     counts = [ingest.not_observed, ingest.unknown, ingest.unlisted, ingest.rejected, ingest.nested.outcomes]
     for word in (SECRET, "4556 7375", "8689 9855"):
         assert word not in repr(events)
         assert word not in repr(counts)
     assert ingest.unknown["gen_ai.novel"] > 0
     if not everywhere:
-        assert len(events) == len(predictions(exports(name)))
-        decoded = [each for body in bodies for each in make_ingest().json.decode(as_json(body)).spans]
+        assert len(events) == len(otlp.predictions(otlp.exports(name)))
+        decoded = [each for body in bodies for each in otlp.make_ingest().json.decode(otlp.as_json(body)).spans]
         assert "4556 7375" not in repr([(each.attributes, each.chars, each.scope) for each in decoded])
 
 
 @pytest.mark.parametrize("cut", [0.3, 0.6, 0.9])
 def test_errors_about_broken_requests_do_not_quote_them(cut: float) -> None:
-    body = exports("openinference")[0]
+    body = otlp.exports("openinference")[0]
     plant(body, everywhere=True)
-    ingest = make_ingest()
-    for decoder, data in ((ingest.json, as_json(body)), (ingest.protobuf, as_protobuf(body))):
+    ingest = otlp.make_ingest()
+    for decoder, data in ((ingest.json, otlp.as_json(body)), (ingest.protobuf, otlp.as_protobuf(body))):
         with pytest.raises(ExportError) as caught:
             decoder.decode(data[: int(len(data) * cut)])
         assert "4556 7375" not in str(caught.value)

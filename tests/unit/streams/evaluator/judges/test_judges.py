@@ -14,16 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
+from barograph_server.streams.evaluator.judges import consistency
 from barograph_server.streams.evaluator.judges.chat import ChatParameters, ChatRequest
-from barograph_server.streams.evaluator.judges.consistency import (
-    COMPARISONS,
-    AnswerSamples,
-    exact_match,
-    mean_similarity,
-    normalized_match,
-    sample_answers,
-    token_jaccard,
-)
 from barograph_server.streams.evaluator.judges.context import MAX_CONTEXT_CHARS, OMISSION, DocumentContext
 from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
@@ -566,9 +558,12 @@ PARAMETERS = ChatParameters(0.8, 50)
 
 
 def test_the_mean_similarity_by_every_comparison_of_contracts() -> None:
-    assert set(COMPARISON_NAMES) == set(COMPARISONS)
+    assert set(COMPARISON_NAMES) == set(consistency.COMPARISONS)
     samples = ["Paris", "Paris", "paris.", "Lyon"]
-    means = {name: mean_similarity("Paris", samples, similarity) for name, similarity in COMPARISONS.items()}
+    means = {
+        name: consistency.mean_similarity("Paris", samples, similarity)
+        for name, similarity in consistency.COMPARISONS.items()
+    }
     assert means == {"exact": 2 / 4, "normalized": 3 / 4, "tokens": 3 / 4}
 
 
@@ -583,9 +578,9 @@ def test_similarities() -> None:
         ("", "red", 0.0, 0.0, 0.0),
     ):
         for first, second in ((one, other), (other, one)):
-            assert exact_match(first, second) == exact
-            assert normalized_match(first, second) == normalized
-            assert token_jaccard(first, second) == pytest.approx(jaccard)
+            assert consistency.exact_match(first, second) == exact
+            assert consistency.normalized_match(first, second) == normalized
+            assert consistency.token_jaccard(first, second) == pytest.approx(jaccard)
 
 
 def test_samples_of_an_endpoint(serve: Serve) -> None:
@@ -594,35 +589,35 @@ def test_samples_of_an_endpoint(serve: Serve) -> None:
         send(handler, chat(text, [-1.0, -2.0] if body.get("logprobs") else None))
 
     server = serve(answer)
-    result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
-    assert result == AnswerSamples(("Paris", "Lyon", "Paris"), -1.5, 44, 28, 4)
+    result = consistency.sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
+    assert result == consistency.AnswerSamples(("Paris", "Lyon", "Paris"), -1.5, 44, 28, 4)
     assert [(body["temperature"], body["seed"]) for body in server.bodies] == [(0.8, 1), (0.8, 2), (0.8, 3), (0.0, 1)]
-    without = sample_answers(serve(always("x")).endpoint(), MESSAGES, 2, PARAMETERS, logprob=False)
-    assert without == AnswerSamples(("x", "x"), None, 22, 14, 2)
+    without = consistency.sample_answers(serve(always("x")).endpoint(), MESSAGES, 2, PARAMETERS, logprob=False)
+    assert without == consistency.AnswerSamples(("x", "x"), None, 22, 14, 2)
 
 
 @pytest.mark.parametrize(("status", "lacks"), [(200, True), (400, True), (401, False), (500, False)])
 def test_samples_count_without_log_probabilities(serve: Serve, status: int, lacks: bool) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("a"), status if body.get("logprobs") else 200))
-    result = sample_answers(server.endpoint(), MESSAGES, 2, PARAMETERS)
+    result = consistency.sample_answers(server.endpoint(), MESSAGES, 2, PARAMETERS)
     assert (result.texts, result.error, result.mean_logprob) == (("a", "a"), None, None)
     assert (result.attempts, result.lacks_logprobs) == (3, lacks)
 
 
 def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Serve) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("a") if n == 0 else b"", 200 if n == 0 else 500))
-    result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
+    result = consistency.sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
     assert result.error is not None
     assert (result.error.code, result.texts, result.attempts) == (JudgeErrorCode.ERROR, ("a",), 2)
     assert (result.input_tokens, result.output_tokens, result.lacks_logprobs) == (11, 7, False)
     server = serve(lambda handler, body, n: send(handler, chat("a", finish_reason="length" if n else "stop")))
-    result = sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
+    result = consistency.sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
     assert result.error is not None
     assert "Raise max_tokens" in str(result.error)
     assert (result.error.code, result.attempts, result.output_tokens) == (JudgeErrorCode.CUT, 2, 14)
     times = iter([0.0, 1.0, 4.0, 12.0])
     server = serve(always("a"))
-    result = sample_answers(
+    result = consistency.sample_answers(
         server.endpoint(), MESSAGES, 3, PARAMETERS, logprob=False, limit_s=10.0, clock=lambda: next(times)
     )
     assert result.error is not None
