@@ -85,9 +85,7 @@ SECTIONS = {
     "otlp": Section(measure_receiver, {"requests": 64, "runs": 7}, {"requests": 32, "runs": 3}, in_full=False),
     "latency": Section(measure_latency, {"flood_s": 20, "seconds": 60}, {"flood_s": 10, "seconds": 25}),
     "memory": Section(
-        measure_memory,
-        {"events": 2_000_000, "wide_events": 400_000},
-        {"events": 1_000_000, "wide_events": 50_000},
+        measure_memory, {"events": 2_000_000, "wide_events": 400_000}, {"events": 1_000_000, "wide_events": 50_000}
     ),
     "soak": Section(measure_soak, {"hours": 24}, {"hours": 2}, in_full=False),
     "monitor": Section(measure_monitor, {"panes": 90}, {"panes": 66}),

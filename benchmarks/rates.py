@@ -14,14 +14,7 @@ from benchmarks.figures import Figures
 from benchmarks.floors import HAS_C, bare_copy, bare_decode, bare_sort, consume, consume_from_c, faust_loop
 from benchmarks.processors import sketcher
 from benchmarks.stack import Testbed
-from benchmarks.workload import (
-    ARROW_HEADERS,
-    Workload,
-    arrow_messages,
-    arrow_rows,
-    json_events,
-    make_workload,
-)
+from benchmarks.workload import ARROW_HEADERS, Workload, arrow_messages, arrow_rows, json_events, make_workload
 
 Form = Literal["json", "arrow"]
 """Encoding of predictions."""

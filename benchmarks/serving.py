@@ -39,10 +39,7 @@ SHADOW_MODES = ("off", "on", "hanging")
 """No shadow; a candidate as fast as the primary; a candidate whose calls never return."""
 GUARD_MODES = ("without", "with")
 ANSWER = (("answer, median", "median_us", "µs"), ("answer, p99", "p99_us", "µs"))
-REQUEST = (
-    ("answer and submit, median", "request_median_us", "µs"),
-    ("answer and submit, p99", "request_p99_us", "µs"),
-)
+REQUEST = (("answer and submit, median", "request_median_us", "µs"), ("answer and submit, p99", "request_p99_us", "µs"))
 CPU = ("CPU of the process", "cpu_us", "µs/request")
 
 Runs = dict[str, list[JsonObject]]
@@ -92,12 +89,7 @@ def _alternate(testbed: Testbed, serve: Measured, modes: tuple[str, ...], rounds
 
 
 def _add_requests(
-    figures: Figures,
-    section: str,
-    kinds: tuple[tuple[str, str, str], ...],
-    runs: Runs,
-    name_of_mode: str,
-    calls: int,
+    figures: Figures, section: str, kinds: tuple[tuple[str, str, str], ...], runs: Runs, name_of_mode: str, calls: int
 ) -> None:
     """Add the figures of each mode, and their ratios to the first mode in the same round."""
     note = f"{calls:,} requests at {PACE_PER_S:,} a second in each process"

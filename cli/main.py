@@ -88,8 +88,7 @@ COMMANDS: dict[str, _Command] = {
     "prompts": _Command("Language models", "Register prompts of language models, and decide which version serves."),
     "codebook": _Command("Language models", "Train, show and name codebooks, which assign topics to prompts."),
     "evaluations": _Command(
-        "Language models",
-        "Show how many answers are faulty, by checks and judges, and evaluate recorded answers.",
+        "Language models", "Show how many answers are faulty, by checks and judges, and evaluate recorded answers."
     ),
     "calls": _Command(
         "Language models", "List single calls of a model: the newest, slowest, failed, most expensive or faulty ones."

@@ -69,13 +69,7 @@ def pages() -> list[Page]:
     chosen = (variables.choice("version"), variables.choice("slice"))
     one = (variables.datasource(), variables.model(), *chosen)
     return [
-        Page(
-            "fleet",
-            "Which model needs attention now?",
-            (variables.datasource(),),
-            "now-7d",
-            one_model=False,
-        ),
+        Page("fleet", "Which model needs attention now?", (variables.datasource(),), "now-7d", one_model=False),
         Page(
             "model",
             "What is wrong with this model, since when, and where?",

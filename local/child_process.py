@@ -233,11 +233,7 @@ class ChildProcess:
         return True
 
     def spawn(
-        self,
-        argv: Sequence[str | Path],
-        *,
-        environ: Mapping[str, str] | None = None,
-        working_dir: Path | None = None,
+        self, argv: Sequence[str | Path], *, environ: Mapping[str, str] | None = None, working_dir: Path | None = None
     ) -> None:
         """Start the child; its output is appended to the log file."""
         if self.is_running:

@@ -224,11 +224,7 @@ class _Session:
             self._database = self._own_database = self._run("SELECT currentDatabase()").bytes().decode().strip()
         body = result.bytes() or b""
         reply_format = statement.reply_format or request.default_format
-        return Reply(
-            body=body,
-            format=reply_format if body or statement.has_result else None,
-            summary=_summary(result),
-        )
+        return Reply(body=body, format=reply_format if body or statement.has_result else None, summary=_summary(result))
 
     def _insert(self, statement: Statement, request: Request) -> Reply:
         for name, value in request.parameters.items():

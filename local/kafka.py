@@ -115,11 +115,7 @@ class LocalKafka(LocalServer):
         self._listener_ports: dict[str, int] = {}
         protocols = [_PROPERTIES["listener.security.protocol.map"]]
         protocols += [f"{name}:{protocol}" for name, protocol in self._listeners.items()]
-        self._properties = {
-            **_PROPERTIES,
-            "listener.security.protocol.map": ",".join(protocols),
-            **(properties or {}),
-        }
+        self._properties = {**_PROPERTIES, "listener.security.protocol.map": ",".join(protocols), **(properties or {})}
         self._classpath = ""
 
     @property

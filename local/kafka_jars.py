@@ -22,10 +22,7 @@ from barograph_server.local.child_process import LocalStackError, PartMissingErr
 
 KAFKA_VERSION = "4.3.1"
 
-_ROOTS = (
-    f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}",
-    f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}",
-)
+_ROOTS = (f"org.apache.kafka:kafka_2.13:{KAFKA_VERSION}", f"org.apache.kafka:kafka-tools:{KAFKA_VERSION}")
 
 # Kafka logs through SLF4J 1.7 and ships log4j without a binding between them; without this jar the broker would exit
 # silently. It is resolved separately, because as a root it would force log4j's versions on Kafka's dependencies

@@ -84,11 +84,7 @@ class JsonReader:
     """Bytes of the numbers in the columns."""
 
     def __new__(
-        cls,
-        models: list[ModelSpec],
-        roles: list[tuple[str, bool]],
-        max_ahead_ms: int,
-        max_age_ms: int,
+        cls, models: list[ModelSpec], roles: list[tuple[str, bool]], max_ahead_ms: int, max_age_ms: int
     ) -> JsonReader: ...
     def add(self, values: Sequence[bytes | None], received_ms: bytes, first: int) -> list[int]:
         """Read messages, and return the indices of those that are left to the fallback.

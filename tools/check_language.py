@@ -40,10 +40,7 @@ PHRASES: list[tuple[str, str]] = [
     (r"(held|hold|holds|holding) (\w+ ){0,3}(against)\b", "compare … with"),
     (r"(is|are|was|were|be) held to\b", "is checked against, is compared with"),
     (r"(stand|stands|stood|standing) still", "is stalled, does not advance"),
-    (
-        r"(the|a|its|their|each|every|both|two) lines? of (psi|a rate|rates|levels?|the level|minor|major)",
-        "threshold",
-    ),
+    (r"(the|a|its|their|each|every|both|two) lines? of (psi|a rate|rates|levels?|the level|minor|major)", "threshold"),
     (
         r"(minor|major) lines?\b|lines? (minor|major)\b|(at|over|above|under|below|beyond|past|cross(es|ed)?) "
         r"(the|its) line\b",

@@ -176,12 +176,7 @@ ROLES: tuple[Role, ...] = (
         ("baselines", "contracts", "drills", "model_health"),
         deletes=_OF_DRILLS,
     ),
-    Role(
-        "barograph_prompts",
-        "`barograph prompts`: store versions and labels of prompts",
-        _PROMPTS,
-        _PROMPTS,
-    ),
+    Role("barograph_prompts", "`barograph prompts`: store versions and labels of prompts", _PROMPTS, _PROMPTS),
     Role(
         "barograph_changes",
         "`barograph changes add` and `barograph changes serve`: store reported changes",
@@ -200,25 +195,14 @@ ROLES: tuple[Role, ...] = (
         (*_EVALUATIONS, "prompts"),
         _EVALUATIONS,
     ),
-    Role(
-        "barograph_sketcher",
-        "the sketcher, and the receiver of spans",
-        (*REGISTRY, "codebooks"),
-        REPORTED,
-    ),
+    Role("barograph_sketcher", "the sketcher, and the receiver of spans", (*REGISTRY, "codebooks"), REPORTED),
     Role(
         "barograph_evaluator",
         "the evaluator, and `barograph judges`: store runs of judges on their anchors",
         (*REGISTRY, "anchor_runs", "codebooks"),
         ("anchor_runs", *REPORTED),
     ),
-    Role(
-        "barograph_recorder",
-        "the recorder",
-        REGISTRY,
-        (*_RECORDED, *REPORTED, "topics"),
-        _SYNC,
-    ),
+    Role("barograph_recorder", "the recorder", REGISTRY, (*_RECORDED, *REPORTED, "topics"), _SYNC),
     Role(
         "barograph_monitor",
         "the monitor",

@@ -46,10 +46,7 @@ class ModelDetectability:
 
 
 def compute_detectability(
-    client: Client,
-    contract: Contract,
-    settings: AlertSettings,
-    fields: Sequence[str] = (),
+    client: Client, contract: Contract, settings: AlertSettings, fields: Sequence[str] = ()
 ) -> ModelDetectability:
     """Compute the smallest changes of some fields that are detected.
 
@@ -105,10 +102,7 @@ def visibility(row: Detectability) -> tuple[bool, list[float]]:
 
 
 def _of_windows(
-    contract: Contract,
-    baseline: Baseline,
-    fields: list[FieldBaseline],
-    rows: TrafficByField,
+    contract: Contract, baseline: Baseline, fields: list[FieldBaseline], rows: TrafficByField
 ) -> list[Detectability]:
     layout = Layout(baseline)
     references = dict(zip(layout.slices, reference_slices(layout), strict=True))

@@ -131,11 +131,7 @@ def _psi_curves(
 
 
 def _rate_curves(
-    factory: RuleFactory,
-    rule: Rule,
-    field: FieldBaseline,
-    after: FieldShares,
-    windows: Mapping[str, WindowTraffic],
+    factory: RuleFactory, rule: Rule, field: FieldBaseline, after: FieldShares, windows: Mapping[str, WindowTraffic]
 ) -> Iterator[tuple[DetectionCurve, ...]]:
     power = FieldPower(factory.contract, field)
     _, short = factory.windows(rule.name)

@@ -6,13 +6,7 @@ from typing import Any
 from barograph.contract import Window
 
 from barograph_server.alerts.rule import Rule
-from barograph_server.alerts.templates.factory import (
-    DAY_S,
-    IN_WINDOW_OF_VERSION,
-    REASON,
-    RuleFactory,
-    last_part,
-)
+from barograph_server.alerts.templates.factory import DAY_S, IN_WINDOW_OF_VERSION, REASON, RuleFactory, last_part
 from barograph_server.alerts.text import LabelRef, NumberRef, percent
 from barograph_server.dashboards.uids import panel_link
 from barograph_server.sketches.drift.rates import RATE_KINDS

@@ -267,10 +267,7 @@ def serving_process(settings: Settings, model: str) -> Iterator[list[GuardObserv
     """Follow the state of a drill's model as a serving process does, and yield the states that it sees."""
     observed: list[GuardObservation] = []
     with Guard(
-        model,
-        bootstrap_servers=settings.bootstrap_servers,
-        topic_prefix=settings.topic_prefix,
-        kafka=settings.kafka,
+        model, bootstrap_servers=settings.bootstrap_servers, topic_prefix=settings.topic_prefix, kafka=settings.kafka
     ) as guard:
         answer = guard.use(lambda: PRIMARY, lambda: FALLBACK)
         guard.on_change(

@@ -47,10 +47,7 @@ SLO = Slo(latency_ms=250.0, latency_share=0.99)
 """One call scores about a day of flights and takes 10 to 50 ms on an idle machine."""
 
 SHADOW = ShadowTest(
-    candidate=CANDIDATE,
-    of=VERSION,
-    copy="1-copy",
-    margins={"accuracy": 0.02, "brier": 0.008, "missing": 0.02},
+    candidate=CANDIDATE, of=VERSION, copy="1-copy", margins={"accuracy": 0.02, "brier": 0.008, "missing": 0.02}
 )
 """The candidate of the demo with a shadow, and how much worse it may be."""
 

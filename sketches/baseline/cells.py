@@ -186,10 +186,7 @@ def count_sorted(field: FieldBaseline | FieldCells, ordered: FloatArray) -> IntA
 
 
 def count_categories(
-    field: FieldBaseline | FieldCells,
-    cell: CellArray,
-    group: NDArray[np.integer[Any]] | None = None,
-    n_groups: int = 1,
+    field: FieldBaseline | FieldCells, cell: CellArray, group: NDArray[np.integer[Any]] | None = None, n_groups: int = 1
 ) -> IntArray:
     """Count a category field's columns of the layout: its cells, then zeros for the tail.
 

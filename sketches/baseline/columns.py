@@ -35,11 +35,7 @@ TAIL_COLUMNS: tuple[FieldColumn, ...] = tuple(column for column in FieldColumn i
 TAIL = len(TAIL_COLUMNS)
 """Number of counts that follow a field's cells."""
 TAIL_KEYS: tuple[str, ...] = tuple(column.key for column in TAIL_COLUMNS)
-COLUMN_KEYS: tuple[str, ...] = (
-    FieldColumn.NULL.key,
-    *TAIL_KEYS,
-    FieldColumn.UNSEEN.key,
-)
+COLUMN_KEYS: tuple[str, ...] = (FieldColumn.NULL.key, *TAIL_KEYS, FieldColumn.UNSEEN.key)
 """All counts of a field beside its bins or categories, in the order of the columns of `panes`."""
 
 NEWER_KEYS: tuple[str, ...] = TAIL_KEYS[3:]

@@ -176,12 +176,7 @@ def rate_differences(
 
 
 def quantile_differences(
-    left: NumericSketch,
-    right: NumericSketch,
-    ranks: Sequence[float],
-    *,
-    phi_left: float = 1.0,
-    phi_right: float = 1.0,
+    left: NumericSketch, right: NumericSketch, ranks: Sequence[float], *, phi_left: float = 1.0, phi_right: float = 1.0
 ) -> Differences:
     """Compare quantiles of two sketches.
 

@@ -18,11 +18,7 @@ FloatArray = NDArray[np.float64]
 
 
 def q_values(
-    p: ArrayLike,
-    weights: ArrayLike = 1.0,
-    *,
-    family: ArrayLike = 0,
-    compared: ArrayLike = True,
+    p: ArrayLike, weights: ArrayLike = 1.0, *, family: ArrayLike = 0, compared: ArrayLike = True
 ) -> FloatArray:
     """Correct the p-values of many windows and slices at once.
 

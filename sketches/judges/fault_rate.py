@@ -87,9 +87,7 @@ def gold_rate(faulty: ArrayLike, gold: ArrayLike, *, is_uneven: ArrayLike = Fals
     uneven = np.broadcast_to(np.asarray(is_uneven, np.bool_), rows.shape)
     low, high = wilson(faults, rows)
     reason = first_reason(
-        (rows == 0.0, RateReason.no_gold),
-        (uneven, RateReason.uneven_gold),
-        (rows < LEAST_GOLD, RateReason.little_gold),
+        (rows == 0.0, RateReason.no_gold), (uneven, RateReason.uneven_gold), (rows < LEAST_GOLD, RateReason.little_gold)
     )
     blank = np.where((rows > 0.0) & ~uneven, 0.0, np.nan)
     return fault_rate(rate_of(faults, rows) + blank, low + blank, high + blank, reason)

@@ -125,10 +125,7 @@ def _of_probabilities(
     return {
         "auc_macro": on_logit(_mean(value, compared), error**2 * phis, smallest, smallest >= ENOUGH),
         "calibration_error": MetricEstimate(
-            _mean(classwise.value, known),
-            _mean(classwise.low, known),
-            _mean(classwise.high, known),
-            smallest >= ENOUGH,
+            _mean(classwise.value, known), _mean(classwise.low, known), _mean(classwise.high, known), smallest >= ENOUGH
         ),
         "auc": auc_metric(hist, by_class),
     }

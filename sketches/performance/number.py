@@ -24,11 +24,7 @@ ERROR_RANKS: FloatArray = np.concatenate((np.arange(48) / 50.0, np.arange(960, 1
 
 
 def number_metrics(
-    sums: ArrayLike,
-    quantiles: ArrayLike | None = None,
-    *,
-    rank_error: float = 0.0,
-    phi: ArrayLike = 1.0,
+    sums: ArrayLike, quantiles: ArrayLike | None = None, *, rank_error: float = 0.0, phi: ArrayLike = 1.0
 ) -> dict[str, MetricEstimate]:
     """Return all metrics of the kind `number`, by name, and quantiles of |e|.
 

@@ -66,12 +66,7 @@ def unit_variances(sums: ArrayLike, counts: ArrayLike) -> tuple[FloatArray, Floa
 
 
 def assignment_variance(
-    events: FloatArray,
-    sums: FloatArray,
-    difference: FloatArray,
-    scale: FloatArray | float = 1.0,
-    *,
-    with_pooled: bool,
+    events: FloatArray, sums: FloatArray, difference: FloatArray, scale: FloatArray | float = 1.0, *, with_pooled: bool
 ) -> tuple[FloatArray, FloatArray]:
     """Return the variance of ΣD by the assignment of units at every look, and its degrees of freedom.
 

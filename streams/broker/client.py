@@ -140,11 +140,7 @@ class Admin:
     """
 
     def __init__(
-        self,
-        bootstrap_servers: str,
-        kafka: Mapping[str, str],
-        *,
-        monotonic: Callable[[], float] = time.monotonic,
+        self, bootstrap_servers: str, kafka: Mapping[str, str], *, monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         """Create the client. librdkafka logs nothing: it would repeat a failed connection 20 times a second."""
         self._failure = _AuthFailure(monotonic)

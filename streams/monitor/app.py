@@ -224,10 +224,7 @@ def make_app(settings: ProcessorSettings, worker: Worker, security: Security = P
 
 
 def run_app(
-    settings: ProcessorSettings,
-    worker: Worker,
-    security: Security = PLAINTEXT,
-    shutdown: ShutdownSignal | None = None,
+    settings: ProcessorSettings, worker: Worker, security: Security = PLAINTEXT, shutdown: ShutdownSignal | None = None
 ) -> int:
     """Run until an error or a request to stop; return the exit code (0 on request, 1 otherwise).
 

@@ -188,14 +188,7 @@ def find_version(catalogue: PromptCatalogue, name: str, version: str) -> PromptV
 
 
 def _change(
-    current: PromptLabel | None,
-    name: str,
-    label: str,
-    version: int,
-    author: Author,
-    reason: str,
-    *,
-    is_rollback: bool,
+    current: PromptLabel | None, name: str, label: str, version: int, author: Author, reason: str, *, is_rollback: bool
 ) -> PromptLabel | None:
     """Return a change of a label; None if it points to the version already."""
     if current is not None and current.version == version:

@@ -50,12 +50,7 @@ class Pairing:
         self.hours, self.next_hours = self.next_hours, {}
 
     def run(
-        self,
-        client: Client,
-        rules: Rules,
-        this: Pass,
-        read_range: ReadRange | None,
-        check_stop: Callable[[], None],
+        self, client: Client, rules: Rules, this: Pass, read_range: ReadRange | None, check_stop: Callable[[], None]
     ) -> int:
         """Count the pairs of the windows that changed, and return the number of shadows read.
 

@@ -124,9 +124,7 @@ class References:
         """Estimate the metrics of windows of the slice `all` without their labels, by what the reference showed."""
         is_whole = np.array([name == ALL for _, name in keys], dtype=np.bool_)
         return self._by_version(
-            keys,
-            is_whole,
-            lambda rows, learned: estimated_metrics(self.rules, learned, counts, rows),
+            keys, is_whole, lambda rows, learned: estimated_metrics(self.rules, learned, counts, rows)
         )
 
     def refusals(self, keys: Sequence[SeriesKey], counts: WindowCounts) -> dict[MetricName, list[str]]:

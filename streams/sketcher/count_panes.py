@@ -53,13 +53,7 @@ class SeriesCoder:
 
 
 def summarise_panes(
-    events: EventColumns,
-    series: SeriesCoder,
-    pane: NDArray[np.int64],
-    n_panes: int,
-    *,
-    pane_s: int,
-    unregistered: bool,
+    events: EventColumns, series: SeriesCoder, pane: NDArray[np.int64], n_panes: int, *, pane_s: int, unregistered: bool
 ) -> list[PaneSummary]:
     """Summarise events of one model and baseline.
 

@@ -116,12 +116,7 @@ class FlushSummaries:
             lo, hi = np.searchsorted(group, [first, last])
             rows = events if hi - lo == len(events) else events.take(np.arange(lo, hi))
             summaries = summarise_panes(
-                rows,
-                series,
-                group[lo:hi] - first,
-                last - first,
-                pane_s=contract.pane_s,
-                unregistered=unregistered,
+                rows, series, group[lo:hi] - first, last - first, pane_s=contract.pane_s, unregistered=unregistered
             )
             for pane_number, summary in zip(distinct[first:last].tolist(), summaries, strict=True):
                 self._merge(PaneKey(events.model, version, baseline_id, pane_number * contract.pane_s), summary)

@@ -2,14 +2,7 @@
 
 from pathlib import Path
 
-from barograph_server.warehouse.operations.metrics import (
-    ALL,
-    BUCKETS_S,
-    METRICS,
-    PARTITION,
-    TABLE,
-    MetricLabel,
-)
+from barograph_server.warehouse.operations.metrics import ALL, BUCKETS_S, METRICS, PARTITION, TABLE, MetricLabel
 from tools.generate import DOCS, table
 
 _HEAD = f"""\

@@ -86,8 +86,7 @@ def models_with_major_verdicts(client: Client, start: datetime) -> set[str]:
     where = "WHERE slice = 'all' AND level = 'major' AND window_end > {start:DateTime}"
     tables = "drift_levels", "rate_levels"
     rows = client.rows(
-        " UNION DISTINCT ".join(f"SELECT DISTINCT model FROM {table} {where}" for table in tables),
-        {"start": start},
+        " UNION DISTINCT ".join(f"SELECT DISTINCT model FROM {table} {where}" for table in tables), {"start": start}
     )
     return {str(model) for (model,) in rows}
 

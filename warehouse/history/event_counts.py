@@ -142,8 +142,7 @@ def label_outcomes(
     key = "partition, offset, message_index"
     is_joinable = "1" if raw_share >= 1 else f"CRC32(id) < {raw_share * 2**32!r}"
     ((recorded, joinable),) = client.rows(
-        f"SELECT uniqExact({key}), uniqExactIf(({key}), {is_joinable}) FROM labels WHERE {condition}",
-        parameters,
+        f"SELECT uniqExact({key}), uniqExactIf(({key}), {is_joinable}) FROM labels WHERE {condition}", parameters
     )
     ((matched,),) = client.rows(f"SELECT uniqExact({key}) FROM hour_labels WHERE {condition}", parameters)
     ((unmatched,),) = client.rows(

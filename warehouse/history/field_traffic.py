@@ -57,12 +57,7 @@ def field_traffic(client: Client, model: str, days: int = TRAFFIC_DAYS) -> list[
         f"FROM latest_drift AS verdicts WHERE {recent} AND (version, baseline_id) IN ({newest}) "
         "AND reason NOT IN ('partly recorded', 'baseline change') GROUP BY version, baseline_id, slice, field, window"
     )
-    return rows_of(
-        client,
-        FieldTraffic,
-        f"FROM ({rows}) ORDER BY field, slice, window",
-        {"model": model, "days": days},
-    )
+    return rows_of(client, FieldTraffic, f"FROM ({rows}) ORDER BY field, slice, window", {"model": model, "days": days})
 
 
 def load_applied(client: Client, model: str, baseline_id: str) -> Baseline | None:

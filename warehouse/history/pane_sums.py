@@ -70,8 +70,7 @@ def events_of_model(client: Client, panes: PaneRange) -> int:
 def events_by_slice(client: Client, panes: PaneRange) -> dict[str, int]:
     """Count predictions per slice, including failed ones."""
     rows = client.rows(
-        f"SELECT slice, sum(n) FROM volume FINAL WHERE {_RANGE} GROUP BY slice ORDER BY slice",
-        panes.parameters(),
+        f"SELECT slice, sum(n) FROM volume FINAL WHERE {_RANGE} GROUP BY slice ORDER BY slice", panes.parameters()
     )
     return {str(name): int(n) for name, n in rows}
 

@@ -63,12 +63,7 @@ def recorded_members(
 
 
 def recorded_predictions(
-    client: Client,
-    model: str,
-    version: str,
-    members: Mapping[str, FieldType | None],
-    since: datetime,
-    until: datetime,
+    client: Client, model: str, version: str, members: Mapping[str, FieldType | None], since: datetime, until: datetime
 ) -> pa.Table:
     """Read the raw predictions of a range of event time, in order of time.
 

@@ -89,10 +89,7 @@ class SkipReason(StrEnum):
 SKIP_REASON = MetricLabel("reason", (*SkipReason, UNREADABLE))
 SCRAPE_OUTCOME = MetricLabel(
     "outcome",
-    (
-        *("read", "unreachable", "timeout", "bad-status", "redirected", "too-large", "unreadable"),
-        "unknown-server",
-    ),
+    (*("read", "unreachable", "timeout", "bad-status", "redirected", "too-large", "unreadable"), "unknown-server"),
 )
 
 
@@ -174,10 +171,7 @@ WAITING = MetricFamily(
     "waiting",
 )
 REGISTRY_AGE = MetricFamily(
-    "registry_age_seconds",
-    "Time since contracts and baselines were last read.",
-    ALL,
-    "waiting",
+    "registry_age_seconds", "Time since contracts and baselines were last read.", ALL, "waiting"
 )
 REGISTRY_READABLE = MetricFamily(
     "registry_readable",
@@ -246,10 +240,7 @@ NOT_OBSERVED = MetricFamily(
     (VALUE_REASON,),
 )
 SCRAPES = MetricFamily(
-    "scrapes_total",
-    "Scrapes of inference servers, by outcome.",
-    ("scrape",),
-    labels=(SCRAPE_OUTCOME,),
+    "scrapes_total", "Scrapes of inference servers, by outcome.", ("scrape",), labels=(SCRAPE_OUTCOME,)
 )
 FACTS_NOT_OBSERVED = MetricFamily(
     "facts_not_observed_total",
@@ -334,11 +325,7 @@ WINDOWS = MetricFamily(
 MEMORY = MetricFamily("memory_bytes", "Resident memory of the process.", ALL, "memory")
 CPU = MetricFamily("cpu_seconds_total", "CPU time used by the process.", ALL, "cpu")
 STARTED = MetricFamily(
-    "start_timestamp_seconds",
-    "Unix time at which the process started.",
-    ALL,
-    "processors",
-    column="started_at",
+    "start_timestamp_seconds", "Unix time at which the process started.", ALL, "processors", column="started_at"
 )
 HEALTHY = MetricFamily("healthy", "1 while /healthz returns 200, else 0.", ALL)
 

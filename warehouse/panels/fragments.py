@@ -1,14 +1,7 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
 from barograph_server.sketches.drift.rates import RATE_NOUNS
-from barograph_server.warehouse.signals.verdicts import (
-    FEW_READINGS,
-    FEW_ROWS,
-    LIKE,
-    LIKE_P,
-    UNLIKE,
-    is_unlike,
-)
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, FEW_ROWS, LIKE, LIKE_P, UNLIKE, is_unlike
 
 LEVELS = ("stable", "insufficient", "minor", "major")
 """Levels of verdicts from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst

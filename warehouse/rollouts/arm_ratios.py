@@ -178,12 +178,7 @@ def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple
     assert contract.arms is not None
     name = contract.arms.unit.removeprefix(CONTEXT)
     unit = "context[{name:String}]" if name else "id"
-    parameters = {
-        "model": contract.model,
-        "since_ms": since_ms,
-        "arms": list(contract.arms.shares),
-        "name": name,
-    }
+    parameters = {"model": contract.model, "since_ms": since_ms, "arms": list(contract.arms.shares), "name": name}
     source = (
         "FROM predictions WHERE model = {model:String} AND arm IN {arms:Array(String)} "
         "AND received_at >= fromUnixTimestamp64Milli({since_ms:Int64}, 'UTC')"
@@ -194,10 +189,7 @@ def _units(client: Client, contract: Contract, since_ms: int) -> dict[str, tuple
         "ARRAY JOIN arms AS arm GROUP BY arm SETTINGS max_bytes_before_external_group_by = 1000000000",
         parameters,
     )
-    unit_missing = client.rows(
-        f"SELECT arm, uniqExact(id) {source} AND {unit} = '' GROUP BY arm",
-        parameters,
-    )
+    unit_missing = client.rows(f"SELECT arm, uniqExact(id) {source} AND {unit} = '' GROUP BY arm", parameters)
     without_unit = {str(arm): int(n) for arm, n in unit_missing}
     units = {str(arm): (int(n), int(crossovers), without_unit.get(str(arm), 0)) for arm, n, crossovers in counts}
     return {**{arm: (0, 0, n) for arm, n in without_unit.items()}, **units}

@@ -67,8 +67,7 @@ def first_window(client: Client, parameters: Mapping[str, object]) -> int:
         parameters: `model`, `candidate`, `of` and `basis`.
     """
     ((start_s,),) = client.rows(
-        f"SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE {pairs.OF_PAIRS}",
-        parameters,
+        f"SELECT toUnixTimestamp(min(window_start)) FROM shadow_pairs WHERE {pairs.OF_PAIRS}", parameters
     )
     return int(start_s)
 

@@ -55,8 +55,7 @@ def stored_looks(client: Client, model: str, versions: ShadowVersions) -> Stored
     )
     # Rows that were removed count too: without FINAL.
     ((newest_ms,),) = client.rows(
-        f"SELECT toUnixTimestamp64Milli(max(judged_at)) FROM shadow_verdicts WHERE {OF_VERSIONS}",
-        parameters,
+        f"SELECT toUnixTimestamp64Milli(max(judged_at)) FROM shadow_verdicts WHERE {OF_VERSIONS}", parameters
     )
     looks = frozenset(LookDay(day, inputs) for day, inputs, decisions in rows if decisions)
     return StoredLooks(looks, len(looks) < len(rows), int(newest_ms))
@@ -144,11 +143,7 @@ def criterion_state(verdict: CriterionVerdict) -> VerdictState:
 
 
 _OF_INTERVAL = ("value", "low", "high", "days")
-_STATES = {
-    Outcome.promote: VerdictState.met,
-    Outcome.hold: VerdictState.worse,
-    Outcome.insufficient: VerdictState.open,
-}
+_STATES = {Outcome.promote: VerdictState.met, Outcome.hold: VerdictState.worse, Outcome.insufficient: VerdictState.open}
 
 
 def _decision_row(decision: ShadowDecision) -> dict[str, Any]:

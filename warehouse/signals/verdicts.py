@@ -139,12 +139,7 @@ def psi(
 
 
 def rate(
-    model: str,
-    fields: Sequence[str],
-    kinds: Sequence[str],
-    window: HoppingWindow,
-    pane: PaneTiming,
-    threshold: float,
+    model: str, fields: Sequence[str], kinds: Sequence[str], window: HoppingWindow, pane: PaneTiming, threshold: float
 ) -> Signal:
     """Return the signal of the increase of a rate over training, the maximum over versions and kinds.
 

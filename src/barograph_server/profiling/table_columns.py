@@ -7,14 +7,7 @@ import msgspec
 from barograph.contract import Columns, Contract
 from barograph.events import FEATURES, SCORES
 
-MEMBERS = {
-    "id": "id",
-    "time": "at",
-    "score": "score",
-    "class_": "class",
-    "label": "label",
-    "latency": "latency_ms",
-}
+MEMBERS = {"id": "id", "time": "at", "score": "score", "class_": "class", "label": "label", "latency": "latency_ms"}
 """Attribute of `Columns` → member of events."""
 _Value = TypeVar("_Value")
 

@@ -7,14 +7,7 @@ from dataclasses import dataclass
 
 from barograph.events import MAX_MESSAGE_BYTES
 from confluent_kafka import KafkaError, KafkaException, TopicCollection
-from confluent_kafka.admin import (
-    AlterConfigOpType,
-    ConfigEntry,
-    ConfigResource,
-    NewPartitions,
-    NewTopic,
-    ResourceType,
-)
+from confluent_kafka.admin import AlterConfigOpType, ConfigEntry, ConfigResource, NewPartitions, NewTopic, ResourceType
 
 from barograph_server.errors import ApplyError
 from barograph_server.settings import Settings

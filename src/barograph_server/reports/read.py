@@ -67,11 +67,7 @@ def report_window(contract: Contract) -> Window:
 
 
 def read_report(
-    client: Client,
-    contract: Contract,
-    settings: AlertSettings,
-    week: ReportedWeek,
-    now: datetime,
+    client: Client, contract: Contract, settings: AlertSettings, week: ReportedWeek, now: datetime
 ) -> WeeklyReport:
     """Read all figures of a week and of the week before it; `settings` has the rules' routes and mute timings."""
     _check_recorded(client, contract.model, week)

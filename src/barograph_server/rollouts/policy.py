@@ -40,8 +40,7 @@ class PromotionPolicy(msgspec.Struct, frozen=True, kw_only=True):
         "Required criteria, each with the largest margin that the contract may state.",
     ] = {}
     missing_share: Annotated[
-        Share,
-        "The largest share of requests without an answer of the candidate, those outside the sample not counted.",
+        Share, "The largest share of requests without an answer of the candidate, those outside the sample not counted."
     ] = 1.0
     forbids_harmed_slices: Annotated[
         bool, At("forbid_harmed_slices"), "Whether evidence of harm in some slice, named or not, prevents a promotion."

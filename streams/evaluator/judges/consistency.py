@@ -98,13 +98,7 @@ def sample_answers(
         except JudgeError as error:
             lacks_logprobs = error.code is JudgeErrorCode.REFUSED
     return AnswerSamples(
-        tuple(texts),
-        mean_logprob,
-        calls.input_tokens,
-        calls.output_tokens,
-        calls.attempts,
-        failure,
-        lacks_logprobs,
+        tuple(texts), mean_logprob, calls.input_tokens, calls.output_tokens, calls.attempts, failure, lacks_logprobs
     )
 
 

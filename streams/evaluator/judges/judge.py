@@ -150,11 +150,7 @@ class Judge:
     """Evaluates answers by a rubric. Several threads may share it."""
 
     def __init__(
-        self,
-        rubric: Rubric,
-        models: Sequence[ChatModel],
-        votes: int = 1,
-        clock: Callable[[], float] = time.monotonic,
+        self, rubric: Rubric, models: Sequence[ChatModel], votes: int = 1, clock: Callable[[], float] = time.monotonic
     ) -> None:
         """Configure the votes.
 

@@ -185,10 +185,7 @@ class _Comparison:
         return comparison_columns(
             self.pair,
             Measure(
-                field.name,
-                "psi",
-                "counts" if is_exact else "sketches",
-                thresholds=(thresholds.minor, thresholds.major),
+                field.name, "psi", "counts" if is_exact else "sketches", thresholds=(thresholds.minor, thresholds.major)
             ),
             Differences(no_value, no_value, psi, low, high, p, df),
             SampleSizes(result.n_left[:, 0], result.n_right[:, 0], phis[0], phis[1]),
@@ -262,14 +259,7 @@ class _Comparison:
         mean = [np.array([pooled.mean for pooled in side]) for side in (left, right)]
         variance = [np.array([pooled.variance for pooled in side]) for side in (left, right)]
         result = mean_differences(
-            sizes.n_left,
-            mean[0],
-            variance[0],
-            sizes.n_right,
-            mean[1],
-            variance[1],
-            phi_left=phis[0],
-            phi_right=phis[1],
+            sizes.n_left, mean[0], variance[0], sizes.n_right, mean[1], variance[1], phi_left=phis[0], phi_right=phis[1]
         )
         finite = known & np.isfinite(result.difference)
         rows = [comparison_columns(self.pair, Measure(field.name, "mean", "moments"), result, sizes, finite)]
@@ -287,11 +277,7 @@ class _Comparison:
                 continue
             known[w] = True
             result = quantile_differences(
-                one.sketch,
-                other.sketch,
-                ranks,
-                phi_left=float(sizes.phi_left[w]),
-                phi_right=float(sizes.phi_right[w]),
+                one.sketch, other.sketch, ranks, phi_left=float(sizes.phi_left[w]), phi_right=float(sizes.phi_right[w])
             )
             figures[w] = (
                 result.left,

@@ -67,10 +67,7 @@ FIELD_RULES = frozenset(
 THRESHOLD_RULES = (
     FIELD_RULES
     | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
-    | {
-        "shadow-missing",
-        "shadow-harm",
-    }
+    | {"shadow-missing", "shadow-harm"}
     | {"cost-budget", "cache-hit-fall", "token-coverage"}
     | {"reviewer-agreement", "unevaluated-version"}
 )
@@ -99,10 +96,7 @@ AGE_RULES = frozenset({"silence", "label-stop", "pipeline-lag", "shadow-lag", "d
 
 
 LongWindow = Annotated[
-    Duration | None,
-    At("long", "windows"),
-    "The long window. Only rules on PSI read it.",
-    "the longest of `windows`",
+    Duration | None, At("long", "windows"), "The long window. Only rules on PSI read it.", "the longest of `windows`"
 ]
 ShortWindow = Annotated[
     Duration | None,

@@ -419,9 +419,7 @@ class TokenPrice(msgspec.Struct, frozen=True, kw_only=True):
         None
     )
     tiers: Annotated[
-        dict[str, Positive],
-        "Factors of these prices for calls of other service tiers: `{batch: 0.5}`.",
-        "not known",
+        dict[str, Positive], "Factors of these prices for calls of other service tiers: `{batch: 0.5}`.", "not known"
     ] = {}
 
 

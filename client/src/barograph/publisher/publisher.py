@@ -418,11 +418,7 @@ class Publisher:
         )
 
     def validate(
-        self,
-        features: Mapping[str, Any] | None,
-        *,
-        context: Mapping[str, Any] | None = None,
-        at: Any = None,
+        self, features: Mapping[str, Any] | None, *, context: Mapping[str, Any] | None = None, at: Any = None
     ) -> list[Violation]:
         """Check the features of one prediction against the contract before the model is called.
 

@@ -32,11 +32,7 @@ _NAMES = {
 
 def files() -> dict[Path, str]:
     """Return the text of each published schema, by path."""
-    schemas = {
-        "contract": contract_schema(),
-        "prediction": event_schema(Prediction),
-        "label": event_schema(Label),
-    }
+    schemas = {"contract": contract_schema(), "prediction": event_schema(Prediction), "label": event_schema(Label)}
     return {
         FOLDER / f"{name}.schema.json": json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
         for name, schema in schemas.items()

@@ -133,10 +133,7 @@ _BEFORE_NAMED: tuple[tuple[re.Pattern[str], Replacement], ...] = (
     (re.compile(_SCHEME + r")[^\s/@<>\"']{1,500}@"), r"\1<secret>@"),
     (re.compile(r"(?<![\w.-])eyJ[\w-]{5,}\.[\w-]{2,}(?:\.[\w-]*)?"), "<secret>"),
     (re.compile(r"(?<![\w-])(?:sk|pk|rk)[-_][\w-]{12,}"), "<secret>"),
-    (
-        re.compile(r"(?<![\w-])(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|hf_|npm_|pypi-|AIza)[\w-]{10,}"),
-        "<secret>",
-    ),
+    (re.compile(r"(?<![\w-])(?:gh[pousr]_|github_pat_|glpat-|xox[abeprs]-|hf_|npm_|pypi-|AIza)[\w-]{10,}"), "<secret>"),
     (re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA|AROA|AIDA)[A-Z0-9]{12,}"), "<secret>"),
 )
 _EMAIL = re.compile(r"(?<![\w.!#$%&'*+/=?^`{|}~-])[\w.!#$%&'*+/=?^`{|}~-]{1,64}@[\w-]{1,63}(?:\.[\w-]{1,63}){1,8}")

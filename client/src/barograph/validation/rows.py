@@ -105,10 +105,7 @@ class Validator:
         """The fields whose violations prevent a prediction."""
 
     def check(
-        self,
-        features: Mapping[str, Any] | None,
-        context: Mapping[str, Any] | None = None,
-        at_ms: float | None = None,
+        self, features: Mapping[str, Any] | None, context: Mapping[str, Any] | None = None, at_ms: float | None = None
     ) -> list[Violation]:
         """List all violations: fields in the contract's order, then unknown features.
 

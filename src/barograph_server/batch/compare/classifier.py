@@ -54,10 +54,7 @@ def sample_rows(n: int) -> NDArray[np.int64]:
 
 
 def classify(
-    names: Sequence[str],
-    training: Sequence[FloatArray],
-    production: Sequence[FloatArray],
-    categories: Sequence[int],
+    names: Sequence[str], training: Sequence[FloatArray], production: Sequence[FloatArray], categories: Sequence[int]
 ) -> MultivariateDrift | None:
     """Train and evaluate the classifier.
 

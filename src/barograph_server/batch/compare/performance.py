@@ -43,11 +43,7 @@ class PeriodMetric:
 
 
 def compare_performance(
-    contract: Contract,
-    rules: Rules,
-    labels: Sequence[str],
-    training: WindowCounts | None,
-    production: WindowCounts,
+    contract: Contract, rules: Rules, labels: Sequence[str], training: WindowCounts | None, production: WindowCounts
 ) -> list[PeriodMetric]:
     """Measure each period, compare it with training, and estimate it from its outputs.
 

@@ -8,14 +8,7 @@ from typing import Literal
 import numpy as np
 import pyarrow as pa
 from barograph.contract import Contract, Field
-from barograph.publisher.pii import (
-    KEY_VARIABLE,
-    PREVIOUS_KEY_VARIABLE,
-    FieldHash,
-    PiiKeyError,
-    read_key,
-    truncate_text,
-)
+from barograph.publisher.pii import KEY_VARIABLE, PREVIOUS_KEY_VARIABLE, FieldHash, PiiKeyError, read_key, truncate_text
 from barograph.validation.rows import time_ms
 from barograph.validation.tables import MEMBERS, source_columns
 from numpy.typing import NDArray

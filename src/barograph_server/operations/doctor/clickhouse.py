@@ -79,10 +79,7 @@ def check_privileges(client: Client) -> Iterator[Finding]:
     writable: set[str] = set()
     denied: dict[str, list[str]] = {}
     for table in sorted(SCHEMAS):
-        for verb, granted, probe in (
-            ("read", readable, server.probe_read),
-            ("write", writable, server.probe_write),
-        ):
+        for verb, granted, probe in (("read", readable, server.probe_read), ("write", writable, server.probe_write)):
             try:
                 if not probe(client, table):
                     break

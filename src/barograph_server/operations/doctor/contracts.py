@@ -40,9 +40,7 @@ def check_contracts(client: Client) -> Iterator[Finding]:
         yield ok(COMPONENT, f"{plural(n_valid, 'model')} with a contract and matching baselines.")
 
 
-def _read(
-    client: Client,
-) -> Generator[Finding, None, tuple[dict[str, Contract], dict[str, dict[str, Baseline]]]]:
+def _read(client: Client) -> Generator[Finding, None, tuple[dict[str, Contract], dict[str, dict[str, Baseline]]]]:
     """Read contracts by model, and baselines by model and version; yield a finding for each unreadable one."""
     contracts: dict[str, Contract] = {}
     for contract_row in queries.contracts(client):

@@ -58,10 +58,7 @@ def write_files(
     )
     if contract.label is not None and contract.label.threshold != LabelSpec(type="bool").threshold:
         comments += "\nThe label's threshold is the score from which on the class column is the positive class."
-    expected = {
-        contract_path: dump_contract(contract, comments).encode(),
-        baseline_path: dump_baseline(baseline),
-    }
+    expected = {contract_path: dump_contract(contract, comments).encode(), baseline_path: dump_baseline(baseline)}
     folder.mkdir(parents=True, exist_ok=True)
     unchanged = {path for path, data in expected.items() if path.exists() and path.read_bytes() == data}
     if contract_path.exists() and _matches_contract(contract_path, contract):

@@ -142,11 +142,7 @@ def infer_file(options: InferOptions, on_column: Callable[[str], None] = lambda 
 
 
 def infer_table(
-    table: Table,
-    options: InferOptions,
-    on_column: Callable[[str], None] = lambda column: None,
-    *,
-    workers: int = 1,
+    table: Table, options: InferOptions, on_column: Callable[[str], None] = lambda column: None, *, workers: int = 1
 ) -> InferResult:
     """Infer contract and baseline from an open table, as `infer_file` does; `options.table` is not used.
 

@@ -183,9 +183,7 @@ def mean_and_std(values: FloatArray) -> tuple[float, float]:
 
 
 def _count_slices(
-    rows: int,
-    dimensions: Sequence[SliceDimension],
-    assign: Callable[[slice], CountFunction],
+    rows: int, dimensions: Sequence[SliceDimension], assign: Callable[[slice], CountFunction]
 ) -> dict[str, IntArray]:
     """Count the layout's columns per slice, chunk by chunk."""
     totals: dict[str, IntArray] = {}

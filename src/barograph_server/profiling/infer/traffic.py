@@ -22,11 +22,7 @@ from barograph_server.profiling.infer.windows import events_for_a_level
 from barograph_server.sketches.drift.rates import wilson
 from barograph_server.terminal import iso_utc
 from barograph_server.warehouse.client import Client
-from barograph_server.warehouse.history.recorded_events import (
-    recorded_members,
-    recorded_predictions,
-    recorded_versions,
-)
+from barograph_server.warehouse.history.recorded_events import recorded_members, recorded_predictions, recorded_versions
 
 _UNREAD = frozenset(
     f"{CONTEXT}.{name}" for name in (*TEXT_MEMBERS, PROMPT_HASH, ANSWER_HASH, SAMPLE, "user", "session")

@@ -16,13 +16,7 @@ from barograph_server.grafana.client import Grafana, escape_segment
 from barograph_server.grafana.errors import GrafanaError
 from barograph_server.provisioning.grafana.alerting import RuleGroup
 from barograph_server.provisioning.grafana.compare import differences
-from barograph_server.provisioning.grafana.resources import (
-    RECORD_KEY,
-    CurrentResource,
-    Dashboard,
-    Folder,
-    Resource,
-)
+from barograph_server.provisioning.grafana.resources import RECORD_KEY, CurrentResource, Dashboard, Folder, Resource
 
 Record = Mapping[str, str]
 """Id of each applied resource → its `digest`; empty while `apply` writes it."""
