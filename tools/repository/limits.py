@@ -159,9 +159,9 @@ def every_root_has_a_budget(repository: Repository) -> Iterator[str]:
 def a_raised_budget_has_a_reason(repository: Repository) -> Iterator[str]:
     """The changelog has a line for each number that was appended to a budget and is above the one before."""
     budgets = repository.toml(BUDGETS)
-    named = {**budgets["python-lines"], **budgets["layout"], **budgets["seconds"]}
+    named = [*budgets["python-lines"].items(), *budgets["layout"].items(), *budgets["seconds"].items()]
     entries = [line for line in repository.texts[CHANGELOG].splitlines() if "budget" in line.lower()]
-    for name, numbers in {**named, "Markdown": budgets["markdown-words"]}.items():
+    for name, numbers in [*named, ("Markdown", budgets["markdown-words"])]:
         for before, after in pairwise(numbers):
             if after > before and not any(name in entry and f"{after:,}" in entry for entry in entries):
                 yield f"{BUDGETS}: {name} rose to {after:,}; say why in {CHANGELOG}, on a line that begins `- Budget`"
