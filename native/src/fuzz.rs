@@ -7,9 +7,10 @@ use crate::decoder::{Decoder, Rules};
 use crate::{ModelSpec, compile};
 
 const RECEIVED_MS: i64 = 1_700_000_000_000;
-const SEEDS: [&str; 4] = [
+const SEEDS: [&str; 5] = [
+    r#"{"model":"r","version":"1","id":"a","at":1700000000000,"features":{"x":1.5,"h":"","s":"é","b":true},"context":{"c":"d"},"scores":{"a":0.25},"class":7}"#,
     r#"{"model":"m","version":"1","id":"a","at":1700000000000,"features":{"x":1.5,"y":-2e3,"on":true,"seen":17},"class":"b"}"#,
-    r#"{"model":"n","version":"é","id":"\u0061","at":1.7e12,"role":"shadow","producer":"p","seq":3,"scores":{"a":0.25,"b":null}}"#,
+    r#"{"model":"n","version":"é","id":"\u0061","at":1700000000000,"role":"shadow","producer":"p","seq":3,"scores":{"a":0.25,"b":null}}"#,
     r#"{ "at" : 1700000000001, "model" : "m", "error": null, "id": "c", "version": "2", "other": [1, {"z": [ ]}, "\\\""]}"#,
     r#"{"model":"m","version":"1","id":"a","at":1700000000000,"features":{"x":0.1234567890123456789,"y":9007199254740993}}"#,
 ];
@@ -58,17 +59,40 @@ fn mutate(random: &mut Random, event: &mut Vec<u8>) {
 }
 
 fn decoder() -> Decoder {
-    let model = |name: &str, largest: &str| -> ModelSpec {
-        let kinds = ["model", "version", "id", "time", "error", "role", "producer", "seq", "class", "map", "map"];
-        let names = ["model", "version", "id", "at", "error", "role", "producer", "seq", "class", "features", "scores"];
-        let of = |map: &str, name: &str, kind: &str| (map.to_owned(), name.to_owned(), kind.to_owned());
-        let mut members: Vec<_> = names.iter().zip(kinds).map(|(name, kind)| of("", name, kind)).collect();
-        for (name, kind) in [("x", "number"), ("y", "number"), ("on", "flag"), ("seen", "moment"), ("t", "text")] {
-            members.push(of("features", name, kind));
-        }
-        (name.to_owned(), members, largest.to_owned(), None)
+    let of = |map: &str, name: &str, kind: &str| (map.to_owned(), name.to_owned(), kind.to_owned());
+    let own = [
+        [("model", "model"), ("version", "version"), ("id", "id"), ("at", "time")],
+        [("error", "name"), ("role", "role"), ("producer", "name"), ("seq", "seq")],
+    ];
+    let own: Vec<_> = own.as_flattened().iter().map(|(name, kind)| of("", name, kind)).collect();
+    let model = |name: &str, members: &[(&str, &str, &str)], largest: &str, hash_limit| -> ModelSpec {
+        let members = own.iter().cloned().chain(members.iter().map(|(map, name, kind)| of(map, name, kind)));
+        (name.to_owned(), members.collect(), largest.to_owned(), hash_limit)
     };
-    let models = [model("m", ""), model("n", "scores")].map(|spec| compile(spec).expect("it is valid"));
+    let read = [
+        [("", "class", "class"), ("", "features", "map"), ("", "scores", "map"), ("features", "x", "number")],
+        [
+            ("features", "y", "number"),
+            ("features", "on", "flag"),
+            ("features", "seen", "moment"),
+            ("features", "t", "text"),
+        ],
+    ];
+    let recorded = [
+        [("", "class", "label"), ("", "features", "features"), ("", "scores", "numbers"), ("", "context", "texts")],
+        [
+            ("features", "x", "known"),
+            ("features", "h", "hashed"),
+            ("context", "c", "known"),
+            ("context", "h", "hashed"),
+        ],
+    ];
+    let models = [
+        model("m", read.as_flattened(), "", None),
+        model("n", read.as_flattened(), "scores", None),
+        model("r", recorded.as_flattened(), "", Some(3e9)),
+    ];
+    let models = models.map(|spec| compile(spec).unwrap_or_else(|_| panic!("a kind of member is unknown")));
     let roles = HashMap::from([("shadow".to_owned(), true)]).into_iter().collect();
     Decoder::new(models.into(), Rules { roles, max_ahead_ms: 1_000, max_age_ms: 1_000 })
 }
@@ -77,7 +101,7 @@ fn decoder() -> Decoder {
 fn mutated_events_neither_panic_nor_are_accepted_if_they_are_no_json() {
     let executions = std::env::var("EXECUTIONS").map_or(200_000, |n| n.parse().expect("EXECUTIONS is a number"));
     let (mut random, mut decoder) = (Random(1_873_205_747), decoder());
-    let (mut texts, mut accepted) = (0_u64, 0_u64);
+    let (mut texts, mut accepted) = (0_u64, [0_u64; 3]);
     let mut event = Vec::new();
     for i in 0..executions {
         event.clear();
@@ -87,12 +111,12 @@ fn mutated_events_neither_panic_nor_are_accepted_if_they_are_no_json() {
         }
         let Ok(message) = std::str::from_utf8(&event) else { continue };
         texts += 1;
-        if decoder.read(message, RECEIVED_MS).is_some() {
-            accepted += 1;
+        if let Some(model) = decoder.read(message, RECEIVED_MS) {
+            accepted[model] += 1;
             let parsed = serde_json::from_str::<serde_json::Value>(message);
             assert!(parsed.is_ok(), "execution {i}: accepted, but no JSON ({parsed:?}): {message}");
         }
     }
-    println!("{executions} executions, {texts} in UTF-8, {accepted} accepted");
-    assert!(accepted > executions / 10, "too few valid events: {accepted}");
+    println!("{executions} executions, {texts} in UTF-8, {accepted:?} accepted by model");
+    assert!(accepted.iter().all(|&n| n > executions / 100), "too few valid events: {accepted:?}");
 }
