@@ -87,8 +87,11 @@ functions! {
     topic_name(*const c_void) -> *const c_char;
 }
 
+type Shared = Arc<Mutex<Queues>>;
+
 static API: OnceLock<Api> = OnceLock::new();
-static CLIENTS: Mutex<Vec<(usize, Arc<Mutex<Queues>>)>> = Mutex::new(Vec::new());
+/// The clients that live, with their queues once they have a fetcher.
+static CLIENTS: Mutex<Vec<(usize, Option<Shared>)>> = Mutex::new(Vec::new());
 const NAME: &CStr = c"barograph";
 
 thread_local! {
@@ -118,7 +121,10 @@ extern "C" fn on_new(client: *mut c_void, _: *const c_void, _: *mut c_void, _: *
     // SAFETY: librdkafka calls this with its new client.
     let error = unsafe { (api.interceptor_add_on_destroy)(client, NAME.as_ptr(), on_destroy, null_mut()) };
     // Without a notice of its end the client is left alone.
-    NEWEST.set(if error == NO_ERROR { client as usize } else { 0 });
+    if error == NO_ERROR {
+        lock(&CLIENTS).push((client as usize, None));
+        NEWEST.set(client as usize);
+    }
     NO_ERROR
 }
 
@@ -126,7 +132,7 @@ extern "C" fn on_destroy(client: *mut c_void, _: *mut c_void) -> c_int {
     let mut clients = lock(&CLIENTS);
     if let Some(i) = clients.iter().position(|(of, _)| *of == client as usize) {
         let (_, queues) = clients.swap_remove(i);
-        lock(&queues).close();
+        queues.inspect(|queues| lock(queues).close());
     }
     NO_ERROR
 }
@@ -175,7 +181,7 @@ impl Queues {
 /// Reads the partitions of one consumer; the stub file documents it.
 #[pyclass]
 pub struct Fetcher {
-    queues: Arc<Mutex<Queues>>,
+    queues: Shared,
 }
 
 fn closed() -> PyErr {
@@ -187,15 +193,17 @@ impl Fetcher {
     /// Read the consumer that this thread has just made.
     #[new]
     fn new() -> PyResult<Self> {
-        let client = NEWEST.replace(0) as *mut c_void;
-        let (Some(api), false) = (API.get(), client.is_null()) else {
+        let newest = NEWEST.replace(0);
+        let mut clients = lock(&CLIENTS);
+        let (Some(api), Some((client, found))) = (API.get(), clients.iter_mut().find(|(client, _)| *client == newest))
+        else {
             return Err(PyRuntimeError::new_err("this thread has made no consumer with this library as a plugin"));
         };
-        // SAFETY: `on_new` gave the client, and the thread that made it has not destroyed it: it is the newest.
+        let client = *client as *mut c_void;
+        // SAFETY: the client lives: `on_destroy` waits for this lock.
         let shared = unsafe { (api.queue_new)(client) };
-        let queues = Queues { client, shared, partitions: Vec::new() };
-        let queues = Arc::new(Mutex::new(queues));
-        lock(&CLIENTS).push((client as usize, Arc::clone(&queues)));
+        let queues = Arc::new(Mutex::new(Queues { client, shared, partitions: Vec::new() }));
+        *found = Some(Arc::clone(&queues));
         Ok(Fetcher { queues })
     }
 
@@ -233,11 +241,7 @@ impl Fetcher {
     }
 
     fn close(&self) {
-        let mut queues = lock(&self.queues);
-        let client = queues.client as usize;
-        queues.close();
-        drop(queues);
-        lock(&CLIENTS).retain(|(of, _)| *of != client);
+        lock(&self.queues).close();
     }
 }
 

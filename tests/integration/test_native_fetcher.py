@@ -5,7 +5,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from barograph_server.local.kafka import LocalKafka
@@ -186,5 +186,14 @@ def test_a_fetch_from_a_closed_consumer_is_an_error(scene: Scene) -> None:
 
 def test_a_consumer_without_the_plugin_cannot_be_fetched_from() -> None:
     native = pytest.importorskip("barograph_native", reason="barograph-native is not installed")
-    with pytest.raises(RuntimeError, match="has made no consumer with this library"):
-        native.Fetcher()
+    config = {"bootstrap.servers": "127.0.0.1:1", "group.id": "g", "log_level": 0}
+    makers: list[Callable[[], Any]] = [
+        lambda: Consumer(config),
+        # This one has ended when it is to be fetched from.
+        lambda: Consumer(config | {"plugin.library.paths": plugin_path()}).close(),
+    ]
+    for make in makers:
+        consumer = make()
+        with pytest.raises(RuntimeError, match="has made no consumer with this library"):
+            native.Fetcher()
+        del consumer
