@@ -26,7 +26,9 @@ def send(pipeline: Pipeline, partition: int, first_ms: int, n: int = 10) -> None
 
 def test_a_paused_partition_is_read_later_and_after_the_next_assignment(pipeline: Pipeline) -> None:
     pipeline.create(2)
-    with open_sketcher(pipeline, flush_s=0.3) as sketcher:
+    # A response has one batch of each partition, and few of them are fetched before they are read.
+    limits = {"fetch.message.max.bytes": "10000", "queued.max.messages.kbytes": "1000"}
+    with open_sketcher(pipeline, flush_s=0.3, kafka=limits) as sketcher:
         paused: list[set[int]] = []
         pause_ahead = sketcher.pause_ahead
 
