@@ -118,6 +118,8 @@ def measure_rates(
     testbed.delete_topics(arrow)
     read = {"faust": faust_events, "arrow": arrow_events} | dict.fromkeys(("sketcher", "pure", "consume", "c"), events)
     figures.about["native"] = native_reader.describe()
+    if not HAS_C:
+        figures.about["librdkafka from C"] = "not measured: it needs cc and the wheel of confluent-kafka"
     for name, title in _RATES.items():
         note = f"{read[name]:,} events each" if name in read else ""
         figures.add_runs(RATES, title, result[name], "events", note)

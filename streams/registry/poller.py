@@ -126,11 +126,13 @@ class RegistryPoller:
         self._client = None
 
     def _read(self, client: Client) -> None:
+        rows = queries.contracts(client, drills=True)
+        # Read after them: a contract may be applied meanwhile, and that of a drill be deleted.
         applied_at_ms = dict(self._registry.applied_at_ms) | queries.first_applied_ms(client)
         contracts: dict[str, Contract] = {}
         baselines: defaultdict[str, list[RegisteredBaseline]] = defaultdict(list)
         unreadable: dict[str, str] = {}
-        for contract_row in queries.contracts(client, drills=True):
+        for contract_row in rows:
             model = contract_row.model
             try:
                 contracts[model] = parse_contract(contract_row.yaml, f"contract of {model}")
@@ -155,7 +157,7 @@ class RegistryPoller:
                 model=model,
             )
         self._registry = build_registry(
-            [(contract, applied_at_ms[model]) for model, contract in contracts.items()],
+            [(contract, applied_at_ms[model]) for model, contract in contracts.items() if model in applied_at_ms],
             [entry for entries in baselines.values() for entry in entries],
             previous,
             unreadable,

@@ -442,6 +442,8 @@ def test_figures_of_every_view_equal_the_injected_numbers(pipeline: Pipeline) ->
     retained = [n for each, n in injected.ids.items() if zlib.crc32(each.encode()) < RAW_SHARE * 2**32]
     pipeline.wait_rows(f"SELECT sum(recorded) = {sum(retained)} FROM duplicates", "raw events")
     pipeline.wait_settled()
+    lost = sum(injected.lost.values())
+    pipeline.wait_rows(f"SELECT sum(lost) = {lost} FROM producer_gaps", "losses, the last of them by a farewell")
     check(pipeline, injected)
     repeats = sum(retained) - len(retained)
     assert repeats > 0

@@ -142,7 +142,7 @@ class Warehouse:
                 registry_stamp=lambda client: self.stamp(),
                 contracts=lambda client, drills: self.contract_rows(),
                 baselines=lambda client: self.baseline_rows(),
-                first_applied_ms=lambda client: dict.fromkeys(self.contracts, 1000),
+                first_applied_ms=lambda client: self.applied_ms(),
             ),
         )
 
@@ -169,6 +169,9 @@ class Warehouse:
 
     def poller(self) -> RegistryPoller:
         return RegistryPoller(Address(), 0.01, connect_to=self.connect)
+
+    def applied_ms(self) -> dict[str, int]:
+        return dict.fromkeys(self.contracts, 1000)
 
     def contract_rows(self) -> list[ContractRow]:
         return [ContractRow(model, "c", yaml, datetime.now(UTC)) for model, yaml in self.contracts.items()]
@@ -205,6 +208,27 @@ def test_a_processor_starts_although_one_contract_cannot_be_read(warehouse: Ware
     assert (read["event"], read["model"]) == ("contract cannot be read", "bad")
     assert "contract of bad" in read["reason"]
     assert (consequence["event"], consequence["model"]) == ("model is not monitored", "bad")
+
+
+def test_contracts_may_be_applied_and_deleted_while_the_registry_is_read(
+    warehouse: Warehouse, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warehouse.apply("model")
+    warehouse.apply("drill")
+
+    def applied_ms() -> dict[str, int]:
+        del warehouse.contracts["drill"]
+        applied = dict.fromkeys(warehouse.contracts, 1000)
+        warehouse.apply("new")
+        warehouse.apply("drill")
+        return applied
+
+    monkeypatch.setattr(warehouse, "applied_ms", applied_ms)
+    source = warehouse.poller()
+    source.refresh()
+    assert source.current().contracts.keys() == {"model"}
+    source.refresh()
+    assert source.current().contracts.keys() == {"model", "new"}
 
 
 def test_a_baseline_that_cannot_be_read_leaves_its_model_without_any(warehouse: Warehouse) -> None:
