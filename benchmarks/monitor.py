@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from statistics import mean
 
-from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.partition import Pace, PartitionState
 from barograph_server.streams.monitor.state.commit_rows import COLUMN_TABLES, CommitRows
 from barograph_server.streams.monitor.state.empty_store import EmptyStore
 from barograph_server.streams.monitor.state.store import WarehouseStore
@@ -72,7 +72,7 @@ class PartitionFeed:
         clock: Callable[[], float] = lambda: 0.0,
     ) -> None:
         registry = workload.registry()
-        self._state = PartitionState(0, 1, TOPIC_ID, store, lambda: registry, live=live, clock=clock)
+        self._state = PartitionState(0, (TOPIC_ID, 1), store, lambda: registry, Pace(live), clock=clock)
         self._write, self._offset = write, 0
         self.sizes: list[int] = []
         """Of each partial (bytes)."""

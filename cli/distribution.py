@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated, Any
 
-from barograph_server.cli.options import Connection, Model, Opt, Output
+from barograph_server.cli.options import Connection, Model, Opt, Options, Output
 from barograph_server.errors import CommandError
 from barograph_server.profiling.distribution.compute import (
     RANKS,
@@ -144,7 +144,25 @@ def _range(low: int, high: int) -> str:
 MAX_BINS = 1_000
 
 
+class Shown(Options, frozen=True):
+    bins: Annotated[int | None, Opt("Show shares of N bins of equal width.", "N", min=1, max=MAX_BINS)] = None
+    edges: Annotated[str | None, Opt("Show shares between these edges.", "A,B,…")] = None
+    quantiles: Annotated[str | None, Opt("Show these quantiles, from 0 to 1.", "P,Q,…")] = None
+
+    def query(self) -> DistributionQuery:
+        if self.bins is not None and self.edges is not None:
+            raise CommandError("--bins and --edges exclude each other; give one of them.")
+        ranks = RANKS if self.quantiles is None else _parse_numbers("--quantiles", self.quantiles)
+        if not all(0.0 <= rank <= 1.0 for rank in ranks):
+            raise CommandError(f"--quantiles {self.quantiles}: write numbers from 0 to 1, such as 0.5,0.9,0.99.")
+        cuts = None if self.edges is None else _parse_numbers("--edges", self.edges)
+        if cuts is not None and not (len(cuts) <= MAX_BINS and all(a < b for a, b in pairwise(cuts))):
+            raise CommandError(f"--edges {self.edges}: write at most {MAX_BINS:,} edges in ascending order.")
+        return DistributionQuery(ranks, self.bins, cuts, has_quantiles=self.quantiles is not None)
+
+
 def distribution_command(
+    shown: Shown,
     output: Output,
     connection: Connection,
     model: Model,
@@ -153,9 +171,6 @@ def distribution_command(
     to: Annotated[str, Opt("End of the range, exclusive.", "TIME")],
     version: Annotated[str | None, Opt("Version; required if the range has several.", "V")] = None,
     slice_name: Annotated[str, Opt("Slice of the traffic.", "NAME=VALUE", name="--slice")] = "all",
-    bins: Annotated[int | None, Opt("Show shares of N bins of equal width.", "N", min=1, max=MAX_BINS)] = None,
-    edges: Annotated[str | None, Opt("Show shares between these edges.", "A,B,…")] = None,
-    quantiles: Annotated[str | None, Opt("Show these quantiles, from 0 to 1.", "P,Q,…")] = None,
 ) -> None:
     """Show the distribution of a field in any range of the past: quantiles, shares, and PSI against training.
 
@@ -166,7 +181,7 @@ def distribution_command(
         barograph distribution --model flight-delay --field temp --from 2026-03-01 --to 2026-03-08
         barograph distribution --model m --field score --from 2026-03-01 --to 2026-03-02 --edges 0.2,0.5 --format json
     """
-    query = _parse_query(bins, edges, quantiles)
+    query = shown.query()
     start, stop = parse_range(from_, to)
     selection = PaneSelection(model, field, int(start.timestamp()), math.ceil(stop.timestamp()), version, slice_name)
     with connection.warehouse() as client:
@@ -174,21 +189,7 @@ def distribution_command(
     output.show(distribution, print_distribution, values=distribution_values)
 
 
-def _parse_query(bins: int | None, edges: str | None, quantiles: str | None) -> DistributionQuery:
-
-    if bins is not None and edges is not None:
-        raise CommandError("--bins and --edges exclude each other; give one of them.")
-    ranks = RANKS if quantiles is None else _parse_numbers("--quantiles", quantiles)
-    if not all(0.0 <= rank <= 1.0 for rank in ranks):
-        raise CommandError(f"--quantiles {quantiles}: write numbers from 0 to 1, such as 0.5,0.9,0.99.")
-    cuts = None if edges is None else _parse_numbers("--edges", edges)
-    if cuts is not None and not (len(cuts) <= MAX_BINS and all(a < b for a, b in pairwise(cuts))):
-        raise CommandError(f"--edges {edges}: write at most {MAX_BINS:,} edges in ascending order.")
-    return DistributionQuery(ranks, bins, cuts, has_quantiles=quantiles is not None)
-
-
 def _parse_numbers(option: str, text: str) -> tuple[float, ...]:
-
     try:
         numbers = tuple(float(part) for part in text.split(","))
     except ValueError:

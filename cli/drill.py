@@ -88,29 +88,43 @@ class SuiteRunning(Running, frozen=True):
     ] = 1800.0
 
 
+class Injecting(Options, frozen=True):
+    fault: Annotated[str, Arg("Fault, such as mean-shift; see `list`.")]
+    field: Annotated[str | None, Opt("Affected field; by default the first critical field that fits.")] = None
+    other: Annotated[str | None, Opt("Second field of swapped-columns.")] = None
+    magnitude: Annotated[float | None, Opt("Size of the fault, in the unit of its kind.")] = None
+    rate: Annotated[float | None, Opt("Share of affected rows.")] = None
+    start: Annotated[str | None, Opt("Time before the fault; by default half of the range.", "DURATION")] = None
+    duration: Annotated[str | None, Opt("Length of the fault; by default half of the rest.", "DURATION")] = None
+    route: Annotated[str | None, Opt("Route of the notifications; by default that of the contract.")] = None
+
+    def request(self) -> DrillRequest:
+        from barograph_server.drills.faults import InjectionRequest, find_fault
+        from barograph_server.drills.run.plan import DrillRequest
+
+        injection = InjectionRequest(find_fault(self.fault), self.field, self.other, self.magnitude, self.rate)
+        duration_s, start_s = _seconds("--duration", self.duration), _seconds("--start", self.start)
+        return DrillRequest(injection, duration_s, start_s, self.route)
+
+
+def _seconds(option: str, text: str | None) -> int | None:
+    try:
+        return None if text is None else parse_duration(text)
+    except ValueError as error:
+        raise CommandError(f"{option}: {error}.") from None
+
+
 @drill_app.add("run")
 def run_command(
+    injecting: Injecting,
     running: Running,
     output: Output,
     connection: Connection,
-    fault: Annotated[str, Arg("Fault, such as mean-shift; see `list`.")],
     model: Annotated[str, Opt("Model whose events are used.", "NAME")],
-    field: Annotated[str | None, Opt("Affected field; by default the first critical field that fits.")] = None,
-    other: Annotated[str | None, Opt("Second field of swapped-columns.")] = None,
-    magnitude: Annotated[float | None, Opt("Size of the fault, in the unit of its kind.")] = None,
-    rate: Annotated[float | None, Opt("Share of affected rows.")] = None,
-    start: Annotated[
-        str | None, Opt("Time from the first event to the fault; by default half of the range.", "DURATION")
-    ] = None,
-    duration: Annotated[str | None, Opt("Length of the fault; by default half of the rest.", "DURATION")] = None,
-    route: Annotated[str | None, Opt("Route of the notifications; by default that of the contract.")] = None,
     version: Annotated[str | None, Opt("Its version; by default the one with the most predictions.")] = None,
-    history: Annotated[
-        str | None, Opt("Length of the replayed range; by default six times the longest window.", "DURATION")
-    ] = None,
+    history: Annotated[str | None, Opt("Replayed range; by default six times the longest window.", "DURATION")] = None,
     until: Annotated[
-        str | None,
-        Opt("End of the range: a time, or an age at the newest event such as 30d; by default that event.", "TIME"),
+        str | None, Opt("Its end: a time, or an age at the newest event such as 30d; by default that event.", "TIME")
     ] = None,
 ) -> None:
     """Inject one fault into the recent events of a model, and check what happens.
@@ -127,28 +141,13 @@ def run_command(
         barograph drill run silence --model flight-delay --from predictions.parquet --from labels.parquet
         barograph drill run mean-shift --model flight-delay --live --history 6h --timeout 25000
     """
-    from barograph_server.drills.faults import InjectionRequest, find_fault
-    from barograph_server.drills.run.plan import DrillRequest
-
-    def seconds(option: str, text: str | None) -> int | None:
-        try:
-            return None if text is None else parse_duration(text)
-        except ValueError as error:
-            raise CommandError(f"{option}: {error}.") from None
-
-    request = DrillRequest(
-        InjectionRequest(find_fault(fault), field, other, magnitude, rate),
-        seconds("--duration", duration),
-        seconds("--start", start),
-        route,
-    )
     running.run(
         model,
-        [request],
+        [injecting.request()],
         output,
         connection,
         version=version,
-        history_s=seconds("--history", history),
+        history_s=_seconds("--history", history),
         until=until,
         is_suite=False,
     )

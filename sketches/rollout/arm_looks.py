@@ -93,8 +93,6 @@ def arm_looks(
     n, s = n_k.sum(axis=-1), s_k.sum(axis=-1)
     both = n.sum(axis=-1)
     mean = s.sum(axis=-1) / np.maximum(both, 1.0)
-    # Share of the other arm's events, for control and arm.
-    other = n[..., ::-1] / np.maximum(both, 1.0)[..., None]
     weight = n[..., 0] * n[..., 1] / np.maximum(both, 1.0)
     score = s - n * mean[..., None]
     total = np.cumsum(weight, axis=-1)
@@ -105,7 +103,7 @@ def arm_looks(
     scale = np.ones_like(difference)
     if is_ratio:
         scale = 1.0 + np.maximum(difference / np.where(control_mean > 0.0, control_mean, np.inf), 0.0)
-    of_events, of_arms = _event_variances(n, s, squares_, both, mean, other, weight, score, difference, scale)
+    of_events, of_arms = _event_variances((n, s, squares_), mean, weight, score, difference, scale)
     variance = np.maximum(of_events, of_arms)
     freedom = np.full_like(variance, np.inf)
     cumulated = np.cumsum(n, axis=-2)
@@ -136,18 +134,18 @@ def arm_looks(
 
 
 def _event_variances(
-    n: FloatArray,
-    s: FloatArray,
-    squares: FloatArray,
-    both: FloatArray,
+    sums: tuple[FloatArray, FloatArray, FloatArray],
     mean: FloatArray,
-    other: FloatArray,
     weight: FloatArray,
     score: FloatArray,
     difference: FloatArray,
     scale: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """Return the variance of D by events with one variance for both arms, and with one for each, at every look."""
+    n, s, squares = sums
+    both = n.sum(axis=-1)
+    # Share of the other arm's events, for control and arm.
+    other = n[..., ::-1] / np.maximum(both, 1.0)[..., None]
     # Share of the difference by which the mean of an arm differs from that of both.
     toward = other * np.array([-1.0, 1.0])
     # Σ(y − m − δ·toward)² of each arm is a polynomial of δ.

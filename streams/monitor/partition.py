@@ -54,24 +54,36 @@ class RejectedRecord:
     """The reason as a label of metrics."""
 
 
+@dataclass(frozen=True)
+class Pace:
+    """When a partition's panes are written and its windows judged."""
+
+    live: bool
+    """Whether an idle source partition counts as read to the wall clock."""
+    write_s: float = 10.0
+    """Time between two writes of unsealed panes."""
+    revise_s: float = 60.0
+    """Shortest time between two revisions of one window."""
+    budget_bytes: int = PANE_BUDGET_BYTES
+    """Memory for panes that are written."""
+    max_pending_verdicts: int = MAX_PENDING_VERDICTS
+    """From so many verdicts on, they are written early."""
+    piece_cells: int = PIECE_CELLS
+    """Counts of windows that are judged for one model before other models have their turn."""
+
+
 class PartitionState:
     """The state of one partition of `partials`, from its assignment to its revocation."""
 
     def __init__(
         self,
         partition: int,
-        n_partitions: int,
-        partials_topic_id: str,
+        partials_topic: tuple[str, int],
         store: Store,
         registry: Callable[[], Registry],
+        pace: Pace,
         *,
-        live: bool,
-        write_s: float = 10.0,
-        revise_s: float = 60.0,
-        budget_bytes: int = PANE_BUDGET_BYTES,
         write_early: Callable[[CommitRows], None] | None = None,
-        max_pending_verdicts: int = MAX_PENDING_VERDICTS,
-        piece_cells: int = PIECE_CELLS,
         on_work: Callable[[], None] = lambda: None,
         clock: Callable[[], float] = time.time,
         monotonic_clock: Callable[[], float] | None = None,
@@ -79,36 +91,29 @@ class PartitionState:
         """Load the state of a partition.
 
         Args:
-            live: whether an idle source partition counts as read to the wall clock.
-            write_s: time between two writes of unsealed panes.
-            revise_s: shortest time between two revisions of one window.
-            budget_bytes: memory for panes that are written.
+            partials_topic: Kafka's id of the topic, and its number of partitions.
             write_early: writes rows ahead of the rest of their commit; None: never.
-            max_pending_verdicts: from so many verdicts on, they are written early.
-            piece_cells: counts of windows that are judged for one model before other models have their turn.
             on_work: called after each unit of work.
             clock: Unix seconds, for the times in rows.
             monotonic_clock: seconds that never go back, for intervals; `clock` by default.
         """
-        self._partition, self._n_partitions = partition, n_partitions
-        self._partials_topic_id = partials_topic_id
-        self._registry = registry
-        self._live, self._write_s, self._revise_s = live, write_s, revise_s
-        self._write_early, self._max_pending_verdicts = write_early, max_pending_verdicts
-        self._piece_cells, self._on_work = piece_cells, on_work
+        self._partition = partition
+        self._partials_topic_id, self._n_partitions = partials_topic
+        self._registry, self._pace = registry, pace
+        self._write_early, self._on_work = write_early, on_work
         self._clock, self._monotonic_clock = clock, monotonic_clock or clock
         self.models: dict[str, ModelState] = {}
         """The models with a partial or a contract so far."""
         # The offset ledger precedes panes: otherwise the watermarks of a stale process would meet incomplete panes.
-        self._ledger, self._epoch = store.load_ledger(partition, partials_topic_id)
+        self._ledger, self._epoch = store.load_ledger(partition, self._partials_topic_id)
         self._processed_seq = self._ledger.newest_record_seq()
         """The loaded panes reflect all records up to this one, merged or rejected."""
         self._written_s = self._monotonic_clock()
         self._tallies: list[tuple[Tally, int]] = []
         """Tallies that are not written yet, each with its `record_seq`."""
-        self._cache = PaneCache(store, registry, budget_bytes)
+        self._cache = PaneCache(store, registry, pace.budget_bytes)
         self._window_judge = WindowJudge(self._ledger, self._cache, registry, clock)
-        self._rollups = Rollups(partition, store, self._cache, revise_s, self._monotonic_clock)
+        self._rollups = Rollups(partition, store, self._cache, pace.revise_s, self._monotonic_clock)
         self.late_events = 0
         """Late events merged since the counter was last reset; the worker reports and resets it."""
 
@@ -179,20 +184,20 @@ class PartitionState:
             self._ledger.record_resketch(progress, record_seq)
             log.error("re-sketch", partition=self._partition, offset=offset, instance=progress.instance)
         else:
-            self._ledger.advance(progress, record_seq, live=self._live, received_ms=received_ms)
+            self._ledger.advance(progress, record_seq, live=self._pace.live, received_ms=received_ms)
         commit = CommitRows()
         self._forget_withdrawn()
         states = [state for model in self._assigned_models() if (state := self._get_model(model)) is not None]
         judged = self._judge_piece(states, record_seq, commit)
         # On the live clock the next progress record continues; on the replay clock this one may be the last.
-        while not self._live and any(self._is_behind(state) for state in states):
+        while not self._pace.live and any(self._is_behind(state) for state in states):
             if self._write_early is not None:
                 self._collect_rows(commit, record_seq)
                 self._write_early(commit)
                 commit = CommitRows()
             self._judge_piece(states, record_seq, commit)
         now_s = self._monotonic_clock()
-        if not judged and now_s - self._written_s < self._write_s:
+        if not judged and now_s - self._written_s < self._pace.write_s:
             return None, 0
         self._written_s = now_s
         self._collect_rows(commit, record_seq)
@@ -315,7 +320,7 @@ class PartitionState:
         layouts = [series.layout for _, series in self._judged_series(state)]
         cells = sum(layout.n_slices * layout.width for layout in layouts)
         per_pane = cells * sum(state.contract.pane_s / window.hop_s for window in state.contract.windows)
-        return max(1, int(self._piece_cells / max(per_pane, 1.0)))
+        return max(1, int(self._pace.piece_cells / max(per_pane, 1.0)))
 
     def _sealable_until_s(self, state: ModelState) -> int | None:
         contract = state.contract
@@ -337,7 +342,7 @@ class PartitionState:
         one stray event from last year would trigger a verdict for every minute since.
         """
         first_s = self._first_start_s(state)
-        if first_s is None or not self._live or until_s <= first_s:
+        if first_s is None or not self._pace.live or until_s <= first_s:
             return first_s
         longest_s = max((window.length_s for window in state.contract.windows), default=state.contract.pane_s)
         before_s = state.sealed_until_s = max(first_s, until_s - longest_s)
@@ -356,7 +361,7 @@ class PartitionState:
         """
         pane_s = state.contract.pane_s
         starts = state.pane_starts()
-        if self._live:
+        if self._pace.live:
             applied_ms = self._registry().applied_at_ms.get(state.contract.model)
             if applied_ms is not None:
                 starts.add(applied_ms // 1000 // pane_s * pane_s)
@@ -380,7 +385,7 @@ class PartitionState:
         until_s, sealed_until_s = self._sealable_until_s(state), state.sealed_until_s
         if until_s is None or sealed_until_s is None:
             return False
-        due = state.revisions.pop_due(self._monotonic_clock(), self._revise_s, min(until_s, sealed_until_s))
+        due = state.revisions.pop_due(self._monotonic_clock(), self._pace.revise_s, min(until_s, sealed_until_s))
         ends_by_window: dict[Window, set[int]] = {}
         for (series_key, window), all_of_length in due.items():
             ends_s = self._window_judge.judged_ends(state, window, all_of_length)
@@ -398,7 +403,7 @@ class PartitionState:
     def _add_verdicts(self, commit: CommitRows, verdicts: Iterable[VerdictColumns]) -> None:
         for columns in verdicts:
             commit.add_verdicts(columns)
-            if self._write_early is not None and commit.n_verdicts >= self._max_pending_verdicts:
+            if self._write_early is not None and commit.n_verdicts >= self._pace.max_pending_verdicts:
                 # A commit writes them first anyway, and after a crash the same verdicts are made again.
                 self._write_early(commit.drain_verdicts())
             self._on_work()
@@ -410,7 +415,7 @@ class PartitionState:
             for series in state.series.values():
                 dirty = [pane for _, pane in sorted(series.panes.items()) if pane.dirty]
                 commit.add_columns(changed_panes(series, dirty, state.sealed_until_s or 0, self._partition))
-                if self._live:
+                if self._pace.live:
                     commit.add_columns(self._rollups.open_hour_rows(state, series, dirty))
             # Between two pieces of a history that has ended, its later hours and days are still open.
             ended = self._ledger.has_ended(state.contract.model) and not self._is_behind(state)

@@ -11,7 +11,7 @@ import structlog
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from barograph_server.streams.broker.acl import denied
-from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.partition import Pace, PartitionState
 from barograph_server.streams.monitor.state.commit_rows import CommitRows
 from barograph_server.streams.monitor.state.offset_ledger import OffsetLedger
 from barograph_server.streams.monitor.state.store import SeriesPanes, Store
@@ -106,8 +106,7 @@ class Worker:
         partials_topic: tuple[str, int],
         report: Report,
         *,
-        first_retry_s: float = FIRST_RETRY_S,
-        max_retry_s: float = MAX_RETRY_S,
+        retry_s: tuple[float, float] = (FIRST_RETRY_S, MAX_RETRY_S),
         clock: Callable[[], float] = time.time,
         monotonic_clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -116,16 +115,14 @@ class Worker:
         Args:
             refresh: reads the registry again; called for partials of unknown models.
             partials_topic: Kafka's id of the topic `partials`, and its number of partitions.
-            first_retry_s: nominal delay before the first retry of a call to the warehouse.
+            retry_s: nominal delays before the first retry of a call to the warehouse, and the largest one.
         """
         self._settings, self._registry, self._refresh = settings, registry, refresh
         self._store = _RetryingStore(store, self._retry)
         self._partials_topic_id, self._n_partitions = partials_topic
         self._report = report
         self._clock, self._monotonic_clock = clock, monotonic_clock
-        self._backoff = Backoff(
-            first_retry_s, max_retry_s, report=report, sleep=self._sleep_interruptibly, clock=monotonic_clock
-        )
+        self._backoff = Backoff(*retry_s, report=report, sleep=self._sleep_interruptibly, clock=monotonic_clock)
         self._states: dict[int, PartitionState] = {}
         self._assignment = -1
         self._newest_assignment = -1
@@ -217,13 +214,10 @@ class Worker:
     def _load(self, partition: int) -> PartitionState:
         return PartitionState(
             partition,
-            self._n_partitions,
-            self._partials_topic_id,
+            (self._partials_topic_id, self._n_partitions),
             self._store,
             self._registry,
-            live=self._settings.clock == "live",
-            write_s=self._settings.write_s,
-            revise_s=self._settings.revise_s,
+            Pace(self._settings.clock == "live", self._settings.write_s, self._settings.revise_s),
             write_early=self._store.write,
             on_work=self.heartbeat.record_work,
             clock=self._clock,

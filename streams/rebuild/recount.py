@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.layout import EVENTS
 from barograph_server.streams.events.columns import EventColumns
-from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.partition import Pace, PartitionState
 from barograph_server.streams.monitor.state.commit_rows import CommitRows
 from barograph_server.streams.monitor.state.offset_ledger import (
     SEQ_EPOCH_BITS,
@@ -152,14 +152,10 @@ def recount(
     until_s = scope.sealed_until_s if scope.ended else min(scope.sealed_until_s, scope.to_s + longest_s)
     state = PartitionState(
         scope.partition,
-        scope.n_partitions,
-        scope.partials_topic_id,
+        (scope.partials_topic_id, scope.n_partitions),
         _RecountStore(store, scope, NO_LIMIT if scope.ended else until_s),
         lambda: own_registry,
-        live=not scope.ended,
-        write_s=0.0,
-        revise_s=0.0,
-        budget_bytes=NO_LIMIT,
+        Pace(not scope.ended, 0.0, 0.0, budget_bytes=NO_LIMIT),
     )
     offset = offset_of(scope.record_seq)
     for key, pane in summaries.panes.items():

@@ -25,7 +25,7 @@ from barograph_server.sketches.drift.few_windows import p_values
 from barograph_server.sketches.drift.overdispersion import learn_phi, sparse_inflation
 from barograph_server.sketches.drift.psi import psi_values, psi_verdicts
 from barograph_server.streams.hour_of_week import compute_hours_of_week
-from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.partition import Pace, PartitionState
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
@@ -86,9 +86,7 @@ class World:
     """Next offset of `partials`."""
 
     def __post_init__(self) -> None:
-        self.state = PartitionState(
-            0, 1, PARTIALS_TOPIC, self.store, lambda: self.registry, live=False, write_s=0.0, revise_s=0.0
-        )
+        self.state = PartitionState(0, (PARTIALS_TOPIC, 1), self.store, lambda: self.registry, Pace(False, 0.0, 0.0))
 
     def flush_all(self, events: list[Event], *, skip: int = 0) -> None:
         """Process events in flushes of 2,000; optionally skip the first events of the second."""

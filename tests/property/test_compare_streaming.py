@@ -19,7 +19,7 @@ from barograph_server.profiling.infer.profile import Roles
 from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.batch import MessageBatch
-from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.partition import Pace, PartitionState
 from barograph_server.streams.monitor.state.commit_rows import CommitRows
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress, decode
@@ -115,7 +115,7 @@ def stream(registry: Registry, contract: Contract, rows: pa.Table) -> MemoryWare
     """Replay rows through the code of the sketcher, in several flushes, and of the monitor."""
     decoder, warehouse = ArrowDecoder(registry), MemoryWarehouse()
     store = VerdictStore(warehouse)  # type: ignore[arg-type]
-    state = PartitionState(0, 1, PARTIALS, store, lambda: registry, live=False, write_s=0.0, revise_s=0.0)
+    state = PartitionState(0, (PARTIALS, 1), store, lambda: registry, Pace(False, 0.0, 0.0))
     values, offset = list(messages(contract, rows)), 0
     flushes = [values[i : i + 2] for i in range(0, len(values), 2)]
     latest_ms = int(np.max(rows["at"].to_numpy()))

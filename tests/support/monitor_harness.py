@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from barograph_server.streams.monitor.partition import PartitionState, RejectedRecord
+from barograph_server.streams.monitor.partition import Pace, PartitionState, RejectedRecord
 from barograph_server.streams.monitor.state.merging import merge_panes
 from barograph_server.streams.monitor.state.pane import Pane
 from barograph_server.streams.monitor.state.series import Series
@@ -60,10 +60,10 @@ class MonitorHarness:
 
     def restart(self) -> None:
         self.store = self.make_store()
+        pace = Pace(self.live, **{name: self.options[name] for name in self.options.keys() & Pace.__annotations__})
         clocks = {"clock": lambda: self.clock_s, "monotonic_clock": lambda: self.clock_s}
-        self.state = PartitionState(
-            0, 1, self.topic, self.store, lambda: self.registry, live=self.live, **{**clocks, **self.options}
-        )
+        others = {name: value for name, value in self.options.items() if name not in Pace.__annotations__}
+        self.state = PartitionState(0, (self.topic, 1), self.store, lambda: self.registry, pace, **{**clocks, **others})
 
     def flush(self, *at_s: int, version: str = "1", **delivery: Any) -> list[RejectedRecord]:
         return self.flush_events([event(s, version=version) for s in at_s], **delivery)

@@ -31,7 +31,7 @@ from barograph_server.streams.events.columns import (
     encode_versions,
     producer_arrivals,
 )
-from barograph_server.streams.monitor.partition import MAX_PENDING_VERDICTS, PartitionState
+from barograph_server.streams.monitor.partition import MAX_PENDING_VERDICTS, Pace, PartitionState
 from barograph_server.streams.monitor.state.pane_cache import PANE_BUDGET_BYTES
 from barograph_server.streams.monitor.state.store import ROWS_PER_LOAD, WarehouseStore
 from barograph_server.streams.monitor.windows import described_every_s
@@ -388,17 +388,19 @@ class Process:
         self.connection = Connection(run)
         self.next = run.acknowledged
         self.store = WarehouseStore(self.connection, run.rows_per_load)  # type: ignore[arg-type]
-        self.state = PartitionState(
-            0,
-            1,
-            PARTIALS_TOPIC,
-            self.store,
-            lambda: run.history.registry,
-            live=run.history.live,
+        pace = Pace(
+            run.history.live,
             revise_s=run.revise_s,
             budget_bytes=run.budget_bytes,
-            write_early=self.store.write if run.writes_early else None,
             max_pending_verdicts=run.max_pending_verdicts,
+        )
+        self.state = PartitionState(
+            0,
+            (PARTIALS_TOPIC, 1),
+            self.store,
+            lambda: run.history.registry,
+            pace,
+            write_early=self.store.write if run.writes_early else None,
             clock=lambda: run.now_s,
         )
 

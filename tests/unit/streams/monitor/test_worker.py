@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Window
 
-from barograph_server.streams.monitor.partition import PartitionState
+from barograph_server.streams.monitor.partition import Pace, PartitionState
 from barograph_server.streams.monitor.state.commit_rows import CommitRows
 from barograph_server.streams.monitor.state.store import WarehouseStore
 from barograph_server.streams.monitor.windows import (
@@ -92,8 +92,7 @@ def make_worker(history: History, connection: Any, report: Report) -> Worker:
         lambda: None,
         (PARTIALS_TOPIC, 1),
         report,
-        first_retry_s=0.0,
-        max_retry_s=0.0,
+        retry_s=(0.0, 0.0),
         clock=lambda: float(T0_S),
         monotonic_clock=lambda: 0.0,
     )
@@ -208,15 +207,11 @@ class OneRecord:
         self.work = 0
         self.state = PartitionState(
             0,
-            1,
-            PARTIALS_TOPIC,
+            (PARTIALS_TOPIC, 1),
             self.store,
             lambda: self.registry,
-            live=live,
-            write_s=0.0,
-            revise_s=0.0,
+            Pace(live, 0.0, 0.0, piece_cells=piece_cells),
             write_early=self.write,
-            piece_cells=piece_cells,
             on_work=self.count_work,
             clock=lambda: float(T0_S),
         )
