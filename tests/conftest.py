@@ -3,6 +3,7 @@
 import gc
 import uuid
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 from zlib import crc32
@@ -17,6 +18,8 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.managed_server import LocalServer
 from barograph_server.warehouse.client import Client
+from tests.support import command_line
+from tests.support.command_line import OutputOf
 from tests.support.missing_dependencies import skip_without
 from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
 from tests.support.warehouse import emptied, login, migrated
@@ -110,6 +113,11 @@ def default_logging() -> Iterator[None]:
     """Undo what a test configured: pytest closes the file that was standard error then."""
     yield
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def output_of(capsys: pytest.CaptureFixture[str]) -> OutputOf:
+    return partial(command_line.output_of, capsys)
 
 
 @pytest.fixture

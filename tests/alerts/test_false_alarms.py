@@ -1,5 +1,6 @@
 import dataclasses
 import re
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,23 +34,23 @@ END_S = 1_790_000_000 // HOUR_S * HOUR_S
 START_S = END_S - WINDOWS * HOUR_S
 
 
+BASE, SHARES = np.array([10_000] * 10 + [0]), [*[0.1] * 10, 0.0]
+"""The ten equal bins of training, and nulls."""
+
+
 def null_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
-    """Verdicts on windows of n events that are drawn from the ten equal bins of training."""
-    counts = np.concatenate([rng.multinomial(n, [0.1] * 10, size=WINDOWS), np.zeros((WINDOWS, 1), int)], axis=1)
-    base = np.array([10_000] * 10 + [0])
-    return psi_verdicts(base, counts, np.array([0]), phi=np.array([1.0]), thresholds=(0.1, 0.2))
+    """Verdicts on windows of n events that are drawn from the bins of training."""
+    return psi_verdicts(BASE, rng.multinomial(n, SHARES, WINDOWS), [0], phi=np.array([1.0]), thresholds=(0.1, 0.2))
 
 
 def correlated_verdicts(n: int, rng: np.random.Generator) -> PsiVerdicts:
     """Verdicts on windows of about n events that repeat in groups, with φ learned from 100 other windows."""
     groups = -(-n // sum(CLUSTERS))
-    shares = [*[0.1] * 10, 0.0]
-    counts = np.sum([size * rng.multinomial(groups, shares, WINDOWS + 100) for size in CLUSTERS], axis=0)
-    base = np.array([10_000] * 10 + [0])
-    _, df, t, _ = psi_values(base, counts[:100], [0])
+    counts = np.sum([size * rng.multinomial(groups, SHARES, WINDOWS + 100) for size in CLUSTERS], axis=0)
+    _, df, t, _ = psi_values(BASE, counts[:100], [0])
     phi = learn_phi(t, df, counts[:100].sum(axis=1, keepdims=True)).value
     assert 4 < phi[0] < 14, "Σ size² / Σ size is 8.7, less if the window is as large as the baseline"
-    return psi_verdicts(base, counts[100:], [0], phi=phi, thresholds=(0.1, 0.2))
+    return psi_verdicts(BASE, counts[100:], [0], phi=phi, thresholds=(0.1, 0.2))
 
 
 @pytest.fixture(scope="module")
@@ -71,13 +72,11 @@ def client(migrated_client: Client, verdicts: dict[str, PsiVerdicts]) -> Client:
 def insert(client: Client, model: str, field: str, window: str, verdicts: PsiVerdicts) -> None:
     ends = START_S + HOUR_S * np.arange(1, WINDOWS + 1)
     who = {"model": model, "version": "1", "slice": "all", "field": field, "window": window}
-    texts = {name: [text] * WINDOWS for name, text in who.items()}
     when = {"window_start": ends - HOUR_S, "window_end": ends, "judged_at": ends * 1000}
     values = {"n": verdicts.n, "psi": verdicts.psi, "psi_low": verdicts.low, "psi_high": verdicts.psi}
-    judged = {name: array[:, 0] for name, array in values.items()}
-    level = np.array(LEVEL_NAMES)[verdicts.level[:, 0]]
-    known = texts | when | judged | {"level": level, "record_seq": np.arange(WINDOWS)}
-    insert_columns(client, "drift", columns("drift", WINDOWS) | known)
+    judged: dict[str, Any] = {name: array[:, 0] for name, array in values.items()}
+    judged |= {"level": np.array(LEVEL_NAMES)[verdicts.level[:, 0]], "record_seq": np.arange(WINDOWS)}
+    insert_columns(client, "drift", columns("drift", WINDOWS, **who) | when | judged)
 
 
 def rule_named(name: str, contract: Contract = CONTRACT) -> Rule:
@@ -96,11 +95,9 @@ def test_false_alarms_are_as_rare_as_stated(client: Client, verdicts: dict[str, 
     per_week = float(stated[1])
     (replay,) = simulated(client, rule).replays
     fired = {field: sum(episode.key == field for episode in replay.episodes) for field in rule.signal.keys}
-    weeks = WINDOWS * HOUR_S / WEEK_S
-    expected = per_week * weeks
+    expected = per_week * WINDOWS * HOUR_S / WEEK_S
     # Three standard deviations of a Poisson count beyond what is stated.
-    assert fired["n50"] <= expected + 3 * expected**0.5
-    assert fired["n100"] <= expected + 3 * expected**0.5
+    assert max(fired["n50"], fired["n100"]) <= expected + 3 * expected**0.5
     assert not any(fired[f"n{n}"] for n in SIZES if n >= 200)
     # Plain PSI values exceed the threshold often: the rule, and not the data, prevents alarms.
     assert (verdicts["n50"].psi > 0.2).sum() > 1000

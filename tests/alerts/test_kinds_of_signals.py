@@ -23,7 +23,7 @@ from barograph_server.warehouse.signals.drills import drills_overdue
 from barograph_server.warehouse.signals.shadow import decided, missing_share, shadow_lag, slice_harm
 from barograph_server.warehouse.signals.verdicts import PaneTiming
 from barograph_server.warehouse.tables import insert_columns, insert_rows
-from tests.support.warehouse import columns, emptied, migrated, row
+from tests.support.warehouse import add_row, add_rows, columns, migrated, row
 
 HOUR_S, DAY_S = 3600, 86_400
 ODD = 'it\'s "50 %" {{ $__interval }} -- /* \\ 名前'
@@ -32,7 +32,7 @@ T0 = int(datetime(2026, 9, 20, tzinfo=UTC).timestamp())
 
 
 @pytest.fixture(scope="module")
-def database(engine: LocalClickHouse) -> Iterator[Client]:
+def migrated_client(engine: LocalClickHouse) -> Iterator[Client]:
     with migrated(engine) as client:
         # The tables drop old rows, and the planted days must not depend on today's.
         client.command("ALTER TABLE predictions REMOVE TTL")
@@ -40,21 +40,15 @@ def database(engine: LocalClickHouse) -> Iterator[Client]:
         yield client
 
 
-@pytest.fixture
-def client(database: Client) -> Client:
-    emptied(database)
-    return database
-
-
 def plant(client: Client, first_hour: int, hours: int, metrics: Callable[[int], list[dict[str, float]]]) -> None:
-    at, values = [], []
-    for hour in range(first_hour, first_hour + hours):
-        for i, each in enumerate(metrics(hour)):
-            at.append((T0 + hour * HOUR_S + i) * 1000)
-            values.append(each)
-    n, first_offset = len(at), (first_hour + 10_000) * 10_000
-    known = {"model": [ODD] * n, "version": ["v"] * n, "at": at, "received_at": at, "metrics": values}
-    known |= {"id": [f"{first_hour}-{i}" for i in range(n)], "offset": [first_offset + i for i in range(n)]}
+    planted = [
+        ((T0 + hour * HOUR_S + i) * 1000, each)
+        for hour in range(first_hour, first_hour + hours)
+        for i, each in enumerate(metrics(hour))
+    ]
+    (at, values), n, first_offset = zip(*planted, strict=True), len(planted), (first_hour + 10_000) * 10_000
+    known = {"model": ODD, "version": "v", "at": at, "received_at": at, "metrics": values}
+    known |= {"id": [f"{first_hour}-{i}" for i in range(n)], "offset": range(first_offset, first_offset + n)}
     insert_columns(client, "predictions", columns("predictions", n, **known))
 
 
@@ -103,11 +97,10 @@ def test_a_forecast_whose_interval_contains_the_budget_does_not_fire(client: Cli
 
 def test_a_month_is_forecast_from_the_days_before(client: Client) -> None:
     signal = budget_use(ODD, {"month": 500.0})
-    plant(client, -19 * 24, 19 * 24, lambda hour: [priced(1.0)])
-    plant(client, 0, 24, lambda hour: [priced(1.0)])
+    plant(client, -19 * 24, 20 * 24, lambda hour: [priced(1.0)])
     # The first planted day is the first of the month: 20 days of 24 dollars, and ten are left.
-    assert number(client, signal, 24) == pytest.approx({"month": 30 * 24 / 500})
-    assert number(client, signal, 24, "observed") == pytest.approx({"month": 30 * 24 / 500})
+    for column in ("value", "observed"):
+        assert number(client, signal, 24, column) == pytest.approx({"month": 30 * 24 / 500})
 
 
 def test_the_history_agrees_with_single_times(client: Client) -> None:
@@ -139,9 +132,8 @@ def test_a_small_or_uncertain_fall_does_not_fire(client: Client) -> None:
     signal = cache_hit_fall(ODD, 0.1)
     plant(client, -8 * 24, 7 * 24, lambda hour: cached(0.9 if hour % 2 else 0.1))
     plant(client, -24, 24, lambda hour: cached(0.75 if hour % 2 else 0.0))
-    observed, value = number(client, signal, 0, "observed")["spans"], number(client, signal, 0)["spans"]
-    assert observed == pytest.approx(0.125, abs=0.001)
-    assert value == 0.1, "capped at the threshold"
+    assert number(client, signal, 0, "observed")["spans"] == pytest.approx(0.125, abs=0.001)
+    assert number(client, signal, 0)["spans"] == 0.1, "capped at the threshold"
 
 
 def test_a_fall_of_the_cache_fires_for_servers(client: Client) -> None:
@@ -162,8 +154,8 @@ def test_a_fall_of_the_cache_fires_for_servers(client: Client) -> None:
 
 def test_a_fall_of_observed_tokens_fires(client: Client) -> None:
     signal = token_coverage_fall(ODD, 0.05)
-    with_tokens: list[dict[str, float]] = [{"input_tokens": 1.0, "output_tokens": 1.0}]
-    without: list[dict[str, float]] = [{"input_tokens": 1.0}]
+    without = [{"input_tokens": 1.0}]
+    with_tokens = [without[0] | {"output_tokens": 1.0}]
     plant(client, -8 * 24, 7 * 24, lambda hour: with_tokens * 10)
     plant(client, -24, 24, lambda hour: with_tokens * 8 + without * (2 + hour % 2))
     assert number(client, signal, 0)[""] == pytest.approx(1 - 8 / 10.5, abs=0.001)
@@ -178,7 +170,7 @@ def plant_rate(client: Client, hours_ago: float = 0, newest_hours_ago: float = 0
     usual = {"model": ODD, "evaluator": "faithful", "evaluator_version": "aaa", "prompt": "*", "judged": 1000}
     rate = {"labels": 200, "rate": 0.08, "low": 0.06, "high": 0.1, "alpha": math.nan, "alpha_low": math.nan}
     own = {"at": at_s, "newest_at": round(at_s - newest_hours_ago * HOUR_S) * 1000, "alpha_high": math.nan}
-    insert_rows(client, "evaluation_rates", [row("evaluation_rates", **{**usual, **rate, **own, **values})])
+    add_row(client, "evaluation_rates", **{**usual, **rate, **own, **values})
 
 
 def numbers(client: Client, signal: Signal, column: str = "value", after_s: int = 0) -> dict[str, Any]:
@@ -259,8 +251,7 @@ def plant_answers(client: Client, prompt: str, n: int, *, model: str = ODD, hour
     name = f"{prompt} {hours_ago} "
     shared = {"model": model, "version": "gpt-4", "at": at, "received_at": at, "context": {"prompt": prompt}}
     offset = random.Random(name).randrange(2**40)
-    rows = [row("predictions", **shared, id=f"{name}{i}", offset=offset + i) for i in range(n)]
-    insert_rows(client, "predictions", rows)
+    add_rows(client, "predictions", [{"id": f"{name}{i}", "offset": offset + i} for i in range(n)], **shared)
 
 
 def plant_run(
@@ -316,10 +307,9 @@ def test_each_version_without_a_run_fires_and_clears_by_itself(client: Client) -
         plant_answers(client, prompt, 150, model="bot")
     plant_answers(client, "answer@9", 200, model="bot", hours_ago=22)
     assert firing() == {
-        "answer@8": "answer@8 gave 150 answers in the last day, and no suite was run on it; the threshold is 100. "
-        "`barograph eval run` runs one.",
-        "answer@9": "answer@9 gave 200 answers in the last day, and no suite was run on it; the threshold is 100. "
-        "`barograph eval run` runs one.",
+        prompt: f"{prompt} gave {n} answers in the last day, and no suite was run on it; the threshold is 100. "
+        "`barograph eval run` runs one."
+        for prompt, n in (("answer@8", 150), ("answer@9", 200))
     }
     plant_run(client, "r8", "answer@8", [1.0], model="bot")
     assert set(firing()) == {"answer@9"}
@@ -342,11 +332,8 @@ def test_a_version_in_traffic_is_compared_as_the_gate_does(client: Client) -> No
     plant_run(client, "r9", "answer@9", new)
     plant_run(client, "scored", "answer@8", new, scorer="other", suite="facts")
     accept(client, "r7")
-    before, after = (
-        eval_runs.read_means(client, eval_runs.accepted_runs(client, ODD)["answers"]),
-        eval_runs.read_means(client, "r8"),
-    )
-    expected = paired_difference(list(before.values()), [after[item] for item in before])
+    assert eval_runs.accepted_runs(client, ODD) == {"answers": "r7"}
+    expected = paired_difference(old, new)
     result = numbers(client, signal, "tuple(value, low, high)")
     assert result == {"": (0.0, pytest.approx(math.nan, nan_ok=True), pytest.approx(math.nan, nan_ok=True))} | {
         "answers: answer@8": tuple(map(pytest.approx, (-expected.high, -expected.high, -expected.low)))
@@ -383,19 +370,12 @@ SILENT = guard_rule(AlertSettings())
 
 def apply_contract(client: Client, day: int, yaml: str = "drills-overdue: {}", model: str = ODD) -> None:
     values = {"model": model, "contract_id": f"{day}", "yaml": yaml, "applied_at": (LONG_AGO + day * DAY_S) * 1000}
-    insert_rows(client, "contracts", [row("contracts", **values)])
+    add_row(client, "contracts", **values)
 
 
 def drill(client: Client, day: float, passed: bool, fault: str = "silence", **changes: Any) -> None:
-    at_s = LONG_AGO + round(day * DAY_S)
-    values = {
-        "drill_id": f"{day} {fault} {changes.get('field')}",
-        "model": ODD,
-        "fault": fault,
-        "at": at_s * 1000,
-        "passed": passed,
-    }
-    insert_rows(client, "drills", [row("drills", **values | changes)])
+    values = {"model": ODD, "fault": fault, "at": (LONG_AGO + round(day * DAY_S)) * 1000, "passed": passed}
+    add_row(client, "drills", drill_id=f"{day} {fault} {changes.get('field')}", **values | changes)
 
 
 def days(client: Client, day: float) -> float:
@@ -418,9 +398,7 @@ def test_a_drill_that_passed_counts_until_the_next(client: Client) -> None:
     apply_contract(client, 0)
     drill(client, 50, passed=True)
     drill(client, 60, passed=True, model="another")
-    assert days(client, 49) == 49
-    assert days(client, 51) == 1
-    assert days(client, 85) == 35
+    assert [days(client, day) for day in (49, 51, 85)] == [49, 1, 35]
     drill(client, 85.25, passed=True, fault="null-rise", field="x")
     assert days(client, 86.25) == 1
     assert days(client, 380) == 380, "after half a year without drills, time counts from the contract again"
@@ -460,7 +438,7 @@ def test_a_guard_is_as_old_as_its_last_record_of_any_model(client: Client) -> No
 
     assert age_s(0) == SILENT.threshold, "no guard ever ran: neither fires nor clears"
     for model, after_s in (("a", 0), ("b", 30), ("a", 60)):
-        insert_rows(client, "model_health", [row("model_health", model=model, at=(start_s + after_s) * 1000)])
+        add_row(client, "model_health", model=model, at=(start_s + after_s) * 1000)
     assert age_s(70) == 10
     assert age_s(60 + 600) == 600 > SILENT.threshold
     assert age_s(59 + DAY_S) == DAY_S - 1
@@ -485,15 +463,9 @@ def pairs(hour: int, requests: int = 100, **changes: Any) -> dict[str, Any]:
     return row("shadow_pairs", **NAMES, **{**counts, **times, **changes})
 
 
-def traffic(hour: int, n: int = 100, **changes: Any) -> dict[str, Any]:
-    pane = {
-        "pane_start": TWO_WEEKS_AGO + hour * HOUR_S,
-        "pane_s": HOUR_S,
-        "slice": "all",
-        "sealed": True,
-        "record_seq": 1,
-    }
-    return row("volume", model=ODD, version="3", n=n, **{**pane, **changes})
+def traffic(hour: int, n: int = 100) -> dict[str, Any]:
+    pane = {"pane_start": TWO_WEEKS_AGO + hour * HOUR_S, "pane_s": HOUR_S, "slice": "all", "sealed": True}
+    return row("volume", model=ODD, version="3", n=n, record_seq=1, **pane)
 
 
 def look_row(day: int, outcome: str, evidence: float) -> dict[str, Any]:
@@ -533,18 +505,11 @@ def test_the_share_of_missing_pairs_leaves_out_what_is_planned(client: Client) -
     insert_rows(client, "shadow_pairs", [pairs(-100, 20, pairs=18, missing={"error": 2})])
     assert number_at(client, MISSING, TWO_WEEKS_AGO - 99 * HOUR_S) == MISSING.threshold, "capped: too few requests"
     planned = {"skipped-sample": 500, "primary-failed": 100}
-    insert_rows(
-        client,
-        "shadow_pairs",
-        [
-            pairs(hour, 1000, pairs=400 - lost, missing={**planned, "timeout": lost})
-            for hour in range(48)
-            for lost in (8 if hour < 24 else 40,)
-        ],
-    )
-    assert number_at(client, MISSING, TWO_WEEKS_AGO + 24 * HOUR_S) == pytest.approx(0.02)
-    assert number_at(client, MISSING, TWO_WEEKS_AGO + 48 * HOUR_S) == pytest.approx(0.1)
-    assert number_at(client, MISSING, TWO_WEEKS_AGO + 36 * HOUR_S) == pytest.approx(0.06)
+    for hours, lost in ((range(24), 8), (range(24, 48), 40)):
+        missing = {**planned, "timeout": lost}
+        insert_rows(client, "shadow_pairs", [pairs(hour, 1000, pairs=400 - lost, missing=missing) for hour in hours])
+    for hour, share in ((24, 0.02), (36, 0.06), (48, 0.1)):
+        assert number_at(client, MISSING, TWO_WEEKS_AGO + hour * HOUR_S) == pytest.approx(share)
     ((low, high),) = client.rows(point_sql(MISSING, "low, high", at=str(TWO_WEEKS_AGO + 48 * HOUR_S)))
     assert low < 0.1 < high
 
@@ -564,16 +529,13 @@ def test_pairs_that_were_counted_by_earlier_rules_do_not_count(client: Client) -
 def test_the_newest_look_decides_and_expires(client: Client) -> None:
     looks = ((1, "insufficient", math.nan), (2, "insufficient", 1.0), (3, "hold", math.log(40.0)))
     insert_rows(client, "shadow_verdicts", [look_row(*each) for each in looks])
-    assert number_at(client, HARM, TWO_WEEKS_AGO + DAY_S) == HARM.threshold, "no evidence: neither fires nor clears"
-    assert number_at(client, HARM, TWO_WEEKS_AGO + 2 * DAY_S) == pytest.approx(math.e)
-    assert number_at(client, HARM, TWO_WEEKS_AGO + 3 * DAY_S) == pytest.approx(40.0)
-    assert number_at(client, DECIDED, TWO_WEEKS_AGO + 2 * DAY_S, "hold") == 0.0
-    assert number_at(client, DECIDED, TWO_WEEKS_AGO + 3 * DAY_S, "hold") == 1.0
-    assert number_at(client, DECIDED, TWO_WEEKS_AGO + 3 * DAY_S, "promote") == 0.0
-    assert number_at(client, HARM, TWO_WEEKS_AGO + 10 * DAY_S) == HARM.threshold
+    # Without evidence and once it has expired, the rule neither fires nor clears.
+    for day, evidence in ((1, HARM.threshold), (2, math.e), (3, 40.0), (10, HARM.threshold)):
+        assert number_at(client, HARM, TWO_WEEKS_AGO + day * DAY_S) == pytest.approx(evidence), day
     insert_rows(client, "shadow_verdicts", [look_row(4, "roll back", 1.0)])
-    assert number_at(client, DECIDED, TWO_WEEKS_AGO + 4 * DAY_S, "roll back") == 1.0
-    assert number_at(client, DECIDED, TWO_WEEKS_AGO + 4 * DAY_S, "hold") == 0.0
+    for day, outcome in ((2, ""), (3, "hold"), (4, "roll back")):
+        for key in ("hold", "promote", "roll back"):
+            assert number_at(client, DECIDED, TWO_WEEKS_AGO + day * DAY_S, key) == (key == outcome), day
 
 
 def test_rules_and_their_history_have_the_same_numbers(client: Client) -> None:
@@ -584,9 +546,7 @@ def test_rules_and_their_history_have_the_same_numbers(client: Client) -> None:
     insert_rows(client, "shadow_verdicts", [look_row(day, outcomes[day % 3], day / 2) for day in range(1, 9)])
     period = EventTimeRange(str(TWO_WEEKS_AGO), str(TWO_WEEKS_AGO + 200 * HOUR_S))
     for signal in (LAG, MISSING, HARM, DECIDED):
-        history: dict[tuple[str, int], float] = {}
-        for at, key, value, *_ in client.rows(series_sql(signal, period, "now")):
-            history[key, at] = value
+        history = {(key, at): value for at, key, value, *_ in client.rows(series_sql(signal, period, "now"))}
         for hour in (1, 26, 60, 61, 100, 130, 199):
             at_s = TWO_WEEKS_AGO + hour * HOUR_S
             for key in signal.keys:

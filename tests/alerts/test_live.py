@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import create_autospec
 
 import pytest
 import yaml
@@ -100,8 +101,7 @@ def test_an_alert_goes_through_its_states_and_is_sent(client: Client) -> None:
     assert reports[:2] == [f"{state}: m: inputs drift (page) temp: {summary}" for state in ("Pending", "Alerting")]
     assert [at - start for at, messages in messages.items() if messages] == [90]
     ((message, alerts),) = messages[start + 90]
-    assert message.point == "hook"
-    assert alerts[0].summary == f"m: {summary}"
+    assert (message.point, alerts[0].summary) == ("hook", f"m: {summary}")
     assert alerts[0].advice.startswith("Predictions for these inputs may be wrong. First: ")
     assert alerts[0].runbook_url.endswith("/psi-major.html")
     assert alerts[0].page_url == (
@@ -138,24 +138,20 @@ def test_an_unavailable_warehouse_alerts_the_platform_team_and_clears_nothing(cl
     start = int(time.time()) // 60 * 60
     insert_rows(client, "drift", [verdict(start, 0.5, 1)])
 
-    class UnavailableClient:
-        def rows(self, *_: Any) -> Any:
-            raise WarehouseBusy("ClickHouse at nowhere does not answer.", 210)
-
+    unavailable = create_autospec(Client, instance=True)
+    unavailable.rows.side_effect = WarehouseBusy("ClickHouse at nowhere does not answer.", 210)
     for at in (start, start + 60, start + 100):
         live.step(client, at)
-    unavailable: Any = UnavailableClient()
     steps = [each for at in range(start + 120, start + 260, 10) for each in live.step(unavailable, at)]
-    assert [messages.point for messages, _ in steps] == ["platform"]
-    assert (
-        steps[0][1][0].summary == "m: inputs drift (page) cannot be evaluated: ClickHouse at nowhere does not answer."
-    )
+    ((messages, (failed,)),) = steps
+    assert messages.point == "platform"
+    assert failed.summary == "m: inputs drift (page) cannot be evaluated: ClickHouse at nowhere does not answer."
     assert sum("cannot be evaluated" in line for line in reports) == 1, "logged once, not on every retry"
     assert not any(line.startswith("Normal") for line in reports)
     back = [each for at in range(start + 300, start + 700, 10) for each in live.step(client, at)]
-    assert [(messages.point, len(messages.resolved)) for messages, _ in back if messages.resolved] == [("platform", 1)]
-    ((_, recovered),) = [each for each in back if each[0].resolved]
-    assert recovered[0].summary == "m: inputs drift (page) can be evaluated again"
+    ((messages, (recovered,)),) = [each for each in back if each[0].resolved]
+    assert (messages.point, len(messages.resolved)) == ("platform", 1)
+    assert recovered.summary == "m: inputs drift (page) can be evaluated again"
 
 
 PAGE = "https://g.example/d/x"
@@ -297,41 +293,29 @@ _HOOK = "http://127.0.0.1:9/"
 
 def to_alertmanager(rules: Iterable[Rule], settings: AlertSettings) -> dict[str, Any]:
     """Convert contact points, policies and mute timings to an Alertmanager configuration, to be written as YAML."""
+    own = _route(branch(rules, settings))
+    points = [{"name": name, "webhook_configs": [{"url": _HOOK}]} for name in settings.contact_points]
+    timings = [{"name": name, "time_intervals": [each.interval]} for name, each in settings.mute_timings.items()]
     return {
-        "route": {
-            "receiver": OTHERS,
-            "group_by": ["grafana_folder", "alertname"],
-            "routes": [_route(branch(rules, settings))],
-        },
-        "receivers": [
-            {"name": OTHERS},
-            *({"name": name, "webhook_configs": [{"url": _HOOK}]} for name in settings.contact_points),
-        ],
-        "time_intervals": [
-            {"name": name, "time_intervals": [timing.interval]} for name, timing in settings.mute_timings.items()
-        ],
+        "route": {"receiver": OTHERS, "group_by": ["grafana_folder", "alertname"], "routes": [own]},
+        "receivers": [{"name": OTHERS}, *points],
+        "time_intervals": timings,
     }
 
 
 def _route(policy: Policy) -> dict[str, Any]:
-    route: dict[str, Any] = {
-        "receiver": policy.point,
-        "matchers": [f"{label}{how}{_quoted(value)}" for label, how, value in policy.matchers],
+    times_s = {
+        **{"group_wait": policy.group_wait_s, "group_interval": policy.group_interval_s},
+        "repeat_interval": policy.repeat_s,
     }
-    if policy.group_by:
-        route["group_by"] = list(policy.group_by)
-    for key, seconds in (
-        ("group_wait", policy.group_wait_s),
-        ("group_interval", policy.group_interval_s),
-        ("repeat_interval", policy.repeat_s),
-    ):
-        if seconds is not None:
-            route[key] = f"{seconds}s"
-    if policy.mute:
-        route["mute_time_intervals"] = list(policy.mute)
-    if policy.routes:
-        route["routes"] = [_route(child) for child in policy.routes]
-    return route
+    lists = {
+        "matchers": [f"{label}{how}{_quoted(value)}" for label, how, value in policy.matchers],
+        "group_by": list(policy.group_by),
+        "mute_time_intervals": list(policy.mute),
+        "routes": [_route(child) for child in policy.routes],
+    }
+    times = {key: f"{seconds}s" for key, seconds in times_s.items() if seconds is not None}
+    return {"receiver": policy.point, **{key: value for key, value in lists.items() if value}, **times}
 
 
 def _quoted(value: str) -> str:

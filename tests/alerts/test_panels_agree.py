@@ -13,14 +13,14 @@ from barograph_server.alerts.rule import HIDDEN
 from barograph_server.cli.run import ProcessorKind
 from barograph_server.dashboards.macros import TimeRange, expand, expand_backend
 from barograph_server.dashboards.pages import dashboards
+from barograph_server.dashboards.parse import panels_of
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.signals import DETAILS, literal, panel_sql, point_sql
 from barograph_server.warehouse.signals.pipeline import DEFERRABLE, GONE_S, URGENT
-from barograph_server.warehouse.tables import insert_rows
 from tests.support.alerting import ODD, contracts, installation
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import add_row, add_rows, migrated
 
 END_S = int(time.time()) // 86_400 * 86_400
 RANGE = TimeRange((END_S - 86_400) * 1000, (END_S + 3600) * 1000)
@@ -35,26 +35,20 @@ def client(migrated_client: Client) -> Client:
         judged = {"judged_at": END_S * 1000, "threshold_minor": 0.1, "threshold_major": 0.2}
         observed = {"psi": psi, "psi_low": psi - 0.05, "psi_high": psi + 0.05}
         for field in ("amount", "score"):
-            insert_rows(migrated_client, "drift", [row("drift", field=field, **known, **start, **judged, **observed)])
+            add_row(migrated_client, "drift", field=field, **known, **start, **judged, **observed)
         lines = {"judged_at": END_S * 1000, "threshold_minor": 0.01, "threshold_major": 0.05}
         rate = {"field": "amount", "kind": "null", "rate": 0.4, "baseline_rate": 0, "p_value": 0}
         rate |= {"delta": 0.4, "delta_low": 0.3, "delta_high": 0.5}
-        insert_rows(migrated_client, "rates", [row("rates", **known, **start, **lines, **rate)])
+        add_row(migrated_client, "rates", **known, **start, **lines, **rate)
     figure = {"metric": "auc", "value": 0.6, "low": 0.55, "high": 0.65, "promise": 0.7, "mature": True}
     counted = {"window": "1d", "n": 900, "predictions": 999, "revised_at": END_S * 1000, "revision": 1}
-    insert_rows(migrated_client, "performance", [row("performance", **known, **figure, **counted)])
+    add_row(migrated_client, "performance", **known, **figure, **counted)
     return migrated_client
-
-
-def panels(node: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    for panel in node.get("panels", []):
-        yield panel
-        yield from panels(panel)
 
 
 def shown(client: Client, rule: Rule, window: str, field: str) -> dict[str, list[Any]]:
     (page,) = (page for page in dashboards().values() if page["uid"] == rule.panel.dashboard_uid)
-    (panel,) = (panel for panel in panels(page) if panel["id"] == rule.panel.panel_id)
+    (panel,) = (panel for panel in panels_of(page) if panel["id"] == rule.panel.panel_id)
     result: dict[str, list[Any]] = {}
     for target in panel["targets"]:
         variables = {"model": ODD, "version": "1", "slice": "all", "window": window, "field": field}
@@ -114,7 +108,7 @@ def emptied_client(engine: LocalClickHouse) -> Iterator[Client]:
         known = {"model": ODD, "version": "1", "slice": "all", "field": "it's $odd", "n": 1000, "level": "major"}
         known |= {"window_start": end - 3600, "window_end": end, "judged_at": now_s * 1000}
         observed = {"psi": 0.5, "psi_low": 0.4, "psi_high": 0.6}
-        insert_rows(built, "drift", [row("drift", **known, **observed, window=window) for window in ("1h", "1d")])
+        add_rows(built, "drift", [{"window": window} for window in ("1h", "1d")], **known, **observed)
         yield built
 
 
@@ -151,34 +145,32 @@ def test_a_rule_of_a_model_with_an_odd_name_reads_its_verdict(emptied_client: Cl
 
 
 def test_an_outage_of_the_pipeline_is_one_page_and_no_gap_hides_nothing(client: Client) -> None:
-    def numbers(at: int) -> dict[str, float]:
+    rules = [rule for rule in RULES if rule.name in (*HIDDEN, "processor-gone") and rule.signal.keys != DEFERRABLE]
+
+    def firing(at: int) -> set[str]:
         reads = TimeRange((at - 600) * 1000, at * 1000)
         return {
-            rule.name: max(each[-1] for each in client.rows(expand_backend(rule.queries["A"], reads))) - rule.threshold
-            for rule in RULES
-            if rule.name in (*HIDDEN, "processor-gone")
-            and rule.model in ("", "price")
-            and rule.signal.keys != DEFERRABLE
+            rule.name
+            for rule in rules
+            if rule.model in ("", "price")
+            and any(each[-1] > rule.threshold for each in client.rows(expand_backend(rule.queries["A"], reads)))
         }
 
     start = int(NOW.timestamp()) // 60 * 60 - 40_000
     began = (start - 3600) * 1000
-    insert_rows(client, "contracts", [row("contracts", model="price", applied_at=began)])
-    insert_rows(client, "baselines", [row("baselines", model="price", accepted_at=began)])
-    health = [row("model_health", model="price", at=(start + 60 * i) * 1000) for i in range(10)]
-    insert_rows(client, "model_health", health)
+    add_row(client, "contracts", model="price", applied_at=began)
+    add_row(client, "baselines", model="price", accepted_at=began)
+    add_rows(client, "model_health", [{"at": (start + 60 * i) * 1000} for i in range(10)], model="price")
     reports = [start + 60 * i for i in range(10)] + [start + 30_000 + 60 * i for i in range(100)]
-    insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in URGENT for at in reports])
-    during, after = numbers(start + 20_000), numbers(start + 30_000 + 1800)
-    assert {name for name, number in during.items() if number > 0} == {"processor-gone"}
-    assert not any(number > 0 for number in after.values()), "the pipeline catches up"
-    late = {name for name, number in numbers(start + 30_000 + 5000).items() if number > 0}
-    assert late == {"guard-silent", "pipeline-lag"}, "what did not recover is reported"
-    others = [at for at in range(start + 36_000, start + 37_200, 60)]
-    alive = ("sketcher", "recorder", "monitor")
-    insert_rows(client, "processors", [row("processors", kind=each, at=at * 1000) for each in alive for at in others])
-    firing = {name for name, number in numbers(start + 37_200).items() if number > 0}
-    assert firing == {"processor-gone", "guard-silent", "pipeline-lag"}, "a scorer that is gone explains none of them"
+    add_rows(client, "processors", [{"kind": each, "at": at * 1000} for each in URGENT for at in reports])
+    assert firing(start + 20_000) == {"processor-gone"}
+    assert firing(start + 30_000 + 1800) == set(), "the pipeline catches up"
+    assert firing(start + 30_000 + 5000) == {"guard-silent", "pipeline-lag"}, "what did not recover is reported"
+    for alive in ("sketcher", "recorder", "monitor"):
+        reports = [*range(start + 36_000, start + 37_200, 60)]
+        add_rows(client, "processors", [{"at": at * 1000} for at in reports], kind=alive)
+    unexplained = {"processor-gone", "guard-silent", "pipeline-lag"}
+    assert firing(start + 37_200) == unexplained, "a scorer that is gone explains none of them"
 
 
 def test_each_processor_that_stops_reporting_is_gone_and_one_that_was_never_there_is_not(client: Client) -> None:
@@ -194,7 +186,7 @@ def test_each_processor_that_stops_reporting_is_gone_and_one_that_was_never_ther
 
     assert not silent(at)
     for kind in (*URGENT, *DEFERRABLE):
-        insert_rows(client, "processors", [row("processors", kind=kind, at=at * 1000)])
+        add_row(client, "processors", kind=kind, at=at * 1000)
         assert not silent(at + 100)
         assert silent(at + 130) == [kind]
         assert not silent(at + 86_500), "removed"
@@ -205,7 +197,7 @@ def test_a_page_and_a_ticket_about_nulls_of_one_feed_name_each_other(client: Cli
     end = int(NOW.timestamp()) // 3600 * 3600
     known = {"model": ODD, "version": "1", "slice": "all", "kind": "null", "window": "1h", "n": 900, "p_value": 0}
     known |= {"window_start": end - 3600, "window_end": end, "level": "major", "delta": 0.9, "delta_low": 0.8}
-    insert_rows(client, "rates", [row("rates", field=field, **known) for field in ("amount", "country")])
+    add_rows(client, "rates", [{"field": field} for field in ("amount", "country")], **known)
     for severity, field, other in (("page", "amount", "country"), ("ticket", "country", "amount")):
         (rule,) = (r for r in RULES if (r.name, r.model, r.severity) == ("null-rate", ODD, severity))
         rows = {each[0]: each[-2] for each in client.rows(expand_backend(rule.queries["E"], RANGE))}
@@ -220,14 +212,12 @@ def test_literals_mean_the_same_after_grafana_and_clickhouse(emptied_client: Cli
 
 def test_panels_of_the_same_signal_have_a_time_and_a_number(emptied_client: Client) -> None:
     for name, rule in {rule.name: rule for rule in RULES}.items():
-        sql = expand_backend(
-            panel_sql(rule.signal), TimeRange(LAST_MINUTES.to_ms - 86_400_000, LAST_MINUTES.to_ms), 3_600_000
-        )
+        day = TimeRange(LAST_MINUTES.to_ms - 86_400_000, LAST_MINUTES.to_ms)
+        sql = expand_backend(panel_sql(rule.signal), day, 3_600_000)
         kinds = [kind for _, kind, *_ in emptied_client.rows(f"DESCRIBE ({sql})")]
         assert kinds == ["DateTime", *(["String"] if rule.signal.label else []), "Float64"], name
         times = [at for at, *_ in emptied_client.rows(sql)]
-        assert times == sorted(times), name
-        assert times, name
+        assert times == sorted(times) != [], name
 
 
 @pytest.mark.parametrize(("page", "sql"), QUESTIONS, ids=[f"{page}-{i}" for i, (page, _) in enumerate(QUESTIONS)])

@@ -2,7 +2,6 @@
 
 import uuid
 from collections.abc import Iterator
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,9 +13,8 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.language_model import LocalLanguageModel
 from barograph_server.warehouse.client import Client
-from tests.support import command_line, scoring
+from tests.support import scoring
 from tests.support.browser import chromium
-from tests.support.command_line import OutputOf
 from tests.support.environment import write_settings
 from tests.support.missing_dependencies import skip_without
 from tests.support.page_scenes import ServedModels, served_models
@@ -41,11 +39,6 @@ def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch:
     where = engine.address(client.database)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", where.password)
     return write_settings(tmp_path / "barograph.toml", where)
-
-
-@pytest.fixture
-def output_of(capsys: pytest.CaptureFixture[str]) -> OutputOf:
-    return partial(command_line.output_of, capsys)
 
 
 @pytest.fixture

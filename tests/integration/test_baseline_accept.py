@@ -3,15 +3,15 @@
 import dataclasses
 import json
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
-from barograph.contract import Contract, Window
-from barograph.contract.file import dump_contract
+from barograph.contract import Window
 
 from barograph_server.errors import EXIT_FAILED, EXIT_OK, CommandError
 from barograph_server.local.clickhouse import LocalClickHouse
@@ -35,7 +35,8 @@ from barograph_server.terminal import utc_second
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Address, Client
 from barograph_server.warehouse.tables import insert_rows
-from tests.support import command_line
+from tests.support import scoring
+from tests.support.command_line import OutputOf
 from tests.support.environment import enter_folder
 from tests.support.monitor_schedule import PARTIALS_TOPIC, TOPIC, Event, baseline, columns, contract
 from tests.support.pipeline import baseline_row
@@ -115,14 +116,9 @@ class World:
         self.offset += 1
 
 
-def apply(client: Client, applied: Contract, after_ms: int = 0) -> None:
-    values = {"model": applied.model, "contract_id": applied.id, "yaml": dump_contract(applied)}
-    insert_rows(client, "contracts", [values | {"applied_at": T0_S * 1000 + after_ms}])
-
-
 def register(client: Client, *baselines: Baseline, effective_s: int = 0) -> Registry:
     """Apply the contract and baselines, the second from a time on."""
-    apply(client, CONTRACT)
+    scoring.register(client, CONTRACT, applied_at=T0_S * 1000)
     entries = [RegisteredBaseline(each, each.id, effective_s * i, 1 + i) for i, each in enumerate(baselines)]
     rows = [baseline_row(each, effective_s * i, T0_S * 1000 + i) for i, each in enumerate(baselines)]
     insert_rows(client, "baselines", rows)
@@ -199,23 +195,18 @@ def test_counts_moments_and_new_bins_are_those_of_the_events(fresh: World) -> No
         assert np.abs(cells - exact).max() < 0.0165 * len(events)
         assert (cells.sum(), cells[-1]) == (exact.sum(), exact[-1])
         assert x.slices[name].noise == pytest.approx((len(x.edges) + 2) / 110_000)
-    beyond = (int((values < old.low).sum()), int((values > old.high).sum()))
-    assert (x.slices["all"].below, x.slices["all"].above) == beyond
-    assert x.mean == pytest.approx(values.mean(), rel=1e-9)
-    assert x.std == pytest.approx(values.std(), rel=1e-9)
+    assert (x.slices["all"].below, x.slices["all"].above) == ((values < old.low).sum(), (values > old.high).sum())
+    assert (x.mean, x.std) == pytest.approx((values.mean(), values.std()), rel=1e-9)
     # Quantiles come from sketches and are within their rank error.
     ranks = np.searchsorted(np.sort(values), x.quantiles) / len(values)
     assert np.abs(ranks - np.linspace(0, 1, 1001)).max() < 0.02
     assert x.quantile_error == pytest.approx(0.0133, rel=0.01)
     assert (x.quantiles[0], x.quantiles[-1]) == (values.min(), values.max())
-    named = [sum(event.colour == name for event in GOOD) for name in ("red", "green")]
-    unseen = sum(event.colour in ("blue", "violet") for event in GOOD)
-    null = sum(event.colour is None for event in GOOD)
-    assert list(colour.slices["all"].cells) == [*named, unseen, null]
-    assert colour.slices["all"].singletons == 0
+    colours = Counter(event.colour for event in GOOD)
+    of_colours = (colours["red"], colours["green"], colours["blue"] + colours["violet"], colours[None])
+    assert (colour.slices["all"].cells, colour.slices["all"].singletons) == (of_colours, 0)
     violet, blue = accepted.learned.unseen["colour"]
-    assert (violet.value, violet.estimate) == ("violet", sum(event.colour == "violet" for event in GOOD))
-    assert blue.value == "blue"
+    assert (violet.value, violet.estimate, blue.value) == ("violet", colours["violet"], "blue")
     assert accepted.learned.psi["x"] == pytest.approx(
         float(psi_values(np.array([300, 360, 240, 100]), np.array([x_cells(GOOD)]), [0])[0][0, 0])
     )
@@ -234,11 +225,7 @@ def test_phi_is_learned_from_the_windows_in_the_range(fresh: World) -> None:
     for window in CONTRACT.windows:
         length = window.length_s
         ids = range(-(-FROM_S // length), TO_S // length)
-        by_id: dict[int, list[Event]] = {i: [] for i in ids}
-        for event in GOOD:
-            if event.at_ms // 1000 // length in by_id:
-                by_id[event.at_ms // 1000 // length].append(event)
-        counts = np.array([x_cells(events) for events in by_id.values()])
+        counts = np.array([x_cells([event for event in GOOD if event.at_ms // 1000 // length == i]) for i in ids])
         group = bins.groups_in(0)[0]
         start = int(bins.starts[group])
         _, df, t, n = psi_values(bins.base_bins[start : start + 4], counts, [0])
@@ -260,7 +247,7 @@ def test_phi_is_learned_from_the_windows_in_the_range(fresh: World) -> None:
 
 def test_a_seasonal_contract_gets_counts_by_hour_of_the_week(fresh: World) -> None:
     seasonal = msgspec.structs.replace(CONTRACT, season="hour_of_week", timezone=ZONE)
-    apply(fresh.client, seasonal, after_ms=1)
+    scoring.register(fresh.client, seasonal, applied_at=T0_S * 1000 + 1)
     plain = accept_range(fresh, dry_run=True).learned.baseline
     assert plain.timezone == ZONE
     hours_of_week = compute_hours_of_week(np.array([event.at_ms // 1000 for event in GOOD]), HOUR_S, ZONE)
@@ -278,51 +265,48 @@ def test_a_seasonal_contract_gets_counts_by_hour_of_the_week(fresh: World) -> No
     assert plain.fields[0].slices["all"].phi["2h"].windows > 200
 
 
-def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_exact(engine: LocalClickHouse) -> None:
-    change_s = T0_S + 12 * DAY_S + 2 * HOUR_S
-    with migrated(engine) as client:
-        world = make_world(engine, client, OLD, days=12)
-        accepted = accept_range(world, to_s=T0_S + 10 * DAY_S, effective_s=change_s, now_s=change_s - HOUR_S)
-        new = accepted.learned.baseline
-        entries = [RegisteredBaseline(OLD, OLD.id, 0, 1), RegisteredBaseline(new, new.id, change_s, 2)]
-        world.registry = build_registry([(CONTRACT, T0_S * 1000)], entries)
-        quiet = make_events(20_260_302, 12 * 24, 16 * 24)
-        shifted = make_events(20_260_303, 16 * 24, 18 * 24, shift_x=2.0)
-        world.flush_all(quiet + shifted)
-        events = [event for event in quiet + shifted if event.at_ms >= change_s * 1000]
-        edges, window = new.fields[0].edges, "1d"
-        rows = client.rows(
-            "SELECT slice, toUnixTimestamp(window_start), toUnixTimestamp(window_end), psi, psi_low, p_value, level, n "
-            "FROM latest_drift WHERE field = 'x' AND baseline_id = {id:String} AND window = {window:String} "
-            f"AND slice IN ('all', 'region=north') AND window_start >= {change_s} AND n > 0 ORDER BY ALL",
-            {"id": new.id, "window": window},
-        )
-        assert {row[0] for row in rows} == {"all", "region=north"}
-        levels: dict[str, set[str]] = {}
-        for name, start_s, end_s, *verdict in rows:
-            of_window = [event for event in events if start_s * 1000 <= event.at_ms < end_s * 1000]
-            counts = x_cells([event for event in of_window if name == "all" or event.region == "north"], edges)
-            base = new.fields[0].slices[name]
-            phi = base.phi[window]
-            expected = psi_verdicts(base.cells, counts, [0], phi=phi.value, nu=phi.nu or np.inf, noise=base.noise)
-            bins = PsiBins(Layout(new))
-            of_x = bins.groups_in(bins.layout.slices.index(name))[0]
-            p = p_values(expected, bins.select(np.arange(bins.n_groups) == of_x), window, np.array([phi.value]))
-            level = LEVEL_NAMES[int(expected.level.item())]
-            assert verdict == [expected.psi.item(), expected.low.item(), p.item(), level, sum(counts)], (
-                "the monitor's verdict is that of a recount, to the bit"
-            )
-            levels.setdefault("quiet" if end_s <= T0_S + 16 * DAY_S else "shifted", set()).add(level)
-        assert levels["quiet"] <= {"stable", "insufficient"}
-        assert "major" in levels["shifted"]
-        # Counts on the new bins replace the shares from sketches.
-        sealed_s = sealed_until_s(world)
-        to_s = T0_S + 16 * DAY_S
-        exact = accept_range(world, from_s=change_s, to_s=to_s, effective_s=sealed_s + HOUR_S, now_s=float(sealed_s))
-        x = exact.learned.baseline.fields[0]
-        assert exact.old_id == new.id
-        assert (x.edges, x.has_sketched_bins, exact.learned.new_bins) == (edges, False, ())
-        assert list(x.slices["all"].cells) == x_cells([event for event in events if event.at_ms < to_s * 1000], edges)
+def test_windows_are_counted_on_the_new_bins_and_a_second_acceptance_makes_them_exact(
+    engine: LocalClickHouse, client: Client
+) -> None:
+    change_s, to_s = T0_S + 12 * DAY_S + 2 * HOUR_S, T0_S + 16 * DAY_S
+    world = make_world(engine, client, OLD, days=12)
+    accepted = accept_range(world, to_s=T0_S + 10 * DAY_S, effective_s=change_s, now_s=change_s - HOUR_S)
+    new = accepted.learned.baseline
+    entries = [RegisteredBaseline(OLD, OLD.id, 0, 1), RegisteredBaseline(new, new.id, change_s, 2)]
+    world.registry = build_registry([(CONTRACT, T0_S * 1000)], entries)
+    later = make_events(20_260_302, 12 * 24, 16 * 24) + make_events(20_260_303, 16 * 24, 18 * 24, shift_x=2.0)
+    world.flush_all(later)
+    events = [event for event in later if event.at_ms >= change_s * 1000]
+    edges, window = new.fields[0].edges, "1d"
+    rows = client.rows(
+        "SELECT slice, toUnixTimestamp(window_start), toUnixTimestamp(window_end), psi, psi_low, p_value, level, n "
+        "FROM latest_drift WHERE field = 'x' AND baseline_id = {id:String} AND window = {window:String} "
+        f"AND slice IN ('all', 'region=north') AND window_start >= {change_s} AND n > 0 ORDER BY ALL",
+        {"id": new.id, "window": window},
+    )
+    assert {row[0] for row in rows} == {"all", "region=north"}
+    levels: dict[str, set[str]] = {"quiet": set(), "shifted": set()}
+    for name, start_s, end_s, *verdict in rows:
+        of_window = [event for event in events if start_s * 1000 <= event.at_ms < end_s * 1000]
+        counts = x_cells([event for event in of_window if name == "all" or event.region == "north"], edges)
+        base = new.fields[0].slices[name]
+        phi = base.phi[window]
+        expected = psi_verdicts(base.cells, counts, [0], phi=phi.value, nu=phi.nu or np.inf, noise=base.noise)
+        bins = PsiBins(Layout(new))
+        of_x = bins.groups_in(bins.layout.slices.index(name))[0]
+        p = p_values(expected, bins.select(np.arange(bins.n_groups) == of_x), window, np.array([phi.value]))
+        level = LEVEL_NAMES[int(expected.level.item())]
+        # The monitor's verdict is that of a recount, to the bit.
+        assert verdict == [expected.psi.item(), expected.low.item(), p.item(), level, sum(counts)]
+        levels["quiet" if end_s <= to_s else "shifted"].add(level)
+    assert levels["quiet"] <= {"stable", "insufficient"}
+    assert "major" in levels["shifted"]
+    # Counts on the new bins replace the shares from sketches.
+    sealed_s = sealed_until_s(world)
+    exact = accept_range(world, from_s=change_s, to_s=to_s, effective_s=sealed_s + HOUR_S, now_s=float(sealed_s))
+    x = exact.learned.baseline.fields[0]
+    assert (exact.old_id, x.edges, x.has_sketched_bins, exact.learned.new_bins) == (new.id, edges, False, ())
+    assert list(x.slices["all"].cells) == x_cells([event for event in events if event.at_ms < to_s * 1000], edges)
 
 
 def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> None:
@@ -332,9 +316,10 @@ def test_it_takes_effect_at_the_next_pane_after_the_lead_time(fresh: World) -> N
     assert accepted.change is not None
     expected = (int(NOW_S) + MIN_LEAD_S) // HOUR_S * HOUR_S + HOUR_S
     assert (accepted.change.effective_from_s, accepted.change.replaces) == (expected, OLD.id)
-    first, second = queries.baselines(fresh.client, "m")
-    assert (first.baseline_id, first.reason) == (OLD.id, "test")
-    assert (second.baseline_id, second.reason) == (accepted.change.baseline_id, "a new  normal")
+    stored = queries.baselines(fresh.client, "m")
+    reasons = [(OLD.id, "test"), (accepted.change.baseline_id, "a new  normal")]
+    assert [(row.baseline_id, row.reason) for row in stored] == reasons
+    second = stored[-1]
     assert second.effective_from.timestamp() == expected
     assert load_baseline(second.body.encode(), "b") == accepted.learned.baseline
     # The same request changes nothing, and another range gives another baseline.
@@ -370,34 +355,34 @@ def test_an_impossible_request_is_rejected_with_an_explanation(fresh: World) -> 
         accept_range(fresh, from_s=FROM_S + 2 * DAY_S, effective_s=later_s - DAY_S)
 
 
-def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse) -> None:
+def test_panes_of_several_baselines_are_rejected(engine: LocalClickHouse, client: Client) -> None:
     change_s, to_s = T0_S + 6 * DAY_S, T0_S + 8 * DAY_S
-    with migrated(engine) as client:
-        later = baseline("m", "1", shift=0.5)
-        result = make_world(engine, client, OLD, later, effective_s=change_s, days=9)
-        with pytest.raises(CommandError, match=r"on the bins of 2 baselines .*: use a range within one of them"):
-            accept_range(result, to_s=to_s)
-        assert accept_range(result, to_s=change_s).old_id == OLD.id
-        assert accept_range(result, from_s=change_s, to_s=to_s, dry_run=True).old_id == later.id
+    later = baseline("m", "1", shift=0.5)
+    result = make_world(engine, client, OLD, later, effective_s=change_s, days=9)
+    with pytest.raises(CommandError, match=r"on the bins of 2 baselines .*: use a range within one of them"):
+        accept_range(result, to_s=to_s)
+    assert accept_range(result, to_s=change_s).old_id == OLD.id
+    assert accept_range(result, from_s=change_s, to_s=to_s, dry_run=True).old_id == later.id
 
 
-def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(engine: LocalClickHouse) -> None:
+def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(
+    engine: LocalClickHouse, client: Client
+) -> None:
     to_s, lost = T0_S + 5 * DAY_S, range(2_000, 2_070)
     good = [event for event in GOOD if event.at_ms < to_s * 1000]
-    with migrated(engine) as client:
-        result = make_world(engine, client, OLD, skip=len(lost), days=6)
-        with pytest.raises(CommandError, match="70 offsets with possible predictions of the range were lost"):
-            accept_range(result, to_s=to_s)
-        accepted = accept_range(result, to_s=to_s, incomplete=True, dry_run=True)
-        assert accepted.completeness == pytest.approx((len(good) - 70) / len(good))
-        assert accepted.learned.baseline.rows == len(good) - 70
-        # A range without losses is complete.
-        assert accept_range(result, to_s=FROM_S + 2 * DAY_S, dry_run=True).completeness == 1
-        client.command(
-            "INSERT INTO panes SELECT * REPLACE ('' AS sketch, record_seq + 1 AS record_seq) FROM panes FINAL "
-            f"WHERE field = 'x' AND pane_start = {FROM_S}"
-        )
-        learned = accept_range(result, to_s=to_s, incomplete=True, dry_run=True).learned
+    result = make_world(engine, client, OLD, skip=len(lost), days=6)
+    with pytest.raises(CommandError, match="70 offsets with possible predictions of the range were lost"):
+        accept_range(result, to_s=to_s)
+    accepted = accept_range(result, to_s=to_s, incomplete=True, dry_run=True)
+    assert accepted.completeness == pytest.approx((len(good) - 70) / len(good))
+    assert accepted.learned.baseline.rows == len(good) - 70
+    # A range without losses is complete.
+    assert accept_range(result, to_s=FROM_S + 2 * DAY_S, dry_run=True).completeness == 1
+    client.command(
+        "INSERT INTO panes SELECT * REPLACE ('' AS sketch, record_seq + 1 AS record_seq) FROM panes FINAL "
+        f"WHERE field = 'x' AND pane_start = {FROM_S}"
+    )
+    learned = accept_range(result, to_s=to_s, incomplete=True, dry_run=True).learned
     assert (learned.new_bins, [each.label for each in learned.heavy_bins]) == ((), ["≥ 0.5"])
     x = learned.baseline.fields[0]
     assert (x.edges, x.has_sketched_bins) == (OLD.fields[0].edges, False)
@@ -405,23 +390,13 @@ def test_losses_are_rejected_unless_allowed_and_without_all_sketches_bins_stay(e
     assert list(x.slices["all"].cells) == x_cells(counted)
 
 
-Run = Callable[..., str]
-
-
 @pytest.fixture
-def run(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(fresh: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, output_of: OutputOf) -> OutputOf:
     enter_folder(tmp_path, monkeypatch, fresh.address)
-
-    def called(*words: str, code: int = EXIT_OK) -> str:
-        ended = command_line.run("baseline", *words)
-        printed = capsys.readouterr()
-        assert ended == code, printed
-        return printed.out if code == EXIT_OK else printed.err
-
-    return called
+    return lambda *words, code=EXIT_OK: output_of(code, "baseline", *words)
 
 
-def test_list_and_show(fresh: World, run: Run) -> None:
+def test_list_and_show(fresh: World, run: OutputOf) -> None:
     new = accept_range(fresh)
     assert new.change is not None
     listed = run("list", "--model", "m")
@@ -440,9 +415,8 @@ def test_list_and_show(fresh: World, run: Run) -> None:
     assert "There is no baseline zz" in run("show", "zz", code=EXIT_FAILED)
 
 
-def test_accept_prints_its_decisions(fresh: World, run: Run) -> None:
-    ahead_s = max(sealed_until_s(fresh), (int(time.time()) // HOUR_S + 2) * HOUR_S)
-    effective = utc_second(ahead_s)
+def test_accept_prints_its_decisions(fresh: World, run: OutputOf) -> None:
+    effective = utc_second(max(sealed_until_s(fresh), (int(time.time()) // HOUR_S + 2) * HOUR_S))
 
     def accepted(*words: str, begin: str = utc_second(FROM_S), end_s: int = TO_S, code: int = EXIT_OK) -> str:
         span = ("--from", begin, "--to", utc_second(end_s))

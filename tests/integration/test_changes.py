@@ -11,7 +11,7 @@ import pytest
 from barograph.contract import Arms, Contract, DeclaredSource, LabelSpec, Rollback
 from barograph.contract.file import dump_contract
 
-from barograph_server.alerts.guard.suspected_causes import CHECK_S, cause_history, explain_verdicts, store_causes
+from barograph_server.alerts.guard.suspected_causes import CHECK_S, cause_history, explain_verdicts
 from barograph_server.alerts.rules import rules_for
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.dashboards.macros import TimeRange, expand_backend
@@ -26,6 +26,7 @@ from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.changes import read_changes
 from barograph_server.warehouse.governance.query_log import last_reads
 from barograph_server.warehouse.tables import insert_columns, insert_rows
+from tests.support import scoring
 from tests.support.command_line import OutputOf, call
 from tests.support.http import request
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
@@ -66,11 +67,10 @@ def write_move(client: Client) -> None:
                 )
             )
     insert(client, panes=panes, drift=verdicts)
-    yaml = dump_contract(contract())
-    add_row(client, "contracts", model="toy", contract_id="1", yaml=yaml, applied_at=END - 72 * HOUR)
+    scoring.register(client, contract(), applied_at=int((END - 72 * HOUR).timestamp() * 1000))
 
 
-def test_a_reported_change_is_ranked_first_and_reaches_the_message(
+def test_a_reported_change_is_ranked_first_and_is_in_the_message_until_the_level_is_stable(
     client: Client, engine: LocalClickHouse, config: str, output_of: OutputOf
 ) -> None:
     write_move(client)
@@ -84,8 +84,7 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
     assert (explained["verdict"]["field"], explained["verdict"]["window_end"]) == ("x", (MOVED + HOUR).isoformat())
     ranked = [(each["change"]["subject"], each["likelihood"]) for each in explained["ranked"]]
     assert ranked == [("fleet-job", "likely"), ("weather-job", "unlikely")]
-    clock = [END.timestamp()]
-    history = cause_history(engine.address(client.database), connect, lambda: clock[0])
+    history = cause_history(engine.address(client.database), connect, END.timestamp)
     history.follow({"toy": contract()})
     wait_for(lambda: client.rows("SELECT 1 FROM likely_causes"), "the causes")
     history.close()
@@ -95,10 +94,18 @@ def test_a_reported_change_is_ranked_first_and_reaches_the_message(
         ("x", 2, "weather-job", "unlikely", True),
     ]
     (rule,) = (each for each in rules_for([contract()], AlertSettings()) if each.name == "psi-major")
-    sql = expand_backend(rule.queries["E"], TimeRange.between(END - HOUR, END))
-    message = next(text for values in client.rows(sql) for text in values if "It moved" in str(text))
+
+    def messages() -> list[str]:
+        sql = expand_backend(rule.queries["E"], TimeRange.between(END - HOUR, END))
+        return [text for values in client.rows(sql) for text in map(str, values) if "It moved" in text]
+
+    message = messages()[0]
     assert message.startswith(f" Drifting since {MOVED + HOUR:%Y-%m-%d %H:%M} UTC. It moved between ")
     assert f"Likely cause: deploy fleet-job 4f2a at {at:%Y-%m-%d %H:%M} UTC, owner ana." in message
+    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
+    times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
+    add_row(client, "drift", **verdict, **times, level="stable", psi=0.01, n=300)
+    assert messages() == []
 
 
 def test_a_change_that_is_reported_later_replaces_the_causes(client: Client, engine: LocalClickHouse) -> None:
@@ -135,29 +142,24 @@ def post(hook: ChangesHook, body: Any, token: str = TOKEN) -> tuple[int, Any]:
     return answer.status, answer.json()
 
 
-GOOD = {"kind": "deploy", "subject": "job"}
-
-WRONG: tuple[tuple[Any, int, str], ...] = (
-    (b"{", 400, "not valid JSON"),
-    ([GOOD] * (MAX_CHANGES + 1), 400, "not 101"),
-    ([GOOD, {"kind": "deploy"}], 400, "Change 2: subject is missing; write what changed"),
-    ({**GOOD, "sources": "x"}, 400, "Change 1: sources is not a member of a change"),
-    ({**GOOD, "kind": "contract"}, 400, "kind contract is one that Barograph records itself"),
-    ({**GOOD, "reason": "x" * 2001}, 400, "reason has 2,001 characters"),
-    ({**GOOD, "changed_at": "2026-05-04T12:00:00"}, 400, "changed_at has no time zone"),
-    ({**GOOD, "owner": "\ud800"}, 400, "half a surrogate pair"),
-    ({**GOOD, "changed_at": "2999-01-01T00:00:00Z"}, 400, "changed_at is in the future"),
-    (b" " * 70_000, 413, "larger than 64 KiB"),
-)
-"""Body of a request, status of the answer, and part of its error."""
-
-
 def test_a_wrong_request_stores_nothing_and_says_why(client: Client, engine: LocalClickHouse) -> None:
+    good = {"kind": "deploy", "subject": "job"}
     with ChangesHook(engine.address(client.database), TOKEN) as hook:
-        for body, status, message in WRONG:
+        for body, status, message in (
+            (b"{", 400, "not valid JSON"),
+            ([good] * (MAX_CHANGES + 1), 400, "not 101"),
+            ([good, {"kind": "deploy"}], 400, "Change 2: subject is missing; write what changed"),
+            ({**good, "sources": "x"}, 400, "Change 1: sources is not a member of a change"),
+            ({**good, "kind": "contract"}, 400, "kind contract is one that Barograph records itself"),
+            ({**good, "reason": "x" * 2001}, 400, "reason has 2,001 characters"),
+            ({**good, "changed_at": "2026-05-04T12:00:00"}, 400, "changed_at has no time zone"),
+            ({**good, "owner": "\ud800"}, 400, "half a surrogate pair"),
+            ({**good, "changed_at": "2999-01-01T00:00:00Z"}, 400, "changed_at is in the future"),
+            (b" " * 70_000, 413, "larger than 64 KiB"),
+        ):
             code, answer = post(hook, body)
             assert (code, message in answer["error"]) == (status, True), answer
-        code, answer = post(hook, GOOD, "another token")
+        code, answer = post(hook, good, "another token")
         assert (code, TOKEN in answer["error"]) == (401, False)
     assert client.rows("SELECT count() FROM changes") == [(0,)]
 
@@ -172,28 +174,24 @@ def test_changes_that_other_tables_record(client: Client) -> None:
     baselines = [{"version": "1", "effective_from": 0}, {"version": "2", "effective_from": MOVED}]
     add_rows(client, "baselines", baselines, model="toy", baseline_id="b", accepted_at=END)
     volume = {"model": "toy", "slice": "all", "pane_s": 60, "n": 5, "version": "2"}
-    insert_rows(client, "volume", [row("volume", **volume, pane_start=MOVED + n * HOUR) for n in range(3)])
-    arm = {"model": "toy", "slice": "all", "arm": "b", "predictions": 3, "window_start": MOVED}
-    add_row(client, "arm_counts", **arm)
+    add_rows(client, "volume", ({"pane_start": MOVED + n * HOUR} for n in range(3)), **volume)
+    add_row(client, "arm_counts", model="toy", slice="all", arm="b", predictions=3, window_start=MOVED)
     fact = {"model": "toy", "instance": "gpu:8000", "name": "restarts", "value": 1.0, "server": "vllm", "at": END}
     add_row(client, "serving_facts", **fact)
-    of_drill = row("changes", kind="deploy", subject="job", model="drill.toy.1", changed_at=END)
-    insert_rows(client, "changes", [of_drill, of_drill | {"model": "toy"}])
+    deployed = {"kind": "deploy", "subject": "job", "changed_at": END}
+    add_rows(client, "changes", ({"model": name} for name in ("drill.toy.1", "toy")), **deployed)
     assert {each.model for each in read_changes(client, None, MOVED, END + HOUR)} == {"toy"}, "drills are left out"
     changes = read_changes(client, "toy", MOVED, END + HOUR)
-    assert [(each.kind, each.before, each.after, each.reason) for each in changes if each.changed_at == MOVED] == [
-        ("arm", "", "b", ""),
-        ("baseline", "", "b", ""),
-        ("version", "", "2", ""),
-    ]
-    later = [(each.kind, each.before, each.after, each.reason) for each in changes if each.changed_at != MOVED]
-    assert later == [
-        ("baseline", "", "b", ""),
-        ("contract", "", "0", "first contract"),
-        ("deploy", "", "", ""),
-        ("promotion", "1", "2", "urgent"),
-        ("server-restart", "", "vllm", ""),
-        ("contract", "0", "1", "- slice_min_n: 1; + slice_min_n: 2"),
+    assert [(each.changed_at, each.kind, each.before, each.after, each.reason) for each in changes] == [
+        (MOVED, "arm", "", "b", ""),
+        (MOVED, "baseline", "", "b", ""),
+        (MOVED, "version", "", "2", ""),
+        (END, "baseline", "", "b", ""),
+        (END, "contract", "", "0", "first contract"),
+        (END, "deploy", "", "", ""),
+        (END, "promotion", "1", "2", "urgent"),
+        (END, "server-restart", "", "vllm", ""),
+        (END + timedelta(minutes=1), "contract", "0", "1", "- slice_min_n: 1; + slice_min_n: 2"),
     ]
 
 
@@ -217,22 +215,6 @@ def test_a_lasting_level_is_explained_once_and_its_onset_begins_with_the_last_pa
     assert explain_verdicts(client, contract(), MOVED - HOUR, END) == []
 
 
-def test_a_cause_ends_with_the_major_level(client: Client) -> None:
-    write_move(client)
-    store_causes(client, explain_verdicts(client, contract(), MOVED - HOUR, END), END)
-    (rule,) = (each for each in rules_for([contract()], AlertSettings()) if each.name == "psi-major")
-
-    def has_cause() -> bool:
-        sql = expand_backend(rule.queries["E"], TimeRange.between(END - HOUR, END))
-        return any("It moved" in str(text) for values in client.rows(sql) for text in values)
-
-    assert has_cause()
-    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
-    times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
-    add_row(client, "drift", **verdict, **times, level="stable", psi=0.01, n=300)
-    assert not has_cause()
-
-
 AT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
 LOG = "recorded_queries"
 Rows = dict[str, list[dict[str, Any]]]
@@ -244,12 +226,10 @@ def ago(days: float) -> datetime:
 
 def healthy(**changes: Any) -> tuple[Contract, Rows]:
     """A contract, and the rows of 40 days in which everything is used; `reads` are the newest queries by their text."""
-    test = {
-        "arms": Arms(shares={"p@1": 0.5, "p@2": 0.5}, unit="context.user"),
-        "rollback": Rollback(prompt="p", margins={"errors": 0.02}),
-        "label": LabelSpec(type="bool", positive=True, horizon_s=86_400),
-    }
-    contract = simple_contract(**{"owners": ("ana",), **test, **changes})
+    arms = Arms(shares={"p@1": 0.5, "p@2": 0.5}, unit="context.user")
+    rollback = Rollback(prompt="p", margins={"errors": 0.02})
+    label = LabelSpec(type="bool", positive=True, horizon_s=86_400)
+    contract = simple_contract(**{"owners": ("ana",), "arms": arms, "rollback": rollback, "label": label, **changes})
     body = dump_baseline(simple_baseline()).decode()
     known = {"model": "toy", "baseline_id": "b1", "pane_s": 86_400}
     rows: Rows = {name: [] for name in ("volume", "rollups", "predictions", "labels")}
@@ -335,19 +315,18 @@ def test_each_rule_reports_on_its_day_only(report: Callable[..., list[DebtReport
         **({"arms": None, "rollback": None, "label": None} if "slice without readers" in kind else {})
     )
     since = ago(days)
-    begin = since if table != "reads" else ago(89)
     stored, rows[table] = rows[table], []
     for each in stored:
-        is_changed = differs(each) and (each["pane_start"] if "pane_start" in each else each["at"]) >= begin
+        begin = ago(89) if table == "reads" else since
+        is_changed = differs(each) and (each.get("pane_start") or each["at"]) >= begin
         rows[table] += [{**each, **change}] * bool(change) if is_changed else [each]
     before, after = report(contract, rows, ago(1), AT)
     assert before.findings == ()
     (finding,) = after.findings
-    assert (finding.kind, finding.model, finding.subject) == (kind, "toy", subject)
+    assert (finding.kind, finding.model, finding.subject, finding.owner) == (kind, "toy", subject, "ana")
     # Since when labels are missing is not stored.
-    assert (finding.since, finding.owner) == (None if kind == "arm without labels" else since, "ana")
-    assert finding.stored_bytes is not None
-    assert finding.stored_bytes > 0
+    assert finding.since == (None if kind == "arm without labels" else since)
+    assert (finding.stored_bytes or 0) > 0
     assert finding.rows_per_day is not None
 
 
@@ -444,10 +423,10 @@ def record(client: Client, exploration: float) -> None:
     add_row(client, "contracts", model="feed", contract_id="c", yaml=CONTRACT)
 
 
-def test_a_planted_loop_is_likely(client: Client, config: str, output_of: OutputOf) -> None:
+def test_a_planted_loop_is_likely_and_errors_say_what_to_do(client: Client, config: str, output_of: OutputOf) -> None:
     record(client, exploration=0.5)
-    words = ("--entity", "context:user_id", "--output", "class=b", "--lag", "23h", "--format", "json")
-    report = json.loads(output_of(1, *LOOPS, config, *words))
+    words: tuple[str, ...] = ("--entity", "context:user_id", "--output", "class=b", "--lag", "23h")
+    report = json.loads(output_of(1, *LOOPS, config, *words, "--format", "json"))
     effect = report["measurement"]["effects"]["late_aircraft"]
     assert report["measurement"]["verdict"] == {"name": "likely", "reason": "", "fields": ["late_aircraft"]}
     assert effect["low"] < 0.6 < effect["high"]
@@ -464,6 +443,12 @@ def test_a_planted_loop_is_likely(client: Client, config: str, output_of: Output
     assert "unreadable propensity" in text
     assert "week of genre" in text
     assert "seats" not in text
+    for words, message in (
+        (("--entity", "tail"), "No prediction that succeeded has a value of --entity tail"),
+        (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
+        (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
+    ):
+        assert message in " ".join(output_of(3, *LOOPS, config, *words).split())
 
 
 def test_nothing_is_claimed_without_exploring(client: Client, config: str, output_of: OutputOf) -> None:
@@ -471,13 +456,3 @@ def test_nothing_is_claimed_without_exploring(client: Client, config: str, outpu
     text = output_of(2, *LOOPS, config, "--entity", "context.user_id")
     assert text.startswith("loop: cannot tell (no exploration)\n")
     assert "Trend of entropy" in text
-
-
-def test_errors_say_what_to_do(client: Client, config: str, output_of: OutputOf) -> None:
-    record(client, exploration=0.5)
-    for words, message in (
-        (("--entity", "tail"), "No prediction that succeeded has a value of --entity tail"),
-        (("--entity", "user", "--field", "late_aircrat"), "did you mean 'late_aircraft'?"),
-        (("--entity", "user", "--output", "class"), "write class=NAME, score>=NUMBER or score"),
-    ):
-        assert message in " ".join(output_of(3, *LOOPS, config, *words).split())

@@ -30,10 +30,11 @@ from barograph_server.streams.topics import partials_partition
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.retention import apply_ttls
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import scoring
 from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.pipeline import Pipeline, read_topic, simple_baseline, simple_contract
-from tests.support.warehouse import add_row, insert, row
+from tests.support.warehouse import add_row, add_rows, insert, row
 
 CONTRACT = simple_contract()
 NOW_S, DAY_S = int(time.time()) // 3600 * 3600, 86_400
@@ -88,11 +89,10 @@ def events(messages: list[Any]) -> tuple[list[dict[str, Any]], int]:
     return rows, markers
 
 
-def write_predictions(path: str, n: int = 2500, **columns: Any) -> pa.Table:
+def write_predictions(path: str, n: int = 2500, **columns: Any) -> None:
     at = pa.array([NOW_S * 1000 + i for i in range(n)]).cast(pa.timestamp("ms", "UTC"))
     rows = {"id": [f"r{i}" for i in range(n)], "at": at, "x": [i / 10 for i in range(n)], **columns}
     pq.write_table(pa.table(rows), path)
-    return pa.table(rows)
 
 
 def load(output_of: OutputOf, code: int, *words: str, version: str = "1") -> str:
@@ -175,37 +175,30 @@ def test_query_answers_in_every_format(pipeline_settings: Settings, capfdbinary:
     assert pa.ipc.open_stream(answer("arrow")).read_all().column("text").to_pylist() == ["é"]
 
 
-def test_query_cannot_change_anything(pipeline_settings: Settings, output_of: OutputOf) -> None:
-    with connect(pipeline_settings.warehouse) as client:
-        before = client.rows("SELECT * FROM topics ORDER BY name")
-        for sql in (
-            "INSERT INTO topics VALUES ('x', 'y', 1, now64(3))",
-            "DROP TABLE topics",
-            "CREATE TABLE mine (a UInt8) ENGINE = Memory",
-            "SET readonly = 0",
-            "SELECT 1; DROP TABLE topics",
-            "SELECT * FROM file('/etc/hostname', LineAsString)",
-        ):
-            assert output_of(EXIT_FAILED, "query", sql).count("\n") == 1, sql
-            assert client.rows("SELECT * FROM topics ORDER BY name") == before, sql
-        assert client.rows("EXISTS TABLE mine") == [(0,)]
-
-
-def test_an_error_is_one_line(
+def test_query_cannot_change_anything_and_an_error_is_one_line(
     pipeline_settings: Settings, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("barograph_server.cli.query.LIMITS", {**LIMITS, "max_execution_time": 1, "max_block_size": 1})
-    for sql, message in (
-        ("SELEC 1", "refused to answer the query: Syntax error: failed at position 1 (SELEC)"),
-        ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),
-        ("SELECT * FROM nowhere", "Run `barograph apply`, which creates the tables."),
-        ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. (code 164). `barograph query` is read-only."),
-        ("SELECT sleepEachRow(0.5) FROM numbers(10)", "took too long"),
-    ):
-        errors = output_of(EXIT_FAILED, "query", sql)
-        assert message in errors
-        assert errors.count("\n") == 1
-        assert len(errors) < 500
+    with connect(pipeline_settings.warehouse) as client:
+        before = client.rows("SELECT * FROM topics ORDER BY name")
+        for sql, message in (
+            ("SELEC 1", "refused to answer the query: Syntax error: failed at position 1 (SELEC)"),
+            ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),
+            ("SELECT * FROM nowhere", "Run `barograph apply`, which creates the tables."),
+            ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. (code 164). `barograph query` is read-only."),
+            ("SELECT sleepEachRow(0.5) FROM numbers(10)", "took too long"),
+            ("INSERT INTO topics VALUES ('x', 'y', 1, now64(3))", "(code "),
+            ("DROP TABLE topics", "(code "),
+            ("CREATE TABLE mine (a UInt8) ENGINE = Memory", "(code "),
+            ("SET readonly = 0", "(code "),
+            ("SELECT 1; DROP TABLE topics", "(code "),
+            ("SELECT * FROM file('/etc/hostname', LineAsString)", "(code "),
+        ):
+            errors = output_of(EXIT_FAILED, "query", sql)
+            assert message in errors
+            assert (errors.count("\n"), len(errors) < 500) == (1, True), errors
+        assert client.rows("SELECT * FROM topics ORDER BY name") == before
+        assert client.rows("EXISTS TABLE mine") == [(0,)]
 
 
 def test_a_missing_server_or_database_is_explained(pipeline_settings: Settings, output_of: OutputOf) -> None:
@@ -250,13 +243,12 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     lost = {"source_partition": 1, "start_offset": 1000, "end_offset": 3500, "reason": "retention"}
     lost_at = {"from_time": at_ms - 60_000, "to_time": at_ms, "recorded_at": at_ms}
     with connect(settings.warehouse) as client:
-        insert_rows(client, "drift", [row("drift", **psi | own) for own in drift])
-        insert_rows(client, "rates", [row("rates", **rate | own) for own in ({"level": "major"}, error_rate)])
+        add_rows(client, "drift", drift, **psi)
+        add_rows(client, "rates", [{"level": "major"}, error_rate], **rate)
         reports = [processor("sketcher", 5), processor("monitor", 95, lag=-1, last_commit_at=0)]
         insert_rows(client, "processors", reports)
         add_row(client, "progress", **progress)
-        pane = {"pane_start": NOW_S - 3600, "pane_s": 3600, "n": 900, "sealed": True}
-        add_row(client, "volume", **counted, **pane)
+        add_row(client, "volume", **counted, pane_start=NOW_S - 3600, pane_s=3600, n=900, sealed=True)
         add_row(client, "losses", **lost, **lost_at)
     output = output_of(EXIT_OK, "status")
     words = [line.split() for line in output.splitlines()]
@@ -274,8 +266,7 @@ def test_status_shows_models_processors_and_losses(settings: Settings, output_of
     each = "too few events 1, too few events (like training) 1"
     assert f"insufficient  toy 1  too few events (unlike training) 1, {each}\n" in output
     (sketcher,) = [line for line in words if line[:1] == ["sketcher"]]
-    assert sketcher[:7] == ["sketcher", "one", "12,345", "100", "1,000", "3", "0"]
-    assert sketcher[-1] == "reporting"
+    assert [*sketcher[:7], sketcher[-1]] == ["sketcher", "one", "12,345", "100", "1,000", "3", "0", "reporting"]
     (monitor,) = [" ".join(line) for line in words if line[:1] == ["monitor"]]
     assert "unknown" in monitor
     assert re.search(r"never silent for \d+ s", monitor)
@@ -295,8 +286,7 @@ def test_status_replays_each_model_from_its_incidents_to_its_end(
 ) -> None:
     moved = {"ended": NOW_S - 150 * DAY_S, "newer": NOW_S - 75 * DAY_S}
     for model, since in moved.items():
-        written = {"contract_id": "1", "yaml": dump_contract(simple_contract(model=model)), "applied_at": 0}
-        add_row(client, "contracts", model=model, **written)
+        scoring.register(client, simple_contract(model=model), applied_at=0)
         drift, rates = [], []
         for at in range(since - 5 * DAY_S, NOW_S - 100 * DAY_S * (model == "ended"), 10_800):
             common = {"model": model, "version": "1", "baseline_id": "b", "slice": "all", "window_end": at, "n": 900}
@@ -322,9 +312,8 @@ LABEL = LabelSpec(type="bool", positive=True, horizon_s=2 * 86_400)
 
 
 def enter_pipeline(pipeline: Pipeline, folder: Path, monkeypatch: pytest.MonkeyPatch, contract: Contract) -> None:
-    names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
-    partitions = f"partials_partitions = {pipeline.partials_partitions}"
-    enter_folder(folder, monkeypatch, pipeline.address, *names, partitions)
+    lines = kafka_lines(pipeline.bootstrap, pipeline.prefix), f"partials_partitions = {pipeline.partials_partitions}"
+    enter_folder(folder, monkeypatch, pipeline.address, *lines)
     Path("toy.yaml").write_text(dump_contract(contract))
 
 
@@ -387,13 +376,10 @@ def test_load_accounts_for_every_event_and_fails_on_what_is_lost(
     assert "5.00%: 100 labels without a prediction. See:" in errors
     assert "Exit code 1: more than 0.01 of the events (--max-rejected)." in errors
     # The commands that show why can be run as they are printed.
-    output = ""
-    for sql in re.findall(r'    barograph query "(.*)"', errors):
-        output += output_of(EXIT_OK, "query", sql)
-    assert "string" in output
+    queries = re.findall(r'    barograph query "(.*)"', errors)
+    assert any("string" in output for output in [output_of(EXIT_OK, "query", sql) for sql in queries])
     # A dead letter is named by its reason, in `load`, `status` and `doctor`.
-    in_2000 = pa.array(np.arange(N) + 946_684_800_000)
-    write_recent("old.parquet", range(2 * N, 3 * N), at=in_2000)
+    write_recent("old.parquet", range(2 * N, 3 * N), at=pa.array(np.arange(N) + 946_684_800_000))  # in 2000
     # The tables keep them, and the processors have another setting.
     monkeypatch.setenv("BAROGRAPH_RETENTION_DAYS", "10000")
     with pipeline.client as client:
@@ -422,7 +408,7 @@ def test_without_processors_the_account_says_what_is_not_known(
 ) -> None:
     contract = simple_contract(label=LABEL)
     enter_pipeline(pipeline, tmp_path, monkeypatch, contract)
-    pipeline.prepare(contract, [simple_baseline()])
+    pipeline.prepare(contract)
     assert partials_partition("toy", pipeline.partials_partitions) in range(2)
     at_ms = write_recent("p.parquet", range(10))
     write_labels("l.parquet", range(10), at_ms, [True] * 10)

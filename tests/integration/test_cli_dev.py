@@ -33,29 +33,26 @@ from tests.support.http import request
 from tests.support.pipeline import ROOT, Pipeline, simple_baseline, simple_contract, wait_for
 
 KINDS = ("sketcher", "recorder", "monitor", "scorer")
+COMMAND = (sys.executable, "-m", "barograph_server.cli.main")
 
 
 class Dev:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.output_path = folder / "output.txt"
-        self.environ = {name: value for name, value in os.environ.items() if not name.startswith("BAROGRAPH_")}
-        self.environ["PYTHONPATH"] = str(Path(__file__).parents[2])
+        retained = (name for name in os.environ if name == "BAROGRAPH_CACHE" or not name.startswith("BAROGRAPH_"))
+        self.environ = {name: os.environ[name] for name in retained} | {"PYTHONPATH": str(ROOT)}
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *words: str) -> None:
-        self.output_path.write_text("")
-        with self.output_path.open("ab") as output:
+        # Settings of production, which the local stack must ignore.
+        production = {"BOOTSTRAP_SERVERS": "kafka.production:9092", "KAFKA_SECURITY_PROTOCOL": "SASL_SSL"}
+        environ = self.environ | {f"BAROGRAPH_{name}": value for name, value in production.items()}
+        with self.output_path.open("wb") as output:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "barograph_server.cli.main", "dev", *words],
+                [*COMMAND, "dev", *words],
                 cwd=self.folder,
-                # Settings of production, which the local stack must ignore.
-                env={
-                    **{name: value for name, value in os.environ.items() if name == "BAROGRAPH_CACHE"},
-                    **self.environ,
-                    "BAROGRAPH_BOOTSTRAP_SERVERS": "kafka.production:9092",
-                    "BAROGRAPH_KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
-                },
+                env=environ,
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
@@ -90,10 +87,9 @@ class Dev:
 @pytest.fixture
 def dev(broker: LocalKafka, tmp_path: Path) -> Iterator[Dev]:
     """A folder with a contract; `broker` ensures that the servers are downloaded."""
-    contract = simple_contract()
     folder = tmp_path / "contracts"
     folder.mkdir()
-    (folder / "toy.yaml").write_text(dump_contract(contract))
+    (folder / "toy.yaml").write_text(dump_contract(simple_contract()))
     (folder / "toy.1.baseline.json").write_bytes(dump_baseline(simple_baseline(rows=500)))
     dev = Dev(tmp_path)
     yield dev
@@ -123,17 +119,9 @@ def test_dev_starts_everything_restarts_a_processor_and_stops_on_ctrl_c(dev: Dev
     pids = [dev.pid(kind) for kind in KINDS]
     assert all(pids)
     assert killed not in pids
-    status = subprocess.run(
-        [sys.executable, "-m", "barograph_server.cli.main", "status"],
-        cwd=dev.folder,
-        env=dev.environ,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert status.returncode == 0, status.stderr
-    assert "toy" in status.stdout
-    assert "monitor" in status.stdout
+    status = subprocess.check_output([*COMMAND, "status"], cwd=dev.folder, env=dev.environ, text=True)
+    assert "toy" in status
+    assert "monitor" in status
     assert dev.interrupt() == 0
     assert dev.output.splitlines()[-3:] == [
         "Stopping the processors.",
@@ -178,8 +166,8 @@ def test_every_command_that_serves_starts_with_the_documented_environment(pipeli
     processes = {}
     try:
         for words, path in logs.items():
-            command = [sys.executable, "-m", "barograph_server.cli.main", *words.split()]
             with path.open("wb") as log:
+                command = [*COMMAND, *words.split()]
                 processes[words] = subprocess.Popen(command, cwd=tmp_path, env=environ, stdout=log, stderr=log)
         for words, path in logs.items():
             wait_for(lambda: LINES[words] in path.read_text() or processes[words].poll() is not None, words)  # noqa: B023

@@ -84,37 +84,33 @@ def record_queries(client: Client) -> None:
         "query String, tables Array(String), columns Array(String), http_user_agent String, client_name String, "
         "address IPv6, is_initial_query UInt8) ENGINE = MergeTree ORDER BY event_time"
     )
-    for user, query, days in (
-        ("reporting", "SELECT avg(score) FROM predictions", 1),
-        ("science", "SELECT features['k'] FROM predictions", 2),
-        ("scraper", "SELECT features['x'] FROM predictions", 3),
-        ("scraper", "SELECT features['x'], score FROM predictions", 1),
-        ("intern", "SELECT count() FROM labels", 1),
-        ("long-ago", "SELECT 1 FROM labels", 90),
+    select = "'QueryFinish', 'Select'"
+    for kind, user, query, days in (
+        (select, "reporting", "SELECT avg(score) FROM predictions", 1),
+        (select, "science", "SELECT features['k'] FROM predictions", 2),
+        (select, "scraper", "SELECT features['x'] FROM predictions", 3),
+        (select, "scraper", "SELECT features['x'], score FROM predictions", 1),
+        (select, "intern", "SELECT count() FROM labels", 1),
+        (select, "long-ago", "SELECT 1 FROM labels", 90),
+        # Neither another database, nor a failed query, nor an insert counts.
+        (select, "nobody", "SELECT 1 FROM other.predictions", 0),
+        ("'ExceptionWhileProcessing', 'Select'", "nobody", "SELECT 1 FROM predictions", 0),
+        ("'QueryFinish', 'Insert'", "nobody", "INSERT INTO predictions", 0),
     ):
-        table = query.rpartition(" ")[2]
+        database, _, name = query.split()[-1].rpartition(".")
+        table = f"{database or client.database}.{name}"
         client.command(
-            f"INSERT INTO {LOG} SELECT 'QueryFinish', 'Select', toDate(time), time, {{user:String}}, {{query:String}}, "
-            f"['{client.database}.{table}'], ['{client.database}.{table}.score', 'other.t.c'], 'python', '', "
-            "toIPv6('::ffff:10.1.2.3'), 1 FROM (SELECT now() - INTERVAL {days:UInt32} DAY AS time)",
+            f"INSERT INTO {LOG} SELECT {kind}, toDate(time), time, {{user:String}}, {{query:String}}, ['{table}'], "
+            f"['{table}.score', 'other.t.c'], 'python', '', toIPv6('::ffff:10.1.2.3'), 1 "
+            "FROM (SELECT now() - INTERVAL {days:UInt32} DAY AS time)",
             {"user": user, "query": query, "days": days},
-        )
-    # Neither another database, nor a failed query, nor an insert counts.
-    for kind, query_kind, table in (
-        ("QueryFinish", "Select", "other.predictions"),
-        ("ExceptionWhileProcessing", "Select", f"{client.database}.predictions"),
-        ("QueryFinish", "Insert", f"{client.database}.predictions"),
-    ):
-        client.command(
-            f"INSERT INTO {LOG} SELECT '{kind}', '{query_kind}', today(), now(), 'nobody', 'q', ['{table}'], [], '', "
-            "'', toIPv6('::1'), 1"
         )
 
 
 def add_dashboard(grafana: StubGrafana, uid: str, sql: str, plugin: str = "grafana-clickhouse-datasource") -> None:
-    about = "Counts come from predictions"
-    panel = {"description": about, "targets": [{"rawSql": sql, "datasource": {"type": plugin}}]}
-    dashboard = {"uid": uid, "title": uid.title(), "panels": [panel]}
+    targets = [{"rawSql": sql, "datasource": {"type": plugin}}]
+    panels = [{"description": "Counts come from predictions", "targets": targets}]
+    dashboard = {"uid": uid, "title": uid.title(), "panels": panels}
     stored = {"dashboard": dashboard, "folder": "", "version": 1, "by": "ana", "provisioned": False}
     grafana.state.dashboards[uid] = stored
 
@@ -239,52 +235,39 @@ def test_a_plan_names_the_readers_of_a_removed_field(observed: Settings) -> None
 
 
 def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(observed: Settings, tmp_path: Path) -> None:
-    where = observed.warehouse
-    lines = f'bootstrap_servers = "{observed.bootstrap_servers}"', f'topic_prefix = "{observed.topic_prefix}"'
-    config = write_settings(tmp_path / "barograph.toml", where, *lines)
-    environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password}
+    kafka = kafka_lines(observed.bootstrap_servers, observed.topic_prefix)
+    config = write_settings(tmp_path / "barograph.toml", observed.warehouse, kafka)
+    environment = {**os.environ, "BAROGRAPH_CLICKHOUSE_PASSWORD": observed.warehouse.password}
     # In a process of its own, as a user runs it.
     command = [sys.executable, "-m", "barograph_server.cli.main", "consumers", "--config", config]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stderr
-    declared, _, strangers = done.stdout.partition("Readers that no contract declares")
+    declared, _, strangers = " ".join(done.stdout.split()).partition("Readers that no contract declares")
     assert "pricing" in declared
-    assert "group copier" in strangers
-    assert "group snoop" in strangers
+    for text in ("group copier", "group snoop", "ClickHouse keeps no query log"):
+        assert text in strangers, text
     assert "archive" not in strangers
-    assert "ClickHouse keeps no query log" in " ".join(strangers.split())
 
 
-@pytest.fixture
-def applied(
-    broker: LocalKafka, engine: LocalClickHouse, topic_prefix: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[tuple[str, Client]]:
-    """The path of the settings, and a connection, after two contracts were applied one after the other."""
-    with installation(broker, engine, topic_prefix) as settings:
-        for applied in (contract(consumers={}), contract()):
-            apply_all(settings, [(applied, dump_contract(applied))])
-        monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", settings.warehouse.password)
-        kafka = kafka_lines(broker.bootstrap_servers, topic_prefix)
-        config = write_settings(tmp_path / "barograph.toml", settings.warehouse, kafka)
-        with connect(settings.warehouse) as client:
-            yield config, client
-
-
-@pytest.mark.broker
 def test_apply_stores_the_graph_that_is_shown_and_sent(
-    applied: tuple[str, Client], output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, tmp_path: Path, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config, client = applied
-    graph = build_lineage(contract())
-    rows = client.rows("SELECT node, detail, owner, upstream FROM latest_lineage WHERE model = 'toy' ORDER BY position")
-    assert rows == [(node.id, node.detail, node.owner, list(node.upstream)) for node in graph.nodes]
-    assert len(client.rows("SELECT DISTINCT contract_id FROM lineage")) == 2
-    words = ("lineage", "--model", "toy", "--config", config)
+    for described in (contract(model="graph", consumers={}), contract(model="graph")):
+        apply_all(settings, [(described, dump_contract(described))])
+    monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", settings.warehouse.password)
+    kafka = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)
+    config = write_settings(tmp_path / "barograph.toml", settings.warehouse, kafka)
+    graph = build_lineage(described)
+    with connect(settings.warehouse) as client:
+        select = "SELECT node, detail, owner, upstream FROM latest_lineage WHERE model = 'graph' ORDER BY position"
+        assert client.rows(select) == [(each.id, each.detail, each.owner, list(each.upstream)) for each in graph.nodes]
+        assert len(client.rows("SELECT DISTINCT contract_id FROM lineage WHERE model = 'graph'")) == 2
+    words = ("lineage", "--model", "graph", "--config", config)
     assert "gates" in output_of(0, *words)
     assert [tuple(edge) for edge in json.loads(output_of(0, *words, "--format", "json"))["edges"]] == list(graph.edges)
     assert output_of(0, *words, "--format", "svg").startswith("<svg ")
     printed = [json.loads(line) for line in output_of(0, *words, "--format", "openlineage").splitlines()]
-    jobs = ["toy", "toy.gates", "toy.audit"]
+    jobs = ["graph", "graph.gates", "graph.audit"]
     assert [event["job"]["name"] for event in printed] == jobs
     monkeypatch.setenv("OPENLINEAGE_API_KEY", "secret")
     with ScriptedServer(reply(status=201)) as catalogue:

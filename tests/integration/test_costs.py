@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from barograph import dump_contract, parse_contract
+from barograph import parse_contract
 
 from barograph_server.dashboards.macros import TimeRange
-from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.run import ContractCosts
@@ -24,11 +23,12 @@ from barograph_server.warehouse.operations.serving_facts import (
     insert_serving_facts,
     store_serving_sections,
 )
-from barograph_server.warehouse.tables import insert_columns, insert_rows
-from tests.support.command_line import call_json, output_of
+from barograph_server.warehouse.tables import insert_columns
+from tests.support import scoring
+from tests.support.command_line import OutputOf
 from tests.support.otlp import RECEIVED_MS, as_json, export_of, span
 from tests.support.two_day_model import ask
-from tests.support.warehouse import columns, row
+from tests.support.warehouse import columns
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "llm.md"
 HOUR_MS = 3_600_000
@@ -48,8 +48,7 @@ def record(client: Client, rows: list[dict[str, Any]]) -> None:
     defaults: dict[str, Any] = {"model": "answers", "version": "gpt-4", "at": NOW, "error": "", "class": ""}
     defaults |= {"metrics": {}, "context": {}, "latency_ms": math.nan}
     filled = [{**defaults, "id": f"i{i}", "offset": i, **row} for i, row in enumerate(rows)]
-    names = (*defaults, "id", "offset")
-    table = {name: [row[name] for row in filled] for name in names}
+    table = {name: [row[name] for row in filled] for name in (*defaults, "id", "offset")}
     insert_columns(client, "predictions", columns("predictions", len(rows), **table, received_at=table["at"]))
 
 
@@ -68,12 +67,11 @@ def test_costs_are_summed_by_hour_version_and_prompt(client: Client) -> None:
         {"metrics": priced, "version": "gpt-5"},
     ]
     record(client, recorded)
-    rows = client.rows(
+    hour = NOW // 1000
+    assert client.rows(
         "SELECT version, prompt, toUnixTimestamp(hour), calls, answered, with_tokens, with_cost, input_tokens, "
         "cached_input_tokens, cacheable_tokens, output_tokens, cost FROM model_costs ORDER BY ALL"
-    )
-    hour = NOW // 1000
-    assert rows == [
+    ) == [
         ("gpt-4", "", hour - 3600, 1, 1, 1, 1, 10, 4, 10, 2, 0.5),
         ("gpt-4", "a@1", hour, 2, 2, 2, 2, 17, 4, 10, 2, 0.5),
         ("gpt-4", "a@2", hour, 2, 1, 0, 0, 5, 0, 0, 0, 0),
@@ -145,12 +143,11 @@ def received(text: str, attributes: dict[str, Any], scope: str = "my.client") ->
     costs = ContractCosts(lambda: registry)
     ingest = Ingest(load_conventions(), otlp, producer=None, seq=iter([None] * 9), steps=[costs.add_cost])
     call = {"gen_ai.operation.name": "chat", "gen_ai.response.model": "gpt-4", **attributes}
-    export = export_of(span(attributes=call), service="bot", scope=scope)
-    events, rejected, _ = ingest.add(ingest.json.decode(as_json(export)), RECEIVED_MS)
+    export = ingest.json.decode(as_json(export_of(span(attributes=call), service="bot", scope=scope)))
+    events, rejected, _ = ingest.add(export, RECEIVED_MS)
     assert not rejected
     (event,) = [*events, *ingest.release()]
-    metrics: dict[str, Any] = json.loads(event).get("metrics", {})
-    return metrics
+    return dict(json.loads(event).get("metrics", {}))
 
 
 def test_the_receiver_computes_a_cost_only_from_observed_tokens() -> None:
@@ -168,13 +165,9 @@ def test_the_receiver_computes_a_cost_only_from_observed_tokens() -> None:
 
 
 def test_calls_are_listed_from_the_worst_on_with_links_to_their_traces(
-    client: Client, engine: LocalClickHouse, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    client: Client, config: str, output_of: OutputOf
 ) -> None:
-    address = engine.address(client.database)
-    for name in ("host", "port", "database", "password"):
-        monkeypatch.setenv(f"BAROGRAPH_CLICKHOUSE_{name.upper()}", str(getattr(address, name)))
-    contract = parse_contract(TEXT + 'trace_url: "https://traces.example/{trace_id}"\n')
-    insert_rows(client, "contracts", [row("contracts", model="answers", yaml=dump_contract(contract), applied_at=1)])
+    scoring.register(client, parse_contract(TEXT + 'trace_url: "https://traces.example/{trace_id}"\n'))
     ids = [f"{i:032x}-{i:016x}" for i in range(4)]
     at = int(time.time() * 1000) - 60_000
     rows = [{"id": name, "at": at + i, "latency_ms": 100.0 * (4 - i)} for i, name in enumerate(ids)]
@@ -182,13 +175,14 @@ def test_calls_are_listed_from_the_worst_on_with_links_to_their_traces(
     rows[2] |= {"error": "Timeout", "latency_ms": math.nan}
     rows[3] |= {"metrics": {"cost_usd": 0.7}}
     record(client, [*rows, {"id": "own", "at": at - 2 * HOUR_MS, "latency_ms": 9e9}])
-    context = {"kind": "check", "version": "gpt-4"}
-    evaluation = {"model": "answers.right", "at": at, "context": context}
+    evaluation = {"model": "answers.right", "at": at, "context": {"kind": "check", "version": "gpt-4"}}
     record(client, [{**evaluation, "id": ids[0], "class": "sound"}, {**evaluation, "id": ids[3], "class": "faulty"}])
 
+    def calls(code: int, *words: str) -> str:
+        return output_of(code, "calls", "--model", "answers", "--config", config, *words)
+
     def listed(*words: str) -> list[tuple[str, str]]:
-        code, result = call_json(capsys, "calls", "--model", "answers", "--format", "json", *words)
-        assert code == 0
+        result = json.loads(calls(0, "--format", "json", *words))
         return [(each["call"]["id"], each["trace"]) for each in result["calls"]]
 
     def linked(*chosen: int) -> list[tuple[str, str]]:
@@ -200,7 +194,7 @@ def test_calls_are_listed_from_the_worst_on_with_links_to_their_traces(
     assert listed("--failed") == linked(2)
     assert listed("--costly") == linked(3, 1)
     assert listed("--faulty") == linked(3)
-    text = output_of(capsys, 0, "calls", "--model", "answers", "--costly")
+    text = calls(0, "--costly")
     assert "a@1" in text
     assert "0.7" in text
-    assert "exclude each other" in output_of(capsys, 1, "calls", "--model", "answers", "--slow", "--failed")
+    assert "exclude each other" in calls(1, "--slow", "--failed")

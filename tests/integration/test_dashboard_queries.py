@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import pytest
@@ -73,11 +74,8 @@ def test_the_values_of_variables(client: Client) -> None:
 
 
 def test_a_window_of_the_last_events_counts_as_the_longest(client: Client) -> None:
-    names = ["15m", "last 500", "1d", "1h"]
-    rows = client.rows(
-        f"SELECT name FROM (SELECT arrayJoin({{names:Array(String)}}) AS name) ORDER BY {window_seconds('name')} DESC",
-        {"names": names},
-    )
+    names = "SELECT arrayJoin(['15m', 'last 500', '1d', '1h']) AS name"
+    rows = client.rows(f"SELECT name FROM ({names}) ORDER BY {window_seconds('name')} DESC")
     assert [name for (name,) in rows] == ["last 500", "1d", "1h", "15m"]
 
 
@@ -87,18 +85,14 @@ def test_the_fleet_has_every_model_with_its_state(client: Client) -> None:
     assert sorted(rows) == sorted(MODELS)
     for row in rows.values():
         assert row["state"] == "major"
-        assert "drift of x, 6h: PSI 0.35" in f"{row['why']}; {row['others']}"
-        assert "2 % of predictions failed, SLO 1 %" in f"{row['why']}; {row['others']}"
+        for reason in ("drift of x, 6h: PSI 0.35", "2 % of predictions failed, SLO 1 %"):
+            assert reason in f"{row['why']}; {row['others']}"
         assert row["errors"] == pytest.approx(ERRORS / REQUESTS)
         assert row["slow"] == pytest.approx(SLOW / REQUESTS)
-        assert row["requests"] == REQUESTS * (47 + 36)
-        assert row["last request"] == 0
-
-
-def test_a_fleet_without_verdicts_is_not_healthy(client: Client) -> None:
+        assert (row["requests"], row["last request"]) == (REQUESTS * (47 + 36), 0)
     much_later = TimeRange.between(hours_before(-120), hours_before(-144))
-    rows = ask(client, "fleet.models_now", time_range=much_later)
-    assert "stable" not in {row[1] for row in rows}
+    states = {row[1] for row in ask(client, "fleet.models_now", time_range=much_later)}
+    assert "stable" not in states, "a fleet without verdicts is not healthy"
 
 
 MEAN_RANKS = {"like training": (0.6, 0.4), "unlike training": (0.9, 1e-6)}
@@ -289,17 +283,18 @@ def test_traffic_errors_and_latency_against_the_promises(client: Client) -> None
 
 
 def test_performance_and_its_estimates(client: Client) -> None:
-    def rows(name: str) -> list[tuple[Any, ...]]:
-        return ask(client, f"performance.{name}", model="triage")
-
-    assert {row[1:] for row in rows("measured")} == {("accuracy", 0.7)}
-    assert {row[1:] for row in rows("promises")} == {("accuracy SLO", 0.65)}
-    assert {row[1:] for row in rows("cbpe")} == {("accuracy", 0.69, 0.7)}
-    assert rows("label_maturity") == [("1 min", 0.1), ("2 h", 0.6), ("10 d", 1.0)]
-    assert {row[1] for row in rows("label_coverage")} == {0.4}
-    # The main metric stands alone, with its reference. Every window is measured: there is nothing to estimate.
-    assert {row[1:] for row in rows("main_metric")} == {("accuracy", 0.7, None, 0.71)}
-    assert {row[1] for row in rows("main_promise")} == {0.65}
+    for name, row in (
+        ("measured", ("accuracy", 0.7)),
+        ("promises", ("accuracy SLO", 0.65)),
+        ("cbpe", ("accuracy", 0.69, 0.7)),
+        ("label_coverage", (0.4,)),
+        # The main metric stands alone, with its reference. Every window is measured: there is nothing to estimate.
+        ("main_metric", ("accuracy", 0.7, None, 0.71)),
+        ("main_promise", (0.65,)),
+    ):
+        assert {each[1:] for each in ask(client, f"performance.{name}", model="triage")} == {row}, name
+    maturity = ask(client, "performance.label_maturity", model="triage")
+    assert maturity == [("1 min", 0.1), ("2 h", 0.6), ("10 d", 1.0)]
 
 
 def test_an_estimate_continues_the_main_metric_before_labels(empty: Client) -> None:
@@ -336,9 +331,7 @@ def test_the_last_window_against_training(client: Client, model: str, field: str
 
 
 def test_verdicts_and_rates_of_a_field_with_their_intervals_and_thresholds(client: Client) -> None:
-    def rows(name: str) -> list[tuple[Any, ...]]:
-        return ask(client, name, model=ODD, field="x")
-
+    rows = partial(ask, client, model=ODD, field="x")
     assert rows("drift.field_psi")[-1][1:] == pytest.approx((0.35, 0.34, 0.36, 0.1, 0.2))
     assert rows("drift.field_psi_now") == [pytest.approx((0.35, 0.34, 0.36))]
     assert rows("drift.field_level") == [(LEVEL_NUMBERS["major"],)]
@@ -347,26 +340,29 @@ def test_verdicts_and_rates_of_a_field_with_their_intervals_and_thresholds(clien
     assert rows("rates.categories")[0][0::3] == ("never seen", 14)
     for row in rows("rates.nulls"):
         assert row[1:] == pytest.approx((0.04, 0.001, 0.011, 0.051))
-    outside = {row[1:] for row in rows("rates.outside")}
-    assert outside == {(kind, 0) for kind in ("unseen", "below", "above", "invalid")}
+    kinds = ("unseen", "below", "above", "invalid")
+    assert {row[1:] for row in rows("rates.outside")} == {(kind, 0) for kind in kinds}
     assert {row[1:] for row in rows("rates.outside_thresholds")} == {(0.01, 0.05)}
     for name, rate in (("nulls", 0.04), ("unseen", 0.001), ("range", 0.001)):
         assert rows(f"rates.{name}_now") == [pytest.approx((rate, 0.001))]
 
 
 def test_the_pipeline_of_one_model_and_of_all(client: Client) -> None:
-    assert ask(client, "pipeline.dead_letters", model=ALL) == [(5,)]
-    assert ask(client, "pipeline.dead_letters", model="fraud") == [(5,)]
-    assert ask(client, "pipeline.dead_letters", model="triage") == [(2,)]
-    assert ask(client, "pipeline.late", model="fraud") == [(LATE / REQUESTS,)]
-    assert ask(client, "pipeline.completeness", model=ALL) == [(0.99,)]
-    assert ask(client, "pipeline.duplicates", model="fraud") == [(0.2,)]
+    for name, model, number in (
+        ("dead_letters", ALL, 5),
+        ("dead_letters", "fraud", 5),
+        ("dead_letters", "triage", 2),
+        ("late", "fraud", LATE / REQUESTS),
+        ("completeness", ALL, 0.99),
+        ("duplicates", "fraud", 0.2),
+    ):
+        assert ask(client, f"pipeline.{name}", model=model) == [(number,)], (name, model)
     assert len(ask(client, "pipeline.sealed_age", model=ALL)) == len(MODELS)
-    [(_, sealed_s, _, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud")
-    assert (sealed_s, read_s) == (0, 0)
-    yesterday = TimeRange.between(hours_before(47), END - timedelta(hours=24, minutes=20))
-    [(_, sealed_s, _, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud", time_range=yesterday)
-    assert (sealed_s, read_s) == (0, 0), "times after the range count as its end"
+    # Times after the range count as its end.
+    for end in (END, END - timedelta(hours=24, minutes=20)):
+        time_range = TimeRange.between(hours_before(47), end)
+        [(_, sealed_s, _, read_s, _)] = ask(client, "pipeline.sealed_age", model="fraud", time_range=time_range)
+        assert (sealed_s, read_s) == (0, 0), end
 
 
 def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
@@ -385,15 +381,12 @@ def test_a_processor_that_stopped_reporting_is_silent(client: Client) -> None:
 def test_metrics_equal_the_reports_of_processors(client: Client, step_s: int) -> None:
     """Gauges are 4 and counters grow by one per second, at any step; long steps are read from another table."""
 
-    def rows(name: str) -> list[tuple[Any, ...]]:
-        return ask(client, f"pipeline.{name}", interval_s=step_s)
-
+    rows = partial(ask, client, interval_s=step_s)
     for panel in ("committed_age", "waiting", "memory"):
-        assert {row[2] for row in rows(panel)} == {4}, panel
-    # Counters start at the first report within the range.
-    seconds = {"monitor": 1080, "scorer": 1200, "sketcher": 1200}
-    assert sum(row[2] for row in rows("cpu")) * step_s == pytest.approx(sum(seconds.values()))
-    assert {row[1] for row in rows("rejected")} == {
+        assert {row[2] for row in rows(f"pipeline.{panel}")} == {4}, panel
+    # Counters of monitor, scorer and sketcher start at the first report within the range.
+    assert sum(row[2] for row in rows("pipeline.cpu")) * step_s == pytest.approx(1080 + 1200 + 1200)
+    assert {row[1] for row in rows("pipeline.rejected")} == {
         "monitor monitor-1: dead letters empty",
         "sketcher sketcher-1: dead letters empty",
         "sketcher sketcher-1: offsets lost predictions",
@@ -423,10 +416,9 @@ def test_the_change_before_a_major_verdict(client: Client) -> None:
 
 def test_the_lineage_with_levels(client: Client) -> None:
     nodes = {row[0]: row[1:] for row in ask(client, "lineage.nodes", model=ODD, version="2")}
-    stable, nothing, major = (1, 0, 0, 0), (0, 0, 0, 0), (0, 0, 0, 1)
-    assert nodes["field:x"] == ("x", "float", "major", *major, "field", "")
-    assert nodes["output:score"] == ("score", "float", "stable", *stable, "output", "")
-    assert nodes["source:fleet"] == ("fleet", "airflow", "", *nothing, "source", "ana")
+    assert nodes["field:x"] == ("x", "float", "major", 0, 0, 0, 1, "field", "")
+    assert nodes["output:score"] == ("score", "float", "stable", 1, 0, 0, 0, "output", "")
+    assert nodes["source:fleet"] == ("fleet", "airflow", "", 0, 0, 0, 0, "source", "ana")
     edges = {row[1:] for row in ask(client, "lineage.edges", model=ODD, version="2")}
     model = f"model:{ODD}"
     expected = {("source:fleet", "field:x"), ("field:x", model), (model, "output:score"), (model, "consumer:gates")}

@@ -20,7 +20,7 @@ from barograph_server.streams.dead_letters.replay import DeadLetterReplayer
 from barograph_server.streams.events.batch import DEAD_LETTER_HEADER, TOKEN_HEADER, RejectedEvent
 from barograph_server.streams.records import Partial, Progress, Tally, decode
 from tests.support import command_line, killed_replay
-from tests.support.environment import enter_folder
+from tests.support.environment import enter_folder, kafka_lines
 from tests.support.forked_processors import fork
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.sketching import settings_of
@@ -78,10 +78,7 @@ def test_a_replay_killed_at_any_point_sends_every_dead_letter_once(pipeline: Pip
 
 
 def run(capsys: pytest.CaptureFixture[str], *words: str, code: int = 0) -> str:
-    ended = command_line.run("dead-letters", *words)
-    out = capsys.readouterr()
-    assert ended == code, out.err
-    return out.out if code == 0 else out.err
+    return command_line.output_of(capsys, code, "dead-letters", *words)
 
 
 def groups(capsys: pytest.CaptureFixture[str], *words: str) -> dict[tuple[str, str, str], dict[str, Any]]:
@@ -105,9 +102,7 @@ def counted(pipeline: Pipeline, model: str) -> tuple[int, int]:
 def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline: Pipeline, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pipeline.create(source_partitions=1)
-    contract = simple_contract()
-    pipeline.register(contract, [simple_baseline()])
+    pipeline.prepare()
     rows: dict[str, list[Any]] = {"model": ["toy", "later"], "version": ["1", "1"], "id": ["a0", "a1"]}
     table = pa.table({**rows, "at": [NOW_MS, NOW_MS + 1], "features.x": [0.5, 1.5]})
     messages: list[tuple[int, bytes | None, Any]] = [(0, event(i), None) for i in range(5)]
@@ -117,13 +112,11 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     pipeline.produce(messages)
     label = {"model": "later", "id": "e10", "label": True, "at": NOW_MS}
     pipeline.produce([(0, json.dumps(label).encode(), None)], pipeline.topics.labels)
-    pipeline.start("sketcher", clock="live")
-    pipeline.start("recorder", clock="live")
+    pipeline.start_all("sketcher", "recorder", clock="live")
     topics = pipeline.topics
     wait_for(lambda: len(pipeline.read_all(topics.predictions_dead)) == 6, "six dead predictions")
     wait_for(lambda: len(pipeline.read_all(topics.labels_dead)) == 1, "a dead label")
-    names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
-    enter_folder(tmp_path, monkeypatch, pipeline.address, *names)
+    enter_folder(tmp_path, monkeypatch, pipeline.address, kafka_lines(pipeline.bootstrap, pipeline.prefix))
     before = groups(capsys)
     assert {key: group["waiting"] for key, group in before.items()} == {
         ("predictions", "later", "unknown-model"): 4,
@@ -136,7 +129,7 @@ def test_dead_letters_are_replayed_counted_once_and_linked_when_rejected_again(
     assert "Select the dead letters to replay" in run(capsys, "replay", code=1)
     # Fix the cause: apply the model's contract.
     baseline = msgspec.structs.replace(simple_baseline(), model="later")
-    pipeline.register(msgspec.structs.replace(contract, model="later"), [baseline])
+    pipeline.register(simple_contract(model="later"), [baseline])
     for name in ("sketcher-0", "recorder-0"):
         wait_for(lambda: '"models": 2' in pipeline.log(name), f"the contract in {name}", 60)  # noqa: B023
     pipeline.wait_flushed()
@@ -196,8 +189,7 @@ def test_an_end_marker_on_the_live_clock_is_a_dead_letter_and_ends_no_model(pipe
     topics, end = pipeline.topics, [(MARK_HEADER, END_MARK)]
     pipeline.produce([(0, event(0), None), (0, b"", end), (0, event(1), None)])
     pipeline.produce([(0, b"", end)], topics.labels)
-    pipeline.start("sketcher", clock="live")
-    pipeline.start("recorder", clock="live")
+    pipeline.start_all("sketcher", "recorder", clock="live")
     wait_for(lambda: counted(pipeline, "toy") == (2, 2), "the events around the end marker")
     for topic in (topics.predictions_dead, topics.labels_dead):
         wait_for(lambda: len(pipeline.read_all(topic)) == 1, f"the end marker in {topic}", 60)  # noqa: B023

@@ -5,30 +5,27 @@ from datetime import UTC, datetime
 from typing import Any
 
 import msgspec
-import pytest
 from barograph.contract import Contract, Field, Slice, Window
-from barograph.contract.file import dump_contract
 
 from barograph_server.alerts.prediction.model_detectability import HORIZONS
-from barograph_server.sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues, dump_baseline
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, SliceCounts, SliceValues
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
-from tests.support import command_line
+from tests.support import scoring
+from tests.support.command_line import OutputOf
+from tests.support.pipeline import baseline_row
 from tests.support.warehouse import add_row, row
 from tests.unit.sketches.test_detection import category_field, normal_field
 
 HOUR_S, DAY_S = 3_600, 86_400
 WEEK = list(HORIZONS).index("7d")
 END_S = int(datetime(2026, 6, 1, tzinfo=UTC).timestamp())
-CELLS = (*[100_000] * 10, 0)
 SLICES = (ALL, "site=a", "site=other")
 
 
 def make_model() -> tuple[Contract, Baseline]:
-    fields = []
-    for name in ("x", "quiet"):
-        cells = {each: SliceCounts(cells=CELLS) for each in SLICES}
-        fields.append(msgspec.structs.replace(normal_field(), name=name, slices=cells))
+    cells = dict.fromkeys(SLICES, SliceCounts(cells=(*[100_000] * 10, 0)))
+    fields = [msgspec.structs.replace(normal_field(), name=name, slices=cells) for name in ("x", "quiet")]
     counts = SliceCounts(cells=(600_000, 300_000, 50_000, 30_000, 20_000))
     fields.append(msgspec.structs.replace(category_field(), slices=dict.fromkeys(SLICES, counts)))
     contract = Contract(
@@ -55,13 +52,10 @@ def make_model() -> tuple[Contract, Baseline]:
 def write_model(client: Client) -> None:
     """Write a contract, a baseline and a week of verdicts: `x` with φ 213 in a day, `quiet` with φ 1."""
     contract, baseline = make_model()
-    yaml = dump_contract(contract)
-    add_row(client, "contracts", model="m", contract_id=contract.id, yaml=yaml, applied_at=1)
-    body = dump_baseline(baseline).decode()
-    applied = {"model": "m", "version": "1", "baseline_id": baseline.id, "effective_from": 0, "accepted_at": 1}
-    add_row(client, "baselines", **applied, body=body)
-    sealed = {"model": "m", "watermark": END_S * 1000, "sealed_until": END_S * 1000, "updated_at": END_S * 1000}
-    add_row(client, "progress", **sealed, record_seq=1)
+    scoring.register(client, contract)
+    insert_rows(client, "baselines", [baseline_row(baseline, 0, 1)])
+    times = dict.fromkeys(("watermark", "sealed_until", "updated_at"), END_S * 1000)
+    add_row(client, "progress", model="m", record_seq=1, **times)
     rows: list[dict[str, Any]] = []
     common = {"model": "m", "baseline_id": baseline.id, "judged_at": END_S * 1000, "record_seq": 1, "level": "stable"}
     for hour in range(9 * 24):
@@ -79,14 +73,10 @@ def write_model(client: Client) -> None:
     insert_rows(client, "drift", [*rows, old])
 
 
-def run(config: str, *arguments: str) -> int:
-    return command_line.run("detectability", "--model", "m", "--config", config, *arguments)
-
-
-def test_what_a_week_of_traffic_reveals(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_a_week_of_traffic_reveals(client: Client, config: str, output_of: OutputOf) -> None:
     write_model(client)
-    assert run(config, "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    command = ("detectability", "--model", "m", "--config", config)
+    result = json.loads(output_of(0, *command, "--format", "json"))
     assert result["version"] == "1"
     rules = {(each["field"], each["change"]): each for each in result["rules"]}
     assert set(rules) == {(field, change) for field in ("x", "quiet") for change in ("shift", "nulls")}
@@ -100,14 +90,12 @@ def test_what_a_week_of_traffic_reveals(client: Client, config: str, capsys: pyt
     assert windows["quiet", "site=a", "1d", "shift"][WEEK] > windows["quiet", ALL, "1d", "shift"][WEEK]
     # 600 events with φ 213 count as three.
     assert windows["x", "site=a", "1d", "shift"] == [None, None, None]
-    assert run(config) == 0
-    lines = capsys.readouterr().out.splitlines()
+    lines = output_of(0, *command).splitlines()
     assert lines[0] == "m: version 1, traffic of the last week"
     # Blind spots come first.
     assert lines[1].startswith("x: a shift of less than ")
     reason = "φ is 213, so 60,000 events in 1d count as 282 independent ones"
     assert lines[1].endswith(f"sd) is invisible in a day: {reason}")
     assert any(line.split()[:2] == ["quiet", "all"] for line in lines)
-    assert run(config, "--field", "c", "--format", "json") == 0
-    result = json.loads(capsys.readouterr().out)
+    result = json.loads(output_of(0, *command, "--field", "c", "--format", "json"))
     assert {each["change"] for each in result["rules"]} == {"moved", "nulls"}

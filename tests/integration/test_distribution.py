@@ -4,26 +4,23 @@ import json
 import math
 from collections import Counter
 from collections.abc import Callable
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pytest
-from barograph import dump_contract
-from barograph.contract import Contract, Slice, Window
+from barograph.contract import Slice
 
 from barograph_server.local.clickhouse import LocalClickHouse
-from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline
-from barograph_server.sketches.sketch.quantiles import exact_quantiles
+from barograph_server.terminal import utc_second
+from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rollups
 from barograph_server.warehouse.tables import insert_rows
-from tests.support import command_line
+from tests.support import command_line, scoring
 from tests.support.environment import enter_folder
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.toy_events import START_S, messages, toy_events
-from tests.support.warehouse import migrated, row
+from tests.support.warehouse import row
 
 PANE_S = 600
 HOURS = 40
@@ -31,20 +28,8 @@ N = 12_000
 END_S = START_S + HOURS * 3600
 
 
-def contract() -> Contract:
-    return simple_contract(
-        pane_s=PANE_S,
-        windows=(Window(3 * 3600, 3600), Window(86400, 3 * 3600)),
-        slices=(Slice(name="region", source="context.region", sketches=("x",)),),
-    )
-
-
-def baseline() -> Baseline:
-    built = simple_baseline()
-    x = np.sort(np.random.default_rng(2).normal(size=10_000))
-    quantiles = tuple(exact_quantiles(x, np.arange(QUANTILE_RANKS) / (QUANTILE_RANKS - 1)).tolist())
-    fields = tuple(msgspec.structs.replace(f, quantiles=quantiles) if f.name == "x" else f for f in built.fields)
-    return msgspec.structs.replace(built, fields=fields)
+REGION = Slice(name="region", source="context.region", sketches=("x",))
+CONTRACT = simple_contract(pane_s=PANE_S, slices=(REGION,))
 
 
 def events() -> list[dict[str, Any]]:
@@ -55,10 +40,6 @@ def events() -> list[dict[str, Any]]:
         if i % 5 == 3:
             event["features"]["colour"] = None
     return built
-
-
-def moment(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, UTC).isoformat()
 
 
 class Raw:
@@ -81,10 +62,8 @@ Ask = Callable[..., dict[str, Any]]
 @pytest.fixture
 def run(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
     def called(*words: str, field: str = "x", start_s: float = START_S, end_s: float = END_S) -> tuple[int, str, str]:
-        where = ("--model", "toy", "--field", field, "--from", moment(start_s), "--to", moment(end_s))
-        code = command_line.run("distribution", *where, *words)
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
+        where = ("--model", "toy", "--field", field, "--from", utc_second(start_s), "--to", utc_second(end_s))
+        return command_line.call(capsys, "distribution", *where, *words)
 
     return called
 
@@ -117,7 +96,7 @@ def test_any_window_equals_events(
 
 
 def fill(pipeline: Pipeline, built: list[dict[str, Any]]) -> None:
-    pipeline.prepare(contract(), [baseline()])
+    pipeline.prepare(CONTRACT)
     pipeline.produce(messages(built))
     pipeline.end(1)
     pipeline.start_all("sketcher", "monitor")
@@ -151,7 +130,7 @@ def whole_range_equals_the_source(ask: Ask, built: list[dict[str, Any]]) -> None
     assert result["quantiles"][3]["training"] == pytest.approx(0.0, abs=0.05)
     hours_until_midnight = 24 - START_S % 86400 // 3600
     assert result["panes"] == hours_until_midnight + 1 + (HOURS - hours_until_midnight) % 24, "a day and hours"
-    x = baseline().fields[0]
+    x = simple_baseline().fields[0]
     cells = np.bincount(np.searchsorted(x.edges, raw.values, side="right"), minlength=len(x.edges) + 1)
     assert [each["n"] for each in result["shares"]] == [*cells.tolist(), raw.nulls]
     assert [each["share"] for each in result["shares"]] == pytest.approx([*(cells / raw.n), raw.nulls / raw.n])
@@ -178,12 +157,11 @@ def ends_within_panes_are_noted(ask: Ask, built: list[dict[str, Any]]) -> None:
 
 def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, built: list[dict[str, Any]]) -> None:
     raw = Raw(built, START_S, END_S)
-    for words in (("--edges", "-1,0,0.5,2"), ("--bins", "7")):
-        result = ask(*words)
-        assert not result["are_exact"]
-        assert sum(each["n"] for each in result["shares"]) == len(raw.values)
-        assert sum(each["training"] for each in result["shares"]) == pytest.approx(1.0)
-    result = ask("--edges", "-1,0,0.5,2")
+    result, seven = ask("--edges", "-1,0,0.5,2"), ask("--bins", "7")
+    for each in (result, seven):
+        assert not each["are_exact"]
+        assert sum(share["n"] for share in each["shares"]) == len(raw.values)
+        assert sum(share["training"] for share in each["shares"]) == pytest.approx(1.0)
     assert [each["label"] for each in result["shares"]] == ["< -1", "[-1, 0)", "[0, 0.5)", "[0.5, 2)", "≥ 2"]
     exact = np.histogram(raw.values, [-np.inf, -1, 0, 0.5, 2, np.inf])[0] / len(raw.values)
     for each, share in zip(result["shares"], exact, strict=True):
@@ -191,9 +169,8 @@ def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, built: list[dict[str
     normal = [0.5 * (1 + math.erf(edge / math.sqrt(2))) for edge in (-1, 0, 0.5, 2)]
     expected = np.diff([0.0, *normal, 1.0])
     assert [each["training"] for each in result["shares"]] == pytest.approx(expected.tolist(), abs=0.02)
-    labels = [each["label"] for each in ask("--bins", "7")["shares"]]
-    assert len(labels) == 7
-    assert labels == [each["label"] for each in ask("--bins", "7")["shares"]]
+    labels, again = ([each["label"] for each in result["shares"]] for result in (seven, ask("--bins", "7")))
+    assert (len(labels), again) == (7, labels)
     result = ask("--quantiles", "0,0.9,1")
     assert [each["rank"] for each in result["quantiles"]] == [0.0, 0.9, 1.0]
     assert result["quantiles"][0]["value"] == pytest.approx(raw.values.min(), rel=1e-6)
@@ -202,17 +179,13 @@ def bins_of_any_kind_are_within_the_sketchs_error(ask: Ask, built: list[dict[str
 
 def categories_are_exact_and_unseen_ones_named(ask: Ask, built: list[dict[str, Any]]) -> None:
     result, raw = ask(field="colour"), Raw(built, START_S, END_S)
+    pink = raw.colours["pink"]
     counts = {each["label"]: each["n"] for each in result["shares"]}
-    assert counts == {
-        **{name: raw.colours[name] for name in ("red", "green", "blue")},
-        "unseen": raw.colours["pink"],
-        "null": raw.colours[None],
-    }
+    trained = {name: raw.colours[name] for name in ("red", "green", "blue")}
+    assert counts == {**trained, "unseen": pink, "null": raw.colours[None]}
     retained = [each["n"] for each in result["shares"][:3]]
     assert retained == sorted(retained, reverse=True)
-    assert [(each["value"], each["lower"], each["upper"]) for each in result["named_unseen"]] == [
-        ("pink", raw.colours["pink"], raw.colours["pink"])
-    ]
+    assert [(each["value"], each["lower"], each["upper"]) for each in result["named_unseen"]] == [("pink", pink, pink)]
     assert (result["quantiles"], result["rank_error"], result["mean"]) == ([], None, None)
     flags = ask(field="flag")
     true = sum(e["features"]["flag"] for e in built)
@@ -248,9 +221,8 @@ def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, built: list[di
     with pipeline.client as client:
         rows = rollups(client, "toy", start_s, start_s + 3600).to_pylist()
         (stored,) = [each for each in rows if (each["field"], each["slice"]) == ("x", "all")]
-        insert_rows(
-            client, "rollups", [{**stored, "sketch": b"BS" + bytes(40), "record_seq": stored["record_seq"] + 1}]
-        )
+        damaged = {"sketch": b"BS" + bytes(40), "record_seq": stored["record_seq"] + 1}
+        insert_rows(client, "rollups", [stored | damaged])
     result, raw = ask(), Raw(built, START_S, END_S)
     hour = Raw(built, start_s, start_s + 3600)
     assert result["n"] == raw.n, "counts do not need it"
@@ -261,9 +233,8 @@ def damaged_sketches_are_not_opened(pipeline: Pipeline, ask: Ask, built: list[di
     ]
 
 
-@pytest.mark.engine
 def test_several_versions_or_baselines_are_not_mixed(
-    engine: LocalClickHouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    client: Client, engine: LocalClickHouse, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refused(*words: str) -> str:
         code, _, err = run(*words, end_s=START_S + 7200)
@@ -274,16 +245,14 @@ def test_several_versions_or_baselines_are_not_mixed(
         values = {"version": version, "baseline_id": baseline_id, "pane_start": start_s, "pane_s": 3600, "n": 5}
         return row("volume", model="toy", slice="all", **values)
 
-    with migrated(engine) as client:
-        enter_folder(tmp_path, monkeypatch, engine.address(client.database))
-        applied = row("contracts", model="toy", contract_id="c", yaml=dump_contract(contract()))
-        insert_rows(client, "contracts", [applied])
-        assert "toy has no events yet" in refused()
-        insert_rows(client, "volume", [volume("1", "a", START_S), volume("2", "b", START_S + 3600)])
-        assert "several versions of toy: 1, 2. Choose one with --version" in refused()
-        assert "The baseline b of the panes of toy is not applied" in refused("--version", "2")
-        insert_rows(client, "volume", [volume("1", "c", START_S + 3600), volume("1", "d", START_S + 7200)])
-        message = refused("--version", "1")
-        assert f"several baselines of toy 1: a from {moment(START_S)[:16]}Z to " in message
-        assert "; c from " in message
-        assert "d from" not in message
+    enter_folder(tmp_path, monkeypatch, engine.address(client.database))
+    scoring.register(client, CONTRACT)
+    assert "toy has no events yet" in refused()
+    insert_rows(client, "volume", [volume("1", "a", START_S), volume("2", "b", START_S + 3600)])
+    assert "several versions of toy: 1, 2. Choose one with --version" in refused()
+    assert "The baseline b of the panes of toy is not applied" in refused("--version", "2")
+    insert_rows(client, "volume", [volume("1", "c", START_S + 3600), volume("1", "d", START_S + 7200)])
+    message = refused("--version", "1")
+    assert f"several baselines of toy 1: a from {utc_second(START_S)[:16].replace(' ', 'T')}Z to " in message
+    assert "; c from " in message
+    assert "d from" not in message

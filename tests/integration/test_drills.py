@@ -1,7 +1,6 @@
 """Drills through the real path: publisher, Kafka, processors, rules and webhook; and the replays of the scoreboard."""
 
 import json
-import math
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -90,11 +89,8 @@ def test_a_suite_checks_pages_and_guard_and_leaves_only_results(
     assert [each["passed"] for each in passed] == [True] * 4, result
     shift, errors, duplicates, silence = passed
     pages = {each["title"]: each["report"]["checks"][0]["observed"] for each in (shift, errors, silence)}
-    assert pages == {
-        "mean-shift x": "page psi-major x at on-call",
-        "error-burst": "page errors at on-call",
-        "silence": "page silence at on-call",
-    }
+    rules = {"mean-shift x": "psi-major x", "error-burst": "errors", "silence": "silence"}
+    assert pages == {title: f"page {rule} at on-call" for title, rule in rules.items()}
     for each in (shift, errors):
         degraded, recovered = (check["observed"] for check in each["report"]["checks"][2:])
         assert degraded.startswith("degraded, the fallback answered ")
@@ -122,10 +118,20 @@ def test_a_suite_checks_pages_and_guard_and_leaves_only_results(
 def test_events_are_raw_rows_and_clean_removes_an_interrupted_drill(
     installation: Installation, output_of: OutputOf
 ) -> None:
-    check_clean(installation, output_of)
+    settings = installation.settings
+    with connect(settings.warehouse) as client:
+        client.command(f"CREATE DATABASE {database_prefix(settings)}1")
+    admin = Admin(settings.bootstrap_servers, {})
+    for done in admin.client.create_topics([NewTopic(f"{topics_prefix(settings)}2-predictions", 1, 1)]).values():
+        admin.result(done, "create a topic")
+    wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
+    clean = ("drill", "clean", "--config", installation.config)
+    assert output_of(0, *clean) == "1: removed.\n2: removed.\n"
+    wait_for(lambda: installation.leftovers() == [], "the removal", 30)
+    assert output_of(0, *clean) == "There is nothing to remove.\n"
     rows = installation.model.events.predictions.slice(0, 200)
     contract = installation.model.contract
-    with connect(installation.settings.warehouse) as client:
+    with connect(settings.warehouse) as client:
         insert_rows(client, "predictions", raw_rows(rows))
         newest = newest_event(client, "shop")
         assert newest == rows["at"][-1].as_py()
@@ -148,32 +154,15 @@ def test_events_are_raw_rows_and_clean_removes_an_interrupted_drill(
             newest_event(client, other.model)
 
 
-def check_clean(installation: Installation, output_of: OutputOf) -> None:
-    settings = installation.settings
-    with connect(settings.warehouse) as client:
-        client.command(f"CREATE DATABASE {database_prefix(settings)}1")
-    admin = Admin(settings.bootstrap_servers, {})
-    name = f"{topics_prefix(settings)}2-predictions"
-    for done in admin.client.create_topics([NewTopic(name, 1, 1)]).values():
-        admin.result(done, "create a topic")
-    wait_for(lambda: len(installation.leftovers()) == 2, "the topic", 30)
-    assert output_of(0, "drill", "clean", "--config", installation.config) == "1: removed.\n2: removed.\n"
-    wait_for(lambda: installation.leftovers() == [], "the removal", 30)
-    assert output_of(0, "drill", "clean", "--config", installation.config) == "There is nothing to remove.\n"
-
-
-BAD_INPUT = (
-    ("mean-shift --model nobody", "has no contract of 'nobody'; there are shop."),
-    ("mean-shift --model shop", "has no raw predictions of shop: set raw_share in its contract, or give"),
-    ("mean-shift --model shop --from FILE --duration 90d", "use a shorter --duration"),
-    ("silence --model shop --from FILE --route x", "the route 'x' is not known here"),
-)
-
-
 def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as_failed(
     installation: Installation, output_of: OutputOf
 ) -> None:
-    for words, message in BAD_INPUT:
+    for words, message in (
+        ("mean-shift --model nobody", "has no contract of 'nobody'; there are shop."),
+        ("mean-shift --model shop", "has no raw predictions of shop: set raw_share in its contract, or give"),
+        ("mean-shift --model shop --from FILE --duration 90d", "use a shorter --duration"),
+        ("silence --model shop --from FILE --route x", "the route 'x' is not known here"),
+    ):
         named = [installation.model.predictions_file if word == "FILE" else word for word in words.split()]
         error = output_of(1, "drill", "run", *named, "--config", installation.config)
         assert message in error, words
@@ -189,21 +178,21 @@ def test_drills_that_cannot_be_planned_are_one_sentence_and_in_a_suite_stored_as
     arguments = ("--from", installation.model.predictions_file, "--format", "json", "--config", installation.config)
     result = json.loads(output_of(1, "drill", "suite", suite, *arguments))
     with connect(installation.settings.warehouse) as client:
-        query = "SELECT fault, field, passed, expected, met, observed[1], magnitude, rate FROM drills ORDER BY drill_id"
-        rows = client.rows(query)
-        times = client.rows("SELECT countIf(fault_start = at AND fault_end = at), uniqExact(drill_id) FROM drills")
+        rows = client.rows("SELECT fault, field, observed[1], magnitude, rate FROM drills ORDER BY drill_id")
+        states = "passed, expected, met, fault_start = at, fault_end = at"
+        failed = client.rows(f"SELECT {states}, uniqExact(drill_id) FROM drills GROUP BY ALL")
+    assert failed == [(False, ["the drill can run"], [False], True, True, 3)]
+    assert [each[:2] for each in rows] == [
+        ("silence", ""),
+        ("mean-shift", "x"),  # the field that a shorter drill would have
+        ("null-rise", "z"),
+    ]
     routed, long, unknown = rows
-    for each in rows:
-        assert each[2:5] == (False, ["the drill can run"], [False])
-    assert routed[:2] == ("silence", "")
-    assert "the route 'nowhere' is not known here" in routed[5]
-    assert long[:2] == ("mean-shift", "x"), "the field that a shorter drill would have"
-    assert "use a shorter --duration" in long[5]
-    assert (long[6], long[7]) == (2.0, 1.0)
-    assert unknown[:2] == ("null-rise", "z")
-    assert "has no field 'z'" in unknown[5]
-    assert (math.isnan(unknown[6]), unknown[7]) == (True, 0.5)
-    assert times == [(3, 3)]
+    assert "the route 'nowhere' is not known here" in routed[2]
+    assert "use a shorter --duration" in long[2]
+    assert "has no field 'z'" in unknown[2]
+    assert long[3:] == (2.0, 1.0)
+    assert unknown[3:] == pytest.approx((float("nan"), 0.5), nan_ok=True)
     assert [each["passed"] for each in result["results"]] == [False] * 3
     assert installation.leftovers() == []
 
@@ -245,9 +234,8 @@ def test_kafka_gives_the_pages_of_the_replay(client: Client, config: Path) -> No
         period = plan.injection.period
         start_s, end_s = period.start_ms // 1000, period.end_ms // 1000
         replay = judge.replay(plan.drill_id, *judge.count(plan.events.predictions), "ended")
-        own = [each for each in replay.episodes if each.rule.name == rule]
-        pages = [each.start - start_s for each in own if start_s <= each.start < end_s]
-        replayed.append(min(pages, default=None))
+        starts = [each.start for each in replay.episodes if each.rule.name == rule]
+        replayed.append(min((at - start_s for at in starts if start_s <= at < end_s), default=None))
         after_s = report.page_after_s
         through_kafka.append(None if after_s is None else after_s - GROUP_WAIT_S)
     assert through_kafka == replayed

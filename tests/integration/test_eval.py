@@ -15,7 +15,6 @@ from tests.support.command_line import OutputOf
 
 LOGS = Path(__file__).parents[1] / "golden" / "eval_logs"
 INSPECT = LOGS / "inspect.json"
-POLICY = "suites: {answers: {margin: 0.1, items: 50}}"
 
 
 @pytest.fixture
@@ -26,7 +25,7 @@ def command(client: Client, config: str, output_of: OutputOf) -> OutputOf:
 @pytest.fixture
 def gate(command: OutputOf, tmp_path: Path) -> OutputOf:
     policy = tmp_path / "policy.yaml"
-    policy.write_text(POLICY, encoding="utf-8")
+    policy.write_text("suites: {answers: {margin: 0.1, items: 50}}", encoding="utf-8")
     return lambda code, candidate, *words: command(
         code, "gate", "--model", "m", "--candidate", candidate, "--policy", policy, *words
     )
@@ -50,8 +49,8 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: OutputOf, 
     log["results"]["scores"][0]["metrics"]["accuracy"]["value"] = 0.9
     wrong = tmp_path / "wrong.json"
     wrong.write_text(json.dumps(log), encoding="utf-8")
-    err = command(3, "import", LOGS / "inspect.eval", wrong)
-    assert "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored." in err
+    error = "the mean of the 8 scores is 0.375, but the log states 0.9. Nothing is stored."
+    assert error in command(3, "import", LOGS / "inspect.eval", wrong)
     assert client.rows("SELECT count() FROM eval_items") == [(0,)], "nothing is stored if one log is wrong"
     out = command(0, "import", INSPECT)
     assert out.startswith(
@@ -60,12 +59,10 @@ def test_a_log_is_stored_once_with_its_items(client: Client, command: OutputOf, 
     assert command(0, "import", INSPECT).endswith("is stored already")
     assert client.rows("SELECT count() FROM eval_runs") == [(1,)]
     assert client.rows("SELECT count(), sum(score), countIf(class = 'pass') FROM eval_items") == [(8, 3.0, 3)]
-    assert client.rows("SELECT DISTINCT metadata['document'] FROM eval_items ORDER BY 1") == [
-        ("business-customers",),
-        ("damaged-parcels",),
-    ]
-    err = command(3, "import", INSPECT, "--prompt", "answer@3")
-    assert "is stored already for the model support-bot and the prompt answer@2" in err
+    documents = client.rows("SELECT DISTINCT metadata['document'] FROM eval_items ORDER BY 1")
+    assert documents == [("business-customers",), ("damaged-parcels",)]
+    stored = "is stored already for the model support-bot and the prompt answer@2"
+    assert stored in command(3, "import", INSPECT, "--prompt", "answer@3")
     # An import that failed before its run was stored is completed by a second.
     client.command("TRUNCATE TABLE eval_runs")
     assert command(0, "import", INSPECT).startswith("+")
@@ -81,12 +78,8 @@ def test_logs_of_all_programs_are_one_series(command: OutputOf) -> None:
     paths = (INSPECT, LOGS / "inspect.eval", LOGS / "promptfoo.json", results)
     assert command(0, "import", *paths, "--model", "support-bot").count("+ support-bot") == 4
     runs = json.loads(command(0, "show", "--model", "support-bot", "--format", "json"))
-    assert sorted((run["format"], run["samples"], run["state"]) for run in runs) == [
-        ("inspect-ai", 8, ""),
-        ("inspect-ai", 8, ""),
-        ("lm-eval", 8, ""),
-        ("promptfoo", 12, ""),
-    ]
+    logs = [*[("inspect-ai", 8, "")] * 2, ("lm-eval", 8, ""), ("promptfoo", 12, "")]
+    assert sorted((run["format"], run["samples"], run["state"]) for run in runs) == logs
     out = command(0, "show", "--model", "support-bot")
     assert "answers 1 2026-11-29 06:15 answer@2 smollm2-135m 37.5 % 9.3 to 77.8 4 8 0 iwLqJ9ALTjVNeeBZxpQxMU" in out
     assert "has no evaluation run: `barograph eval import FILE` adds one" in command(0, "show", "--model", "other")
@@ -149,9 +142,7 @@ def test_runs_that_cannot_be_compared(client: Client, gate: OutputOf) -> None:
 
 
 @pytest.mark.parametrize(
-    "change",
-    [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo", "version": "openai:chat:smollm2"}],
-    ids=["version", "scorer", "format"],
+    "change", [{"suite_version": "2"}, {"scorer": "other"}, {"format": "promptfoo", "version": "openai:chat:smollm2"}]
 )
 def test_a_changed_suite_needs_a_run_of_the_accepted(change: dict[str, str], client: Client, gate: OutputOf) -> None:
     store(client, "answer@1", scores(60), 1_000)

@@ -27,10 +27,11 @@ from barograph_server.streams.evaluator.recorded_answers import RecordedAnswers
 from barograph_server.streams.evaluator.settings import EvaluatorSettings
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates
 from tests.support.command_line import call_json, output_of, run
-from tests.support.environment import write_settings
+from tests.support.environment import kafka_lines, write_settings
 from tests.support.judge_server import JudgeServer, chat, send
 from tests.support.pipeline import PATIENCE_S, Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import Exchange
+from tests.support.toy_events import messages
 
 START_MS = 1_790_000_000_000
 RETURNS = "Customers may return goods within 30 days of delivery."
@@ -43,9 +44,8 @@ EVALUATORS = {
 }
 
 
-def contract(evaluators: dict[str, Evaluator] | None = None) -> Contract:
-    text = Text(content="keep", sample=1.0)
-    return simple_contract(text=text, evaluators=EVALUATORS if evaluators is None else evaluators)
+def contract(**evaluators: Evaluator) -> Contract:
+    return simple_contract(text=Text(content="redact", sample=1.0), evaluators=evaluators)
 
 
 def answer_event(number: int, text: str | None = TRUE, **members: Any) -> bytes:
@@ -54,13 +54,6 @@ def answer_event(number: int, text: str | None = TRUE, **members: Any) -> bytes:
         context["answer_text"] = text
     event = {"model": "toy", "version": "1", "id": f"a{number}", "at": START_MS + 10 * number, "context": context}
     return json.dumps({**event, **members}).encode()
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    (tmp_path / "documents").mkdir()
-    (tmp_path / "documents" / "returns.md").write_text(RETURNS, encoding="utf-8")
-    return tmp_path
 
 
 def register(pipeline: Pipeline, own: Contract) -> None:
@@ -85,10 +78,9 @@ def wait_evaluations(pipeline: Pipeline, n: int, patience_s: float = PATIENCE_S)
 
 
 @pytest.mark.smoke
-def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, folder: Path) -> None:
-    own = contract()
+def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, rubrics: Path) -> None:
     pipeline.create()
-    register(pipeline, own)
+    register(pipeline, contract(**EVALUATORS))
     n = 60
     texts = (FALSE, "I am sorry, but I cannot help with that.", TRUE)
     events = [answer_event(i, texts[i % 3]) for i in range(n)]
@@ -96,7 +88,7 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     events += [answer_event(n, None), answer_event(n + 1, error="E"), answer_event(n + 2, role="shadow")]
     events += [answer_event(n + 3, model="unknown"), b'{"answer_text": ', b"answer_text"]
     pipeline.produce([(0, events[0], None)])
-    pipeline.start("evaluator", evaluator={"folder": str(folder)})
+    pipeline.start("evaluator", evaluator={"folder": str(rubrics)})
     wait_evaluations(pipeline, 2)
     # The first answer again: it is not evaluated twice.
     pipeline.produce((0, event, None) for event in events)
@@ -117,8 +109,8 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     assert not any("text" in name for each in events_read for name in each["context"] if name != "text_sample")
     assert len({each["version"] for each in events_read}) == len(EVALUATORS)
     label = {"model": "toy.cited", "at": START_MS + 60_000}
-    labels = [{**label, "id": f"a{i}", "label": "faulty" if i % 2 else "sound"} for i in range(n)]
-    pipeline.produce(((0, json.dumps(each).encode(), None) for each in labels), pipeline.topics.labels)
+    labels = ({**label, "id": f"a{i}", "label": "faulty" if i % 2 else "sound"} for i in range(n))
+    pipeline.produce(messages(labels), pipeline.topics.labels)
     pipeline.end(1)
     pipeline.start_all("sketcher", "recorder", "monitor")
     counted = pipeline.wait_rows(
@@ -145,21 +137,20 @@ def test_answers_are_evaluated_counted_and_joined_to_labels(pipeline: Pipeline, 
     assert (first.evaluator, first.kind, first.name) == ("cited", "check", "answer@7")
     assert (first.judged, first.flagged, first.labels, first.agreeing, first.without_result) == (n, 20, n, 30, 0)
     assert (second.flagged, second.labels) == (20, 0)
-    assert rates.rate.rate.value[0] == pytest.approx(0.5)
-    assert np.isnan(rates.rate.rate.value[1])
+    assert rates.rate.rate.value == pytest.approx([0.5, np.nan], nan_ok=True)
 
 
 @pytest.mark.long
-def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, folder: Path) -> None:
+def test_a_killed_evaluator_loses_and_repeats_nothing(pipeline: Pipeline, rubrics: Path) -> None:
     n = 3_000
     pipeline.create(2)
-    register(pipeline, contract({"refuses": EVALUATORS["refuses"]}))
-    pipeline.produce((i % 2, answer_event(i % n), None) for i in range(n))
-    pipeline.start("evaluator", evaluator={"folder": str(folder)})
+    register(pipeline, contract(refuses=EVALUATORS["refuses"]))
+    pipeline.produce((i % 2, answer_event(i), None) for i in range(n))
+    pipeline.start("evaluator", evaluator={"folder": str(rubrics)})
     for part in (1, 2, 3):
         wait_evaluations(pipeline, part * n // 5)
         pipeline.kill("evaluator-0")
-        pipeline.start("evaluator", evaluator={"folder": str(folder)})
+        pipeline.start("evaluator", evaluator={"folder": str(rubrics)})
     events_read = wait_evaluations(pipeline, n)
     pipeline.stop()
     assert len(evaluations(pipeline)) == n
@@ -174,9 +165,11 @@ question: Is the answer right?
 scale: {faulty: It is wrong., sound: It is right.}
 """
 SECRET = "planted.person@secret.example"
-POLICY = "Customers may return goods within 30 days."
 TEXTS = ("30 days [returns]", "60 days [shipping]", "They may return goods [tariffs]")
 """Right; wrong by its document; an unknown source is none, and then the document with the same words counts."""
+
+
+ENDPOINTS = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying", "returns")
 
 
 class Models:
@@ -189,8 +182,7 @@ class Models:
         self._anchors = itertools.count()
 
     def __call__(self, exchange: Exchange, body: dict[str, Any], number: int) -> None:
-        messages = json.dumps(body["messages"])
-        model = body["model"]
+        requested, model = json.dumps(body["messages"]), body["model"]
         if model == "samples":
             samples = ("30 days [returns].", "30 Days [returns]", "60 days [shipping]")
             logprobs = [-0.25] if body.get("logprobs") else None
@@ -210,11 +202,10 @@ class Models:
             return
         elif model == "hanging":
             self.released.wait(60)
-        is_sound = POLICY in messages if model == "reading" else "60 days" not in messages
+        is_sound = RETURNS in requested if model == "reading" else "60 days" not in requested
         if model == "varying":
             is_sound = next(self._anchors) % 3 == 0
-        verdict = "sound" if is_sound else "faulty"
-        send(exchange, chat(json.dumps({"reason": f"Ask {SECRET}.", "class": verdict})))
+        send(exchange, chat(json.dumps({"reason": f"Ask {SECRET}.", "class": "sound" if is_sound else "faulty"})))
 
 
 @pytest.fixture
@@ -235,16 +226,12 @@ def rubrics(tmp_path: Path) -> Path:
     (tmp_path / "faithful.yaml").write_text(RUBRIC, encoding="utf-8")
     (tmp_path / "reading.yaml").write_text(RUBRIC + "inputs: [context, answer]\n", encoding="utf-8")
     (tmp_path / "documents").mkdir()
-    (tmp_path / "documents" / "returns.md").write_text(POLICY, encoding="utf-8")
+    (tmp_path / "documents" / "returns.md").write_text(RETURNS, encoding="utf-8")
     (tmp_path / "documents" / "shipping.md").write_text("Parcels arrive within three days.", encoding="utf-8")
     anchor = {"prompt": "Why?", "answer": "No."}
     anchors = [{"id": f"n{i}", **anchor, "class": ("sound", "faulty")[i % 2]} for i in range(24)]
     (tmp_path / "anchors.jsonl").write_text("\n".join(map(json.dumps, anchors)), encoding="utf-8")
     return tmp_path
-
-
-def judged_contract(**evaluators: Evaluator) -> Contract:
-    return simple_contract(text=Text(content="redact", sample=1.0), evaluators=evaluators)
 
 
 def judge(endpoint: str, **settings: Any) -> Evaluator:
@@ -264,9 +251,8 @@ def start(
     speed: tuple[float, float] | None = None,
     **settings: Any,
 ) -> None:
-    names = ("flapping", "steady", "reading", "samples", "down", "hanging", "varying", "returns")
     prices = {"input_price": 0.5, "output_price": 2.0}
-    endpoints = [{"name": name, "model": name, "url": server.url, **prices} for name in names]
+    endpoints = [{"name": name, "model": name, "url": server.url, **prices} for name in ENDPOINTS]
     own = {"folder": str(rubrics), "endpoints": endpoints, "key": "sk-1", **settings}
     pipeline.start("evaluator", name, evaluator=own, speed=speed)
 
@@ -283,7 +269,7 @@ def produce(pipeline: Pipeline, numbers: range) -> None:
 def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, server: JudgeServer, rubrics: Path) -> None:
     n = 60
     pipeline.create(2)
-    own = judged_contract(
+    own = contract(
         faithful=judge("flapping", anchors="anchors.jsonl"),
         frugal=judge("steady", budget=EvaluatorBudget(calls=240)),
         grounded=judge("reading", judge="reading.yaml", documents="documents"),
@@ -306,10 +292,9 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
     assert all(sorted(each) == sorted(f"a{i}" for i in range(n + 1)) for each in by_name.values())
     outcomes = {name: Counter(map(outcome_of, each.values())) for name, each in by_name.items()}
     # An endpoint that flaps: what has a result has the right one.
-    assert outcomes["faithful"].keys() <= {"class", "judge-prose", "judge-overloaded", "judge-breaker"}
-    assert outcomes["faithful"]["class"] > n // 2
-    assert outcomes["faithful"]["judge-prose"] > 0
-    one_call = (11 * 0.5 + 7 * 2) / 1e6
+    faithful, one_call = outcomes["faithful"], (11 * 0.5 + 7 * 2) / 1e6
+    assert {"class", "judge-prose"} <= faithful.keys() <= {"class", "judge-prose", "judge-overloaded", "judge-breaker"}
+    assert faithful["class"] > n // 2
     for i in range(n):
         event = by_name["faithful"][f"a{i}"]
         if outcome_of(event) != "class":
@@ -317,8 +302,7 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
             continue
         assert event["class"] == ("faulty" if i % 3 == 1 else "sound")
         assert event["context"]["answer_text"] == "Ask <email>."
-        assert event["metrics"]["input_tokens"] == 11
-        assert event["metrics"]["cost_usd"] == pytest.approx(one_call)
+        assert (event["metrics"]["input_tokens"], event["metrics"]["cost_usd"]) == (11, pytest.approx(one_call))
     # A budget: five minutes' worth at once, and a little for the time that passed. What it skips is no failure.
     assert outcomes["frugal"].keys() == {"class", "skipped-budget"}
     assert 5 <= outcomes["frugal"]["class"] <= 31, outcomes
@@ -343,8 +327,7 @@ def test_judges_of_one_model_evaluate_each_answer_once(pipeline: Pipeline, serve
 def test_endpoints_that_fail_or_hang_delay_nothing(pipeline: Pipeline, server: JudgeServer, rubrics: Path) -> None:
     n = 60
     pipeline.create(2)
-    own = judged_contract(broken=judge("down"), slow=judge("hanging"), refuses=Evaluator(check="refusal"))
-    register(pipeline, own)
+    register(pipeline, contract(broken=judge("down"), slow=judge("hanging"), refuses=EVALUATORS["refuses"]))
     start(pipeline, server, rubrics, timeout_s=1.0, lag_s=15.0)
     wait_for(lambda: "assigned" in pipeline.log("evaluator-0"), "partitions")
     produce(pipeline, range(n))
@@ -352,12 +335,11 @@ def test_endpoints_that_fail_or_hang_delay_nothing(pipeline: Pipeline, server: J
     events = wait_evaluations(pipeline, 3 * n)
     outcomes = Counter((event["model"].removeprefix("toy."), outcome_of(event)) for event in events)
     assert outcomes["refuses", "class"] == n
-    broken = {outcome for name, outcome in outcomes if name == "broken"}
+    broken, slow = ({outcome for name, outcome in outcomes if name == judge} for judge in ("broken", "slow"))
     # The last error counts. On a busy machine an answer with status 503 may come after the timeout.
     assert "judge-breaker" in broken <= {"judge-breaker", "judge-overloaded", "judge-timeout", "skipped-lag"}
-    judged = {outcome for name, outcome in outcomes if name == "slow"}
-    assert judged & {"judge-timeout", "judge-breaker"}
-    assert judged <= {"judge-timeout", "judge-breaker", "skipped-lag"}
+    assert slow & {"judge-timeout", "judge-breaker"}
+    assert slow <= {"judge-timeout", "judge-breaker", "skipped-lag"}
     pipeline.stop()
     # A stop ends the transaction of a call that hangs; nothing of it is committed.
     start(pipeline, server, rubrics, timeout_s=3.0)
@@ -388,7 +370,7 @@ def test_an_outage_of_a_judge_is_caught_up_once_whatever_is_killed(
     is_load = n > 1_000
     pipeline.create(2)
     late_judge = judge("returns", budget=EvaluatorBudget(calls=CALLS_PER_HOUR if is_load else None))
-    register(pipeline, judged_contract(late=late_judge, other=judge("steady"), refuses=Evaluator(check="refusal")))
+    register(pipeline, contract(late=late_judge, other=judge("steady"), refuses=EVALUATORS["refuses"]))
     began_s = time.time()
     speed = (SPEED, began_s) if is_load else None
     portion = n // (HOUR_S // SPEED) if is_load else n
@@ -440,15 +422,14 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    n, checked = 40, {"refuses": Evaluator(check="refusal")}
+    n, checked = 40, {"refuses": EVALUATORS["refuses"]}
     frugal = judge("steady", budget=EvaluatorBudget(calls=12))
     pipeline.create(2)
-    register(pipeline, judged_contract(**checked, frugal=frugal))
-    lines = [f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"']
-    sections = [f'[evaluator]\nfolder = "{rubrics}"']
-    for name in ("returns", "steady"):
-        sections.append(f'[evaluator.endpoints.{name}]\nmodel = "{name}"\nurl = "{server.url}"')
-    config = write_settings(rubrics / "barograph.toml", pipeline.address, *lines, sections="\n".join(sections))
+    register(pipeline, contract(**checked, frugal=frugal))
+    endpoints = (f'[evaluator.endpoints.{name}]\nmodel = "{name}"\nurl = "{server.url}"' for name in ENDPOINTS)
+    sections = "\n".join([f'[evaluator]\nfolder = "{rubrics}"', *endpoints])
+    kafka = kafka_lines(pipeline.bootstrap, pipeline.prefix)
+    config = write_settings(rubrics / "barograph.toml", pipeline.address, kafka, sections=sections)
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     day = f"{datetime.fromtimestamp(START_MS / 1000, UTC):%Y-%m-%dT%H:%M}"
     words = ("evaluations", "run", "--model", "toy", "--from", day, "--to", f"{day}:59", "--config", config)
@@ -474,27 +455,22 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     wait_for(lambda: pipeline.rows(predictions.format("toy")) == [(n + 2,)], "raw rows")
     # A judge that is new, and down: a second run finds what the first one queued, whatever is killed.
     late = {**checked, "late": judge("returns")}
-    register(pipeline, judged_contract(**late, frugal=frugal))
+    register(pipeline, contract(**late, frugal=frugal))
+    queue = pipeline.topics.waiting_answers
     with ThreadPoolExecutor(1) as pool:
         begin = datetime.fromtimestamp(START_MS / 1000, UTC)
-        end = begin + timedelta(seconds=9)
-        first = pool.submit(lambda: evaluate_recorded("toy", begin, end, settings, evaluator="late"))
+        first = pool.submit(evaluate_recorded, "toy", begin, begin + timedelta(seconds=9), settings, evaluator="late")
         try:
-            wait_for(
-                lambda: len(pipeline.read_all(pipeline.topics.waiting_answers)) >= 2 * n, "answers that wait again"
-            )
+            wait_for(lambda: len(pipeline.read_all(queue)) >= 2 * n, "answers that wait again")
             pipeline.kill("evaluator-0")
             start(pipeline, server, rubrics)
             wait_for(lambda: "assigned" in pipeline.log("evaluator-0").rpartition('"started"')[2], "partitions")
             frugal_calls = called("steady")
+            skipped = {"skipped-budget": n - frugal_calls}
             assert runs() == {
                 "refuses": {"chosen": n, "already": n},
                 "late": {"chosen": n, "waiting": n},
-                "frugal": {
-                    "chosen": n,
-                    "already": frugal_calls,
-                    "without_result": {"skipped-budget": n - frugal_calls},
-                },
+                "frugal": {"chosen": n, "already": frugal_calls, "without_result": skipped},
             }
             failed = called("returns")
         finally:
@@ -508,7 +484,7 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     # A larger budget: what had no result gets one.
     log = pipeline.log_dir / "evaluator-0.log"
     builds = log.read_text().count('"evaluator": "frugal"')
-    register(pipeline, judged_contract(**late, frugal=judge("steady")))
+    register(pipeline, contract(**late, frugal=judge("steady")))
     wait_for(lambda: log.read_text().count('"evaluator": "frugal"') > builds, "the new budget")
     assert runs("--retry", "--evaluator", "frugal") == {
         "frugal": {"chosen": n, "already": frugal_calls, "evaluated": n - frugal_calls}
@@ -517,23 +493,21 @@ def test_recorded_answers_are_evaluated_once_beside_the_stream(
     table = " ".join(output_of(capsys, 0, *words).split())
     assert "toy: 42 predictions, 1 failed, 40 with the text of the answer" in table
     # Of two runs only the later one queues. What cannot be evaluated any more is counted with its reason.
-    queues = [RecordedAnswers(settings.processor()) for _ in range(2)]
-    for queue in queues:
-        queue.open("toy", {})
+    former, latter = (RecordedAnswers(settings.processor()) for _ in range(2))
+    for each in (former, latter):
+        each.open("toy", {})
     answers = [Answer("toy", "1", f"b{i}", START_MS, "Yes.") for i in range(3)]
     with pytest.raises(ProcessorError, match="Another `barograph evaluations run` has started"):
-        queues[0].queue([("late", "v1", 1.0, each) for each in answers])
-    queues[1].queue([("late", "v1", 1.0, answers[0]), *(("gone", "v1", 1.0, each) for each in answers[1:])])
-    pipeline.produce([(0, b"{}", None)], pipeline.topics.waiting_answers)
-    skipped = [each for each in wait_evaluations(pipeline, 4 * n - frugal_calls + 3) if each["id"].startswith("b")]
-    assert sorted((each["model"], each["version"], each["status"]) for each in skipped) == [
-        *[("toy.gone", "v1", "skipped-removed")] * 2,
-        ("toy.late", "v1", "skipped-changed"),
-    ]
-    counted = {"skipped-removed": 2, "skipped-changed": 1, "unreadable": 1}
+        former.queue([("late", "v1", 1.0, each) for each in answers])
+    latter.queue([("late", "v1", 1.0, answers[0]), *(("gone", "v1", 1.0, each) for each in answers[1:])])
+    pipeline.produce([(0, b"{}", None)], queue)
+    late_runs = [each for each in wait_evaluations(pipeline, 4 * n - frugal_calls + 3) if each["id"].startswith("b")]
+    statuses = Counter((each["model"], each["version"], each["status"]) for each in late_runs)
+    assert statuses == {("toy.gone", "v1", "skipped-removed"): 2, ("toy.late", "v1", "skipped-changed"): 1}
     sql = "SELECT mapFilter((name, n) -> name LIKE 'evaluations_skipped%', details) FROM processors FINAL "
     sql += "WHERE kind = 'evaluator' ORDER BY at DESC LIMIT 1"
-    expected = {f"evaluations_skipped_total {reason}": n for reason, n in counted.items()}
+    reasons = {"skipped-removed": 2, "skipped-changed": 1, "unreadable": 1}
+    expected = {f"evaluations_skipped_total {reason}": n for reason, n in reasons.items()}
     wait_for(lambda: pipeline.rows(sql)[0][0].items() >= expected.items(), "the metric")
     # Raw rows of each evaluation: no more than the stream and the runs wrote.
     assert len(evaluations(pipeline)) == 4 * n - frugal_calls + 3
@@ -544,7 +518,7 @@ def test_two_processes_share_the_answers_and_one_judges_the_anchors(
     pipeline: Pipeline, server: JudgeServer, rubrics: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pipeline.create(2)
-    register(pipeline, judged_contract(faithful=judge("varying", anchors="anchors.jsonl", anchors_every_s=2)))
+    register(pipeline, contract(faithful=judge("varying", anchors="anchors.jsonl", anchors_every_s=2)))
     endpoint = f'[evaluator.endpoints.varying]\nmodel = "varying"\nurl = "{server.url}"'
     sections = f'[evaluator]\nfolder = "{rubrics}"', endpoint
     config = write_settings(rubrics / "barograph.toml", pipeline.address, *sections)

@@ -104,24 +104,18 @@ def expected(flights: Flights) -> Expected:
 
 
 def check_month(pipeline: Pipeline, expected: Expected) -> None:
-    result = {
-        (slice_, field, at): (n, nulls, tuple(counts))
-        for slice_, field, at, n, nulls, counts in pipeline.rows(
-            "SELECT slice, field, toUnixTimestamp(pane_start), n, nulls, counts FROM panes FINAL WHERE n > 0"
-        )
-    }
-    assert len(result) == len(expected.panes)
-    wrong = [key for key, value in expected.panes.items() if result.get(key) != value]
-    assert not wrong, (
-        f"{len(wrong)} panes differ, such as {wrong[0]}: {result.get(wrong[0])} for {expected.panes[wrong[0]]}"
+    rows = pipeline.rows(
+        "SELECT slice, field, toUnixTimestamp(pane_start), n, nulls, counts FROM panes FINAL WHERE n > 0"
     )
+    result = {tuple(key): (n, nulls, tuple(counts)) for *key, n, nulls, counts in rows}
+    assert len(result) == len(expected.panes)
+    wrong = {key: (result.get(key), value) for key, value in expected.panes.items() if result.get(key) != value}
+    assert not wrong, f"{len(wrong)} panes differ, such as {next(iter(wrong.items()))}"
     check_month_values(pipeline, expected)
-    verdicts = {
-        (slice_, field, window, end): (n, psi)
-        for slice_, field, window, end, n, psi in pipeline.rows(
-            "SELECT slice, field, window, toUnixTimestamp(window_end), n, psi FROM latest_drift WHERE n > 0"
-        )
-    }
+    rows = pipeline.rows(
+        "SELECT slice, field, window, toUnixTimestamp(window_end), n, psi FROM latest_drift WHERE n > 0"
+    )
+    verdicts = {tuple(key): (n, psi) for *key, n, psi in rows}
     assert set(verdicts) == set(expected.psi)
     keys = list(expected.psi)
     assert [verdicts[key][0] for key in keys] == [expected.psi[key][0] for key in keys]
@@ -181,46 +175,37 @@ APART = 3 * ALTERED_FOR
 """Least time between two alterations of one field."""
 
 
-class PlantedChange(NamedTuple):
-    change: Change
-    field: str
-    """The field that it alters; empty: none."""
-
-    @property
-    def time(self) -> datetime:
-        return self.change.changed_at
+Planted = list[tuple[Change, str]]
+"""Changes with the fields that they alter; empty: none."""
 
 
-def plant_changes(table: pa.Table, random: np.random.Generator) -> list[PlantedChange]:
+def plant_changes(table: pa.Table, random: np.random.Generator) -> Planted:
     """Draw changes at random times between the first and the last two weeks of a table."""
     first, last = (each.as_py().astimezone(UTC) for each in (table["at"][0], table["at"][-1]))
     span_s = (last - first - timedelta(days=28)).total_seconds()
     source_of = {field: source for source, fields in SOURCES.items() for field in fields}
-    planted: list[PlantedChange] = []
+    planted: Planted = []
     while len(planted) < PLANTED:
         time = first + timedelta(days=14, seconds=int(random.uniform(0, span_s)))
         field = str(random.choice(FEATURES)) if len(planted) < PLANTED // 2 else ""
-        if any(field and each.field == field and abs(each.time - time) < APART for each in planted):
+        if any(field == other and abs(change.changed_at - time) < APART for change, other in planted if field):
             continue
         source = source_of[field] if field else str(random.choice(list(SOURCES)))
-        change = Change(time, "deploy", "", f"job-{len(planted)}", "", "", source, "", "", "")
-        planted.append(PlantedChange(change, field))
+        planted.append((Change(time, "deploy", "", f"job-{len(planted)}", "", "", source, "", "", ""), field))
     return planted
 
 
-def altered(flights: Flights, table: pa.Table, planted: list[PlantedChange], random: np.random.Generator) -> pa.Table:
+def altered(flights: Flights, table: pa.Table, planted: Planted, random: np.random.Generator) -> pa.Table:
     """Add two standard deviations to numbers, and replace half of the texts by one, for as long as a change says."""
-    for each in planted:
-        if not each.field:
+    for change, field in planted:
+        if not field:
             continue
-        name = f"features.{each.field}"
-        column, at = table[name].combine_chunks(), table["at"]
-        chosen = pc.and_(
-            pc.greater_equal(at, pa.scalar(each.time, at.type)),
-            pc.less(at, pa.scalar(each.time + ALTERED_FOR, at.type)),
-        )
+        name, at = f"features.{field}", table["at"]
+        column = table[name].combine_chunks()
+        begin, end = (pa.scalar(time, at.type) for time in (change.changed_at, change.changed_at + ALTERED_FOR))
+        chosen = pc.and_(pc.greater_equal(at, begin), pc.less(at, end))
         if pa.types.is_floating(column.type) or pa.types.is_integer(column.type):
-            shift = 2 * max(pc.stddev(flights.train[each.field]).as_py(), 0.5)
+            shift = 2 * max(pc.stddev(flights.train[field]).as_py(), 0.5)
             changed: Any = pc.add(column, pa.scalar(shift).cast(column.type, safe=False))
         else:
             chosen = pc.and_(chosen, pa.array(random.random(table.num_rows) < 0.5))
@@ -243,21 +228,26 @@ def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, f
     pipeline.produce(messages(events, 1))
     pipeline.end(1)
     pipeline.wait_judged(len(events), patience_s=600)
-    add_changes(pipeline.client, [each.change for each in planted])
+    add_changes(pipeline.client, [change for change, _ in planted])
     times = [each.as_py() for each in (table["at"][0], table["at"][-1])]
     explained = explain_verdicts(pipeline.client, contract, times[0] - timedelta(days=1), times[1] + timedelta(days=8))
-    after = {each: [v for v in explained if follows(v, each)] for each in planted if each.field}
+
+    def follows(verdict: ExplainedVerdict, change: Change, field: str) -> bool:
+        """Return whether a verdict on the altered field became major while or just after the field was altered."""
+        until = change.changed_at + ALTERED_FOR + timedelta(days=1)
+        return verdict.verdict.field == field and change.changed_at < verdict.verdict.window_end <= until
+
     firsts = [
-        (each, verdict.ranked[0].change == each.change) for each, verdicts in after.items() for verdict in verdicts
+        (change, each.ranked[0].change == change)
+        for change, field in planted
+        for each in explained
+        if field and follows(each, change, field)
     ]
     right = sum(is_first for _, is_first in firsts)
-    innocents = {each.change.subject for each in planted if not each.field}
-    accused = {
-        verdict.ranked[0].change.subject
-        for verdict in explained
-        if verdict.ranked and verdict.ranked[0].likelihood == "likely"
-    } & innocents
-    n_altered = sum(bool(verdicts) for verdicts in after.values())
+    innocents = {change.subject for change, field in planted if not field}
+    likely = [each.ranked[0] for each in explained if each.ranked and each.ranked[0].likelihood == "likely"]
+    accused = {each.change.subject for each in likely} & innocents
+    n_altered = len({change.subject for change, _ in firsts})
     print(
         f"{len(explained)} verdicts became major, {len(firsts)} of them after {n_altered} alterations: the cause is "
         f"first in {right}; {len(accused)} of {len(innocents)} other changes are accused"
@@ -265,9 +255,3 @@ def test_true_causes_rank_first_and_others_are_not_accused(pipeline: Pipeline, f
     assert len(firsts) >= 20
     assert right >= 0.9 * len(firsts)
     assert len(accused) <= 0.1 * len(innocents)
-
-
-def follows(verdict: ExplainedVerdict, planted: PlantedChange) -> bool:
-    """Return whether a verdict on the altered field became major while or just after the field was altered."""
-    is_after = planted.time < verdict.verdict.window_end <= planted.time + ALTERED_FOR + timedelta(days=1)
-    return verdict.verdict.field == planted.field and is_after

@@ -40,6 +40,7 @@ from tests.support.grafana_bundle import (
     rule,
 )
 from tests.support.grafana_state import Answer, GrafanaState
+from tests.support.scoring import Killed
 from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, losing, serving
 
 RECORD = "PUT datasources/uid/barograph"
@@ -61,8 +62,7 @@ def lines(stub: StubGrafana, desired: Sequence[Resource] | None = None, *, overw
 def test_everything_is_stored_in_order_without_secrets_in_the_record_and_only_once(stub: StubGrafana) -> None:
     assert not plan(stub).is_empty
     assert not stub.writes
-    plan_made = apply(stub)
-    assert [line[:2] for line in grafana_lines(plan_made)] == ["+ "] * 10
+    assert [line[:2] for line in grafana_lines(apply(stub))] == ["+ "] * 10
     assert [write.split(f" {ODD_NAME}")[0] for write in stub.writes] == [
         "POST datasources",
         "POST folders",
@@ -91,13 +91,11 @@ def test_everything_is_stored_in_order_without_secrets_in_the_record_and_only_on
     assert state.secrets["barograph"] == {"password": "swordfish"}
     assert list(state.timings) == [f"retraining {ODD_NAME}"]
     assert state.tree["receiver"] == "empty", "the default policy of a new Grafana keeps its receiver"
-    first, second = state.groups["barograph-alerts", GROUP]["rules"]
-    assert [(each["uid"], each["for"], each["keep_firing_for"]) for each in (first, second)] == [
-        ("r-1", "1h30m", "1d"),
-        ("r-2", "1h30m", "1d"),
-    ]
-    assert first["labels"] == {"model": ODD_NAME, "severity": "page"}
-    assert first["data"][0]["model"]["rawSql"] == "SELECT 1"
+    rules = state.groups["barograph-alerts", GROUP]["rules"]
+    durations = [(each["uid"], each["for"], each["keep_firing_for"]) for each in rules]
+    assert durations == [("r-1", "1h30m", "1d"), ("r-2", "1h30m", "1d")]
+    assert rules[0]["labels"] == {"model": ODD_NAME, "severity": "page"}
+    assert rules[0]["data"][0]["model"]["rawSql"] == "SELECT 1"
     record = json.dumps(state.sources["barograph"]["jsonData"]["barograph"])
     for secret in ("swordfish", KEY, "xyzzy", TOKEN):
         assert secret not in record
@@ -124,9 +122,8 @@ def test_what_grafana_adds_is_no_change_and_an_edit_of_it_is_one(stub: StubGrafa
     apply(stub)
     assert_settled(stub)
     stub.state.edit_dashboard("barograph-fleet", lambda board: board.update(graphTooltip=2))
-    first, difference = lines(stub)
-    assert first == "~ Grafana: dashboard Fleet, last changed by anna, 2026-03-01 03:04"
-    assert difference == "    - graphTooltip"
+    changed_by = "~ Grafana: dashboard Fleet, last changed by anna, 2026-03-01 03:04"
+    assert lines(stub) == [changed_by, "    - graphTooltip"]
 
 
 def redraw(state: GrafanaState) -> None:
@@ -193,11 +190,8 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     # It has our name and another type.
     point: dict[str, Any] = {"name": "tickets", "type": "email", "settings": {"addresses": "ops@example.com"}}
     stub.state.answer("POST", ["v1", "provisioning", "contact-points"], {}, point, {"X-Disable-Provenance": "true"})
-    plan_made = apply(stub, desired)
-    assert {change.resource.label for change in plan_made.skipped} == {
-        "dashboard Fleet",
-        "contact point tickets (webhook)",
-    }
+    skipped = {change.resource.label for change in apply(stub, desired).skipped}
+    assert skipped == {"dashboard Fleet", "contact point tickets (webhook)"}
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet of ships"
     for line in lines(stub, desired):
         assert line.startswith("    ") or "exists and was not applied from here" in line
@@ -205,8 +199,8 @@ def test_a_foreign_object_with_our_identifier_stays_until_taken_over(stub: StubG
     assert any(line.startswith(over) for line in lines(stub, desired, overwrite=True))
     apply(stub, desired, overwrite=True)
     assert stub.state.dashboards["barograph-fleet"]["dashboard"]["title"] == "Fleet"
-    points: list[dict[str, Any]] = [point for point in stub.state.points if point["name"] == "tickets"]
-    assert [(point["type"], point["settings"]["url"]) for point in points] == [("webhook", "http://tickets")]
+    points = [(each["type"], each["settings"]["url"]) for each in stub.state.points if each["name"] == "tickets"]
+    assert points == [("webhook", "http://tickets")]
     assert_settled(stub, desired)
 
 
@@ -347,15 +341,13 @@ def example_bundle(**values: str | int) -> tuple[Resource, ...]:
 def test_all_contracts_are_deployed_and_a_second_apply_changes_nothing(stub: StubGrafana) -> None:
     deployed = apply(stub, example_bundle())
     # Grafana stores all keys unchanged, so their spelling is that of the API.
-    assert deployed.notes == ()
-    assert not deployed.skipped
+    assert (deployed.notes, list(deployed.skipped)) == ((), [])
     assert_settled(stub, example_bundle())
     titles = {uid: folder["title"] for uid, folder in stub.state.folders.items()}
     assert titles == {"barograph": "Barograph", "barograph-alerts": "Barograph alerts"}
     assert {folder for folder, _ in stub.state.groups} == {"barograph-alerts"}
-    assert sorted(stub.state.dashboards) == [
-        f"barograph-{page}" for page in ("field", "fleet", "llm", "model", "pipeline", "shadow")
-    ]
+    pages = ("field", "fleet", "llm", "model", "pipeline", "shadow")
+    assert sorted(stub.state.dashboards) == [f"barograph-{page}" for page in pages]
     for model in contracts():
         rules = [rule for group in stub.state.groups.values() for rule in group["rules"] if model in rule["title"]]
         assert rules, model
@@ -392,24 +384,24 @@ def test_the_smoke_script_reports_what_is_broken(stub: StubGrafana, capsys: pyte
     assert "FAIL data source: 404" in output
     assert "FAIL keep_firing_for: no rule of ours" in output
     apply(stub, example_bundle())
+    state = stub.state
+    rules = [rule for group in state.groups.values() for rule in group["rules"]]
     output = smoke(stub, capsys, 0)
     assert "FAIL" not in output
-    assert "ok   dashboard fleet: " in output
-    assert "ok   notification policy: tickets" in output
-    rules = [rule for group in stub.state.groups.values() for rule in group["rules"]]
-    assert f"ok   rules: {len(rules)} inactive" in output
-    assert "ok   messages: not checked, no rule has an instance" in output
-    stub.state.evaluations = {
-        rules[0]["uid"]: {"health": "error", "lastError": "Unknown table"},
-        rules[1]["uid"]: {"health": "unknown"},
-        rules[2]["uid"]: {"state": "firing"},
-    }
+    for line in (
+        "dashboard fleet: ",
+        "notification policy: tickets",
+        f"rules: {len(rules)} inactive",
+        "messages: not checked, no rule has an instance",
+    ):
+        assert f"ok   {line}" in output
+    problems = {"health": "error", "lastError": "Unknown table"}, {"health": "unknown"}, {"state": "firing"}
+    state.evaluations = {rule["uid"]: problem for rule, problem in zip(rules, problems, strict=False)}
     output = smoke(stub, capsys, 1)
     assert f"FAIL rule {rules[0]['title']}: Unknown table" in output
     assert f"FAIL rule {rules[1]['title']}: not evaluated yet" in output
     assert f"ok   rules: 1 firing, {len(rules) - 1} inactive" in output
     # What no real Grafana has confirmed.
-    state = stub.state
     texts = {"page": f"{stub.url}/d/x", "runbook_url": f"{stub.url}/api/health", "summary": "PSI is 0.3"}
     state.evaluations = {rules[0]["uid"]: {"alerts": [{"annotations": texts}]}}
     assert "ok   messages: 1 rendered" in smoke(stub, capsys, 0)
@@ -454,12 +446,9 @@ each_write = each_number(len(NAMES) + 1, short=4)
 
 def assert_whole(stub: StubGrafana) -> None:
     state = stub.state
-    assert list(state.folders) == ["barograph", "barograph-alerts"]
-    assert list(state.sources) == ["barograph"]
-    assert len(state.points) == 2
-    assert len(state.timings) == 1
-    assert len(state.tree["routes"]) == 1
-    assert len(state.dashboards) == 2
+    assert [*state.folders, *state.sources] == ["barograph", "barograph-alerts", "barograph"]
+    others = (state.points, state.timings, state.tree["routes"], state.dashboards)
+    assert [len(each) for each in others] == [2, 1, 1, 2]
     assert [len(stored["rules"]) for stored in state.groups.values()] == [2]
     assert_settled(stub)
 
@@ -488,10 +477,6 @@ def test_a_write_without_an_answer_is_checked_and_completed(number: int) -> None
             stub.faults = {number: fault}
             assert not apply(stub).skipped
             assert_whole(stub)
-
-
-class Killed(BaseException):
-    """Stands for the death of the process."""
 
 
 def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool, error: type[BaseException] = Killed) -> None:

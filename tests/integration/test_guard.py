@@ -5,6 +5,7 @@ import os
 import threading
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -196,6 +197,13 @@ def settings(pipeline: Pipeline) -> ProcessorSettings:
     return own
 
 
+@pytest.fixture
+def proposed(pipeline: Pipeline, settings: ProcessorSettings) -> Iterator[Client]:
+    with connect(pipeline.address) as client:
+        insert_records(client, "rollback_proposals", [proposal()])
+        yield client
+
+
 def rollbacks(settings: ProcessorSettings, texts: list[str], connect_to: Any = connect) -> PromptRollbacks:
     return PromptRollbacks(settings, texts.append, connect_to, time.time)
 
@@ -224,9 +232,8 @@ def test_a_proposal_reaches_serving_processes_and_only_once(pipeline: Pipeline, 
     assert "ana changed answer:production after the hours of the evidence" in text
 
 
-def test_several_guards_at_once_move_the_label_once(pipeline: Pipeline, settings: ProcessorSettings) -> None:
-    with connect(pipeline.address) as client:
-        insert_records(client, "rollback_proposals", [proposal()])
+@pytest.mark.usefixtures("proposed")
+def test_several_guards_at_once_move_the_label_once(settings: ProcessorSettings) -> None:
     texts: list[str] = []
     start = threading.Barrier(4)
 
@@ -240,11 +247,9 @@ def test_several_guards_at_once_move_the_label_once(pipeline: Pipeline, settings
                 continue  # another one fenced it
             return
 
-    threads = [threading.Thread(target=check) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(WAIT_S)
+    with ThreadPoolExecutor(4) as pool:
+        for each in [pool.submit(check) for _ in range(4)]:
+            each.result(WAIT_S)
     assert changes_of(settings)[-2:] == [(2, "ana"), (1, "guard")]
     assert sum(author == "guard" for _, author in changes_of(settings)) == 1
     assert len(texts) == 4, "each guard says what it did, or why it did nothing"
@@ -253,7 +258,7 @@ def test_several_guards_at_once_move_the_label_once(pipeline: Pipeline, settings
 @pytest.mark.long
 @pytest.mark.parametrize("step", ["before Kafka", "after Kafka"])
 def test_a_killed_guard_is_continued(
-    pipeline: Pipeline, settings: ProcessorSettings, step: str, monkeypatch: pytest.MonkeyPatch
+    proposed: Client, settings: ProcessorSettings, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     publish = PromptLog.publish
 
@@ -262,19 +267,17 @@ def test_a_killed_guard_is_continued(
             publish(log, records)
         raise Killed
 
-    with connect(pipeline.address) as client:
-        insert_records(client, "rollback_proposals", [proposal()])
-        with monkeypatch.context() as patched:
-            patched.setattr(PromptLog, "publish", mortal)
-            with pytest.raises(Killed):
-                rollbacks(settings, []).check({"m": CONTRACT})
-        assert client.rows(LABELS)[-1][1] == "ana"
-        rollbacks(settings, []).check({"m": CONTRACT})
-        assert client.rows(LABELS)[-1] == (1, "guard", "harm")
+    with monkeypatch.context() as patched:
+        patched.setattr(PromptLog, "publish", mortal)
+        with pytest.raises(Killed):
+            rollbacks(settings, []).check({"m": CONTRACT})
+    assert proposed.rows(LABELS)[-1][1] == "ana"
+    rollbacks(settings, []).check({"m": CONTRACT})
+    assert proposed.rows(LABELS)[-1] == (1, "guard", "harm")
     assert sum(author == "guard" for _, author in changes_of(settings)) == 1
 
 
-def test_with_clickhouse_away_after_the_change_the_rows_follow(pipeline: Pipeline, settings: ProcessorSettings) -> None:
+def test_with_clickhouse_away_after_the_change_the_rows_follow(proposed: Client, settings: ProcessorSettings) -> None:
     calls: list[Address] = []
 
     def connect_once(address: Address) -> Client:
@@ -283,20 +286,16 @@ def test_with_clickhouse_away_after_the_change_the_rows_follow(pipeline: Pipelin
             raise WarehouseBusy("ClickHouse is down")
         return connect(address)
 
-    texts: list[str] = []
-    with connect(pipeline.address) as client:
-        insert_records(client, "rollback_proposals", [proposal()])
-        own = rollbacks(settings, texts, connect_once)
-        with pytest.raises(WarehouseError, match="ClickHouse is down"):
-            own.check({"m": CONTRACT})
-        assert changes_of(settings)[-1] == (1, "guard")
-        assert client.rows(LABELS)[-1][1] == "ana"
+    own = rollbacks(settings, [], connect_once)
+    with pytest.raises(WarehouseError, match="ClickHouse is down"):
         own.check({"m": CONTRACT})
-        assert client.rows(LABELS)[-1] == (1, "guard", "harm")
+    assert (changes_of(settings)[-1], proposed.rows(LABELS)[-1][1]) == ((1, "guard"), "ana")
+    own.check({"m": CONTRACT})
+    assert proposed.rows(LABELS)[-1] == (1, "guard", "harm")
     assert sum(author == "guard" for _, author in changes_of(settings)) == 1
 
 
-def test_nothing_is_done_that_the_contract_does_not_ask_for(pipeline: Pipeline, settings: ProcessorSettings) -> None:
+def test_nothing_is_done_that_the_contract_does_not_ask_for(proposed: Client, settings: ProcessorSettings) -> None:
     texts: list[str] = []
     cases: tuple[tuple[Mapping[str, Any], Mapping[str, Any], list[str]], ...] = (
         ({}, {}, ["no contract of the model has a rollback with mode act"]),
@@ -305,15 +304,14 @@ def test_nothing_is_done_that_the_contract_does_not_ask_for(pipeline: Pipeline, 
         ({"m": CONTRACT}, {"control": "answer@0"}, ["the contract compares with answer@1, not with answer@0"]),
         ({"m": CONTRACT}, {"label": "candidate"}, ["the contract moves answer:production, not answer:candidate"]),
     )
-    with connect(pipeline.address) as client:
-        for contracts, changes, reasons in cases:
-            client.command("TRUNCATE TABLE rollback_proposals")
-            insert_records(client, "rollback_proposals", [proposal(**changes)])
-            with capture_logs() as lines:
-                own = rollbacks(settings, texts)
-                own.check(contracts)
-                own.check(contracts)
-            skipped = [line["reason"] for line in lines if line["event"] == "proposed rollback skipped"]
-            assert skipped == reasons, changes
+    for contracts, changes, reasons in cases:
+        proposed.command("TRUNCATE TABLE rollback_proposals")
+        insert_records(proposed, "rollback_proposals", [proposal(**changes)])
+        with capture_logs() as lines:
+            own = rollbacks(settings, texts)
+            own.check(contracts)
+            own.check(contracts)
+        skipped = [line["reason"] for line in lines if line["event"] == "proposed rollback skipped"]
+        assert skipped == reasons, changes
     assert changes_of(settings)[-1] == (2, "ana")
     assert texts == []

@@ -10,14 +10,10 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
-import typer
-from barograph.contract import CROSS, LabelSpec, Window
+from barograph.contract import CROSS, LabelSpec
 from barograph.contract.file import load_contract
 from numpy.typing import NDArray
-from typer.testing import CliRunner, Result
 
-from barograph_server.cli.infer import infer_command
-from barograph_server.cli.options import expand
 from barograph_server.profiling.infer import (
     InferOptions,
     InferResult,
@@ -36,17 +32,10 @@ from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.rate_cells import RateCells
+from tests.support.command_line import OutputOf
 from tests.support.odd_tables import ODD_TABLES, ROLES, odd_table
 
-app = typer.Typer()
-app.command()(expand(infer_command))
-
-
-def call(*arguments: object, code: int = 0) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments], env={"COLUMNS": "400"})
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output, arguments
-    return result
+WORDS = ("infer", "--version", "1", "--model")
 
 
 @pytest.fixture
@@ -56,55 +45,51 @@ def train(tmp_path: Path) -> Path:
     return path
 
 
-def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path: Path) -> None:
-    result = call(
-        *(train, "--model", "late", "--version", "3", "--time", "at", "--score", "p", "--class", "decision"),
+def test_infer_writes_both_files_and_prints_its_decisions(train: Path, tmp_path: Path, output_of: OutputOf) -> None:
+    output = output_of(
+        *(0, *WORDS, "late", train, "--time", "at", "--score", "p", "--class", "decision"),
         *("--label", "late", "--latency", "ms", "--slice", "country", "--slice", "store", "--critical", "x"),
         *("--pane", "1h", "--window", "1d:1h", "--window", "7d:1d", "--timezone", "Europe/Berlin"),
         *("--out", tmp_path / "out"),
     )
     contract = load_contract(tmp_path / "out" / "late.yaml")
-    baseline = load_baseline((tmp_path / "out" / "late.3.baseline.json").read_bytes(), "it")
+    baseline = load_baseline((tmp_path / "out" / "late.1.baseline.json").read_bytes(), "it")
     assert (contract.pane_s, [window.name for window in contract.windows]) == (3600, ["1d", "7d"])
     assert contract.timezone == "Europe/Berlin"
     assert [field.name for field in contract.fields if field.critical] == ["x"]
     assert [cut.name for cut in contract.slices] == ["country", "store"]
-    assert baseline.id in result.stdout
-    lines = {line.split()[0]: line for line in result.stdout.splitlines() if line.strip()}
+    lines = {line.split()[0]: line for line in output.splitlines() if line.strip()}
     assert "latency_ms" in lines["ms"]
     assert "event time, integers, read as s since 1970" in lines["at"]
     assert "deciles; point mass at 1, 2" in lines["store"]
-    assert "φ: so many events" in result.stdout
-    assert "Panes of" not in result.stdout
-    proposed = call(train, "--model", "late", "--version", "4", "--time", "at", "--out", tmp_path / "proposed")
-    assert any(line.startswith("Panes of ") and "a level needs" in line for line in proposed.stdout.splitlines())
+    assert baseline.id in output
+    assert "φ: so many events" in output
+    assert "Panes of" not in output
+    proposed = output_of(0, *WORDS, "late", train, "--time", "at", "--out", tmp_path / "proposed")
+    assert any(line.startswith("Panes of ") and "a level needs" in line for line in proposed.splitlines())
 
 
-INVALID_OPTIONS = (
-    (["--time", "att"], "--time att: train.parquet has no such column; did you mean at?"),
-    (["--slice", "x"], "--slice x: the column has type double; slice by texts, booleans or integers"),
-    (["--score", "country"], "--score country: the column has type string, but a score needs numbers"),
-    (["--time", "country"], "is not a time in ISO 8601"),
-    (["--score", "p", "--label", "p"], "--label p: the column is already used as --score"),
-    (["--window", "1d"], "--window 1d: write the length and the hop"),
-    (["--pane", "7m"], "7m neither divides an hour nor is a multiple of one"),
-    (["--timezone", "Mars"], "'Mars' is not a time zone"),
-)
-
-
-def test_an_invalid_option_is_explained(train: Path, tmp_path: Path) -> None:
-    for arguments, message in INVALID_OPTIONS:
-        result = call(train, "--model", "m", "--version", "1", "--out", tmp_path / "out", *arguments, code=2)
-        assert message in result.stderr, arguments
+def test_an_invalid_option_is_explained(train: Path, tmp_path: Path, output_of: OutputOf) -> None:
+    for arguments, message in (
+        ("--time att", "--time att: train.parquet has no such column; did you mean at?"),
+        ("--slice x", "--slice x: the column has type double; slice by texts, booleans or integers"),
+        ("--score country", "--score country: the column has type string, but a score needs numbers"),
+        ("--time country", "is not a time in ISO 8601"),
+        ("--score p --label p", "--label p: the column is already used as --score"),
+        ("--window 1d", "--window 1d: write the length and the hop"),
+        ("--pane 7m", "7m neither divides an hour nor is a multiple of one"),
+        ("--timezone Mars", "'Mars' is not a time zone"),
+    ):
+        assert message in output_of(2, *WORDS, "m", train, "--out", tmp_path / "out", *arguments.split()), arguments
     assert not (tmp_path / "out").exists()
 
 
-def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
+def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path, output_of: OutputOf) -> None:
     def error_of(name: str, content: bytes | None = None, out: str = "out") -> str:
         path = tmp_path / name
         if content is not None:
             path.write_bytes(content)
-        return call(path, "--model", "m", "--version", "1", "--out", tmp_path / out, code=2).stderr
+        return output_of(2, *WORDS, "m", path, "--out", tmp_path / out)
 
     assert "cannot be read: no such file or directory" in error_of("missing.parquet")
     assert "is empty; give a table" in error_of("empty.csv", b"")
@@ -127,29 +112,27 @@ def test_a_table_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     assert "not a directory" in error_of("train.parquet", out="twice.parquet/out")
 
 
-def test_existing_files_with_other_content_are_kept_unless_forced(train: Path, tmp_path: Path) -> None:
+def test_existing_files_with_other_content_are_kept_unless_forced(
+    train: Path, tmp_path: Path, output_of: OutputOf
+) -> None:
     out = tmp_path / "out"
-    arguments = (train, "--model", "a/b.c", "--version", "1.0", "--out", out)
-    call(*arguments)
+    command = ("infer", train, "--model", "a/b.c", "--version", "1.0", "--out", out)
+    output_of(0, *command)
     contract, baseline = out / "a%2Fb%2Ec.yaml", out / "a%2Fb%2Ec.1.0.baseline.json"
     assert sorted(out.iterdir()) == sorted([contract, baseline])
-    assert call(*arguments).stdout.count("unchanged") == 2
+    assert output_of(0, *command).count("unchanged") == 2
     # Comments do not matter.
     contract.write_text("# kept\n" + contract.read_text())
-    call(*arguments)
+    output_of(0, *command)
     assert contract.read_text().startswith("# kept\n")
     edited = contract.read_text().replace("slice_min_n: 500", "slice_min_n: 900")
     contract.write_text(edited)
     before = baseline.read_bytes()
-    assert "exists with different content" in call(*arguments, "--slice", "country", code=2).stderr
-    assert contract.read_text() == edited
-    assert baseline.read_bytes() == before
-    call(*arguments, "--slice", "country", "--force")
+    assert "exists with different content" in output_of(2, *command, "--slice", "country")
+    assert (contract.read_text(), baseline.read_bytes()) == (edited, before)
+    output_of(0, *command, "--slice", "country", "--force")
     assert load_contract(contract).slice_min_n == 500
     assert baseline.read_bytes() != before
-
-
-OTHER = "other"
 
 
 def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_size: int | None = None) -> Path:
@@ -158,9 +141,12 @@ def write(table: pa.Table, folder: Path, name: str = "train.parquet", row_group_
     return path
 
 
-def inferred(path: Path, name: str, windows: tuple[Window, ...] | None = None) -> InferResult:
-    roles = Roles(**ROLES.get(name, {}))
-    return infer_file(InferOptions(table=path, model=name, version="1", roles=roles, windows=windows))
+def infer(path: Path, **roles: Any) -> InferResult:
+    return infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(**roles)))
+
+
+def inferred(path: Path, name: str) -> InferResult:
+    return infer(path, **ROLES.get(name, {}))
 
 
 def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | None) -> list[Any]:
@@ -168,13 +154,10 @@ def python_values(column: Any, field_type: str, at_ms: NDArray[np.float64] | Non
     if pa.types.is_dictionary(column.type):
         column = column.dictionary_decode()
     if pa.types.is_timestamp(column.type) or pa.types.is_date(column.type):
-        divisor = {"date32[day]": 1, "date64[ms]": 1}.get(str(column.type)) or {"ms": 1, "us": 10**3, "ns": 10**6}[
-            column.type.unit
-        ]
-        if pa.types.is_date32(column.type):
-            moments = [None if v is None else v * 86_400_000 for v in column.cast(pa.int32()).to_pylist()]
-        else:
-            moments = [None if v is None else v // divisor for v in column.cast(pa.int64()).to_pylist()]
+        if pa.types.is_date(column.type):
+            column = column.cast(pa.timestamp("ms"))
+        divisor = {"ms": 1, "us": 10**3, "ns": 10**6}[column.type.unit]
+        moments = [None if v is None else v // divisor for v in column.cast(pa.int64()).to_pylist()]
         assert at_ms is not None
         return [None if v is None else (t - v) / 1000 for t, v in zip(at_ms.tolist(), moments, strict=True)]
     if pa.types.is_duration(column.type):
@@ -313,7 +296,7 @@ def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: p
     early = "1,,2020-01-01,true,7,NA\n" * 20
     late = 'NaN,3,2020-01-02 10:00:00,maybe,x,"NA"\n2.5,4,2020-01-03,false,inf,US\n'
     path.write_text(head + early + late)
-    result = infer_file(InferOptions(table=path, model="m", version="1"))
+    result = infer(path)
     types = {decision.column: decision.type for decision in result.decisions}
     assert types == {
         "whole": "float",
@@ -323,11 +306,9 @@ def test_csv_types_widen_if_later_rows_do_not_fit(tmp_path: Path, monkeypatch: p
         "word": "category",
         "region": "category",
     }
-    fields = {field.name: field.slices["all"] for field in result.baseline.fields}
-    assert fields["whole"].cells[-1] == 1
-    assert fields["empty"].cells[-1] == 20
+    cells = {field.name: field.slices["all"].cells for field in result.baseline.fields}
     # NA in quotes is a region.
-    assert fields["region"].cells == (1, 1, 0, 20)
+    assert (cells["whole"][-1], cells["empty"][-1], cells["region"]) == (1, 20, (1, 1, 0, 20))
 
 
 def test_slices_are_the_most_frequent_values_and_the_rest_is_other(tmp_path: Path) -> None:
@@ -341,63 +322,46 @@ def test_slices_are_the_most_frequent_values_and_the_rest_is_other(tmp_path: Pat
     assert baseline.slice_rows["country=other"] == 4000 - len(named)
     assert baseline.slice_rows["mobile=1"] == sum(table["mobile"].to_pylist())
     for dimension in baseline.dimensions:
-        rows = [baseline.slice_rows[f"{dimension.name}={value}"] for value in (*dimension.values, OTHER)]
-        assert sum(rows) == 4000
+        assert sum(baseline.slice_rows[f"{dimension.name}={value}"] for value in (*dimension.values, "other")) == 4000
 
 
 def test_ids_are_ignored_unless_the_user_names_them(tmp_path: Path) -> None:
     path = write(odd_table("ids"), tmp_path)
-    result = infer_file(InferOptions(table=path, model="m", version="1"))
+    result = infer(path)
     assert set(result.contract.ignored) == {"counter", "snowflake", "hash", "uuid"}
     assert any("counter, snowflake, hash, uuid" in warning for warning in result.warnings)
-    roles = Roles(critical=frozenset({"counter"}), slices=("snowflake",))
-    expected = infer_file(InferOptions(table=path, model="m", version="1", roles=roles))
-    assert set(expected.contract.ignored) == {"hash", "uuid"}
-    assert {field.name for field in expected.contract.fields if field.critical} == {"counter"}
+    contract = infer(path, critical=frozenset({"counter"}), slices=("snowflake",)).contract
+    assert set(contract.ignored) == {"hash", "uuid"}
+    assert {field.name for field in contract.fields if field.critical} == {"counter"}
 
 
 def test_names_of_outputs_are_reserved(tmp_path: Path) -> None:
     contract = inferred(write(odd_table("outputs"), tmp_path), "outputs").contract
-    assert {field.name: field.source for field in contract.fields} == {
-        "x": "features.x",
-        "country": "features.country",
-        "store": "features.store",
-        "mobile": "features.mobile",
-        "score": "score",
-        "class": "class",
-        "latency_ms": "latency_ms",
+    assert {(field.name, field.source) for field in contract.fields} == {
+        *((name, f"features.{name}") for name in ("x", "country", "store", "mobile")),
+        *((name, name) for name in ("score", "class", "latency_ms")),
     }
-    assert contract.label is not None
     assert contract.label == LabelSpec(type="bool", positive="late", negative="on time")
     names = inferred(write(odd_table("odd_names"), tmp_path), "odd_names").contract
-    sources = {field.name: field.source for field in names.fields}
-    assert sources["features.score"] == "features.score"
-    assert sources["features.features.score"] == "features.features.score"
-    assert "score" not in sources
+    scores = {(field.name, field.source) for field in names.fields if field.name.endswith("score")}
+    assert scores == {(name, name) for name in ("features.score", "features.features.score")}
 
 
 def test_scores_of_classes_and_their_label(tmp_path: Path) -> None:
     table = odd_table("many_classes")
     contract = inferred(write(table, tmp_path), "many_classes").contract
-    scores = {"scores.cat": "scores.cat", "scores.dog": "scores.dog", "scores.o'fish": "scores.o'fish"}
-    assert {field.name: field.source for field in contract.fields} == {
-        "origin": "features.origin",
-        "carrier": "features.carrier",
-        "seats": "features.seats",
-        "scores.note": "features.scores.note",
-        "class": "class",
-        **scores,
-        "confidence": "confidence",
+    scores = {"scores.cat", "scores.dog", "scores.o'fish"}
+    assert {(field.name, field.source) for field in contract.fields} == {
+        *((name, f"features.{name}") for name in ("origin", "carrier", "seats", "scores.note")),
+        *((name, name) for name in ("class", "confidence", *scores)),
     }
     assert contract.label == LabelSpec(type="category", classes=("bird", "cat", "dog", "o'fish"))
     renamed = write(table.rename_columns([name.replace("scores.", "p ") for name in table.column_names]), tmp_path)
-    by_prefix = infer_file(
-        InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="p ", critical=frozenset({"p cat"})))
-    )
-    assert {f.name for f in by_prefix.contract.fields if f.source.startswith("scores.")} == set(scores)
-    assert {f.name for f in by_prefix.contract.fields if f.critical} == {"scores.cat"}
+    fields = infer(renamed, scores="p ", critical=frozenset({"p cat"})).contract.fields
+    assert {field.name for field in fields if field.source.startswith("scores.")} == scores
+    assert {field.name for field in fields if field.critical} == {"scores.cat"}
     with pytest.raises(OptionError, match="has no numeric column with this prefix"):
-        infer_file(InferOptions(table=renamed, model="m", version="1", roles=Roles(scores="q")))
+        infer(renamed, scores="q")
 
 
 LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
@@ -414,8 +378,7 @@ LABELS: tuple[tuple[list[Any], dict[str, Any], LabelSpec], ...] = (
 def test_the_label_type_is_inferred_from_the_values(tmp_path: Path) -> None:
     for column, roles, label in LABELS:
         path = write(pa.table({"p": [0.1, 0.2, 0.3], "said": ["1", "2", "3"], "truth": column}), tmp_path)
-        result = infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(label="truth", **roles)))
-        assert result.contract.label == label, column
+        assert infer(path, label="truth", **roles).contract.label == label, column
 
 
 def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:
@@ -430,6 +393,4 @@ def test_crossed_slices_are_pairs_that_occur(tmp_path: Path) -> None:
     assert [cut.name for cut in result.contract.slices][1] == "origin * carrier"
     for cut, message in (("origin * nowhere", "no such column"), ("origin * origin", "crosses a source with itself")):
         with pytest.raises(OptionError, match=message):
-            infer_file(
-                InferOptions(table=tmp_path / "train.parquet", model="m", version="1", roles=Roles(slices=(cut,)))
-            )
+            infer(tmp_path / "train.parquet", slices=(cut,))

@@ -70,6 +70,7 @@ class Anchors:
     client: Client
     folder: Path
     config: str
+    judge: AnchorJudge
     server: JudgeServer
     output_of: OutputOf
     contract: Contract = field(default_factory=simple_contract)
@@ -77,9 +78,8 @@ class Anchors:
     opened: list[JudgeEvaluators] = field(default_factory=list)
 
     def register(self, **settings: Any) -> None:
-        judge = Evaluator(
-            judge="faithful.yaml", endpoint="small", anchors="anchors.jsonl", anchors_every_s=HOUR_S, **settings
-        )
+        anchored = {"anchors": "anchors.jsonl", "anchors_every_s": HOUR_S, **settings}
+        judge = Evaluator(judge="faithful.yaml", endpoint="small", **anchored)
         self.contract = simple_contract(text=Text(content="redact", sample=1.0), evaluators={"faithful": judge})
         scoring.register(self.client, self.contract)
 
@@ -89,13 +89,8 @@ class Anchors:
         self.opened.append(judges)
         evaluators = ActiveEvaluators(lambda: Registry(contracts={"toy": self.contract}), self.folder, judges.build)
         evaluators.refresh()
-        return AnchorSchedule(
-            evaluators,
-            lambda: self.client,
-            is_responsible=lambda: is_responsible,
-            stop=stop or threading.Event(),
-            clock=lambda: self.now_s,
-        )
+        options: dict[str, Any] = {"stop": stop or threading.Event(), "clock": lambda: self.now_s}
+        return AnchorSchedule(evaluators, lambda: self.client, is_responsible=lambda: is_responsible, **options)
 
     def command(self, code: int | tuple[int, ...], *options: str) -> str:
         words = ("--model", "toy", "--evaluator", "faithful", *options, "--config", self.config)
@@ -121,25 +116,19 @@ class Anchors:
 
 
 @pytest.fixture
-def judge() -> AnchorJudge:
-    return AnchorJudge()
-
-
-@pytest.fixture
-def anchors(client: Client, config: str, judge: AnchorJudge, tmp_path: Path, output_of: OutputOf) -> Iterator[Anchors]:
+def anchors(client: Client, config: str, tmp_path: Path, output_of: OutputOf) -> Iterator[Anchors]:
     (tmp_path / "faithful.yaml").write_text(RUBRIC, encoding="utf-8")
     lines = [
         {"id": f"n{i}", "prompt": "Why?", "answer": f"Anchor {i} ends.", "class": "sound" if i % 2 else "faulty"}
         for i in range(N)
     ]
     (tmp_path / "anchors.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
+    judge = AnchorJudge()
     server = JudgeServer(judge)
     with Path(config).open("a", encoding="utf-8") as file:
-        file.write(
-            f'[evaluator]\nfolder = "{tmp_path}"\n'
-            f'[evaluator.endpoints.small]\nmodel = "judge-1"\nurl = "{server.url}"\n'
-        )
-    anchors = Anchors(client, tmp_path, config, server, output_of)
+        file.write(f'[evaluator]\nfolder = "{tmp_path}"\n')
+        file.write(f'[evaluator.endpoints.small]\nmodel = "judge-1"\nurl = "{server.url}"\n')
+    anchors = Anchors(client, tmp_path, config, judge, server, output_of)
     yield anchors
     for each in anchors.opened:
         each.close()
@@ -152,7 +141,7 @@ def advance(schedule: AnchorSchedule) -> list[str]:
     return [f"{line['event']} {line.get('action', '')}".strip() for line in lines]
 
 
-def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, judge: AnchorJudge) -> None:
+def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors) -> None:
     anchors.register(budget=EvaluatorBudget(calls=36_000))
     (line,) = advance(anchors.schedule())
     assert line == "anchors are not judged Run `barograph judges anchors --model toy --evaluator faithful --bank 60`."
@@ -160,23 +149,22 @@ def test_each_period_has_one_run_whatever_stops_in_between(anchors: Anchors, jud
     assert advance(anchors.schedule(is_responsible=False)) == []
     assert len(anchors.server.bodies) == 6 * N, "another process of the group judges the anchors"
     # A process that ends within the run loses its verdicts; its successor judges all anchors.
-    judge.stop, judge.stop_at = threading.Event(), 6 * N + 15
-    advance(anchors.schedule(judge.stop))
+    anchors.judge.stop, anchors.judge.stop_at = threading.Event(), 6 * N + 15
+    advance(anchors.schedule(anchors.judge.stop))
     assert (anchors.stored(), len(anchors.server.bodies)) == ([], 6 * N + 16)
     assert advance(anchors.schedule()) == ["anchors judged"]
-    ((run_id, n, right, no_result),) = anchors.stored()
-    assert (n, no_result) == (N, 0)
-    assert right >= N - 2
+    ((_, n, right, no_result),) = anchors.stored()
+    assert (n, right >= N - 2, no_result) == (N, True, 0)
     called = len(anchors.server.bodies)
     assert advance(anchors.schedule()) == ["anchors of this period are judged already"]
     assert len(anchors.server.bodies) == called
     anchors.now_s += HOUR_S
     assert advance(anchors.schedule()) == ["anchors judged"]
-    assert len({run_id, *(each[0] for each in anchors.stored())}) == 2
+    assert len({run_id for run_id, *_ in anchors.stored()}) == 2
     anchors.command(0)
 
 
-def test_a_worse_judge_is_found_and_a_changed_one_is_another_series(anchors: Anchors, judge: AnchorJudge) -> None:
+def test_a_worse_judge_is_found_and_a_changed_one_is_another_series(anchors: Anchors) -> None:
     anchors.register()
     anchors.command(0, "--bank", "20")
     assert anchors.findings() == {"faithful has drifted": 0.0, "faithful has used up its bank": 0.0}
@@ -185,7 +173,7 @@ def test_a_worse_judge_is_found_and_a_changed_one_is_another_series(anchors: Anc
         assert advance(schedule) == ["anchors judged"]
         anchors.now_s += HOUR_S
     anchors.command(0)
-    judge.lost = {3, 4, 8, 9, 12}
+    anchors.judge.lost = {3, 4, 8, 9, 12}
     while "judge has drifted" not in advance(schedule):
         anchors.now_s += HOUR_S
         assert len(anchors.stored()) < 12, "found soon"
@@ -205,21 +193,21 @@ def test_a_worse_judge_is_found_and_a_changed_one_is_another_series(anchors: Anc
 
 
 def test_an_endpoint_that_is_down_counts_for_nothing_and_a_bank_is_used_up(
-    anchors: Anchors, judge: AnchorJudge, monkeypatch: pytest.MonkeyPatch
+    anchors: Anchors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     anchors.register()
     anchors.command(0, "--bank", "5")
-    judge.is_down = True
+    anchors.judge.is_down = True
     with monkeypatch.context() as patched:
         # No retry begins after this time.
         patched.setenv("BAROGRAPH_EVALUATOR_TIMEOUT_S", "0.4")
         output = anchors.command(3, "--run")
-    assert "No anchor has a verdict: " in output
-    assert "judge-overloaded: The endpoint answers with status 503" in output
+    for text in ("No anchor has a verdict: ", "judge-overloaded: The endpoint answers with status 503"):
+        assert text in output
     assert "run on anchors left out of the evidence" in advance(anchors.schedule())
     assert anchors.state()["incomplete"] >= 1
     assert "left out, because anchors have no verdict" in anchors.command(2)
-    judge.is_down = False
+    anchors.judge.is_down = False
     anchors.now_s += HOUR_S
     assert advance(anchors.schedule()) == ["anchors judged"]
     assert [no_result for *_, no_result in anchors.stored()] == [N, 0]
@@ -239,9 +227,8 @@ def test_anchors_wait_for_the_budget_and_must_be_readable(anchors: Anchors) -> N
     assert advance(schedule) == []
     assert 10 <= len(anchors.server.bodies) - called <= 12
     anchors.now_s += HOUR_S
-    assert advance(schedule)[0] == (
-        "anchors not judged in their period Raise the budget, or anchors_every, in the contract."
-    )
+    advice = "Raise the budget, or anchors_every, in the contract."
+    assert advance(schedule)[0] == f"anchors not judged in their period {advice}"
     assert anchors.stored() == []
     (anchors.folder / "anchors.jsonl").write_text('{"id": 1}', encoding="utf-8")
     assert "line 1:" in anchors.command(3, "--bank", "5")

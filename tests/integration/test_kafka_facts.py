@@ -21,12 +21,11 @@ from barograph_server.streams.broker.consumer_lag import PEEK_AFTER_S, LagMonito
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.records import Partial, decode
 from barograph_server.streams.runtime.metrics_report import Report
-from barograph_server.streams.sketcher.flush import Flush
 from barograph_server.streams.sketcher.sketcher import Sketcher
 from barograph_server.streams.topics import Topics
 from tests.support import faust_probe
 from tests.support.forked_processors import Running, fork
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.pipeline import Pipeline, simple_contract, wait_for
 from tests.support.sketching import flush_once, flush_until, open_sketcher, settings_of, toy_registry
 from tests.support.toy_events import START_MS, messages, toy_event
 
@@ -76,8 +75,7 @@ def probe(broker: LocalKafka, topic_prefix: str, tmp_path: Path) -> Iterator[Pro
 
 @pytest.mark.long
 def test_records_of_every_codec_are_read_and_a_failed_one_is_redelivered(probe: Probe) -> None:
-    codecs = ["none", "gzip", "snappy", "lz4", "zstd", "lz4", "zstd"]
-    for i, codec in enumerate(codecs):
+    for i, codec in enumerate(("none", "gzip", "snappy", "lz4", "zstd", "lz4", "zstd")):
         probe.produce([f"m{i}" * 200], config={"compression.type": codec})
     failing, records = probe.start("failing", fail_at=3)
     assert failing.wait(60) == 1
@@ -96,8 +94,7 @@ def test_records_dropped_before_the_first_commit_are_read_again(probe: Probe) ->
     wait_for(lambda: len(records()) >= 7, "all records, in spite of the dropped fetch")
     assert records() == [(i, f"m{i}") for i in range(7)]
     failing, unread = probe.start("other", drops_first_fetch=True, seek_fails=True, group="other")
-    assert failing.wait(60) == 1
-    assert unread() == []
+    assert (failing.wait(60), unread()) == (1, [])
 
 
 @pytest.mark.long
@@ -139,16 +136,14 @@ def test_only_the_committed_only_transport_skips_aborted_records(probe: Probe) -
         for j in range(3):
             producer.produce(probe.topic, f"{'aborted' if abort else 'committed'} {i}{j}".encode(), partition=0)
         assert producer.flush(30) == 0
-        if abort:
-            producer.abort_transaction(30)
-        else:
-            producer.commit_transaction(30)
+        end = producer.abort_transaction if abort else producer.commit_transaction
+        end(30)
     _, committed = probe.start("committed")
     _, uncommitted = probe.start("uncommitted", uncommitted_too=True, group="another")
-    wait_for(lambda: bool(committed()) and committed()[-1][1] == "committed 42", "the last record")
+    for records in (committed, uncommitted):
+        wait_for(lambda: "committed 42" in [text for _, text in records()], "the last record")  # noqa: B023
     assert [text for _, text in committed()] == [f"committed {i}{j}" for i in (0, 2, 4) for j in range(3)]
     # Faust's own transport delivers aborted records.
-    wait_for(lambda: bool(uncommitted()) and uncommitted()[-1][1] == "committed 42", "the last record")
     assert sum(text.startswith("aborted") for _, text in uncommitted()) == 6
 
 
@@ -166,19 +161,6 @@ class Driven:
     @property
     def partitions(self) -> list[int]:
         return [partition for _, partition in self.assigned.assigned_partitions()]
-
-    def open(self) -> Flush:
-        flush, _ = self.sketcher.open()
-        return flush
-
-    def read(self, flush: Flush, positions: dict[int, int]) -> None:
-        """Fetch into a flush until it has reached these positions."""
-
-        def reached() -> bool:
-            self.sketcher.read(flush)
-            return self.sketcher._positions() == positions
-
-        wait_for(reached, f"positions {positions}")
 
     def set_positions(self, positions: dict[int, int]) -> None:
         self.assigned.positions = {(self.topic, partition): offset for partition, offset in positions.items()}
@@ -233,8 +215,13 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(pipeline: Pipeline, d
     slow = drive("slow")
     wait_for(slow.polled(lambda: slow.partitions == [0, 1]), "both partitions")
     slow.assigned.restart()
-    stale = slow.open()
-    slow.read(stale, {0: 100, 1: 100})
+    stale, _ = slow.sketcher.open()
+
+    def has_read() -> bool:
+        slow.sketcher.read(stale)
+        return slow.sketcher._positions() == {0: 100, 1: 100}
+
+    wait_for(has_read, "the first events")
     # A second sketcher joins, gets a partition, and commits offsets that the slow one has read but not committed.
     send(pipeline, 50)
     quick = drive("quick")
@@ -259,33 +246,25 @@ def test_a_stale_flush_is_rejected_because_of_its_metadata(pipeline: Pipeline, d
 @pytest.mark.long
 def test_a_partition_added_while_running_is_counted_from_its_start(pipeline: Pipeline) -> None:
     pipeline.clock = "live"
-    pipeline.create(1)
-    pipeline.register(
-        simple_contract(pane_s=2, lateness_s=1, out_of_order_s=1, windows=(Window(10, 2),)), [simple_baseline()]
-    )
+    pipeline.prepare(simple_contract(pane_s=2, lateness_s=1, out_of_order_s=1, windows=(Window(10, 2),)))
     for name in ("sketcher-0", "sketcher-1"):
         pipeline.start("sketcher", name)
     pipeline.start("monitor")
     send(pipeline, 10, partitions=1, at_ms=int(time.time() * 1000))
-    pipeline.wait_rows("SELECT sum(n) = 10 AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'", "panes")
-    admin = AdminClient({"bootstrap.servers": pipeline.bootstrap})
-    topic = pipeline.topics.predictions
+    counted = "SELECT sum(n) = {} AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'"
+    pipeline.wait_rows(counted.format(10), "panes")
+    admin, topic = AdminClient({"bootstrap.servers": pipeline.bootstrap}), pipeline.topics.predictions
     admin.create_partitions([NewPartitions(topic, 2)])[topic].result(30)
     # No sketcher reads the new partition yet; its events must not be late once one does.
     send(pipeline, 10, at_ms=int(time.time() * 1000))
-    pipeline.wait_rows(
-        "SELECT count() = 2 FROM offset_ledger FINAL WHERE partitions = 2 AND source_partition = 1", "its offset ledger"
-    )
+    ledger = "FROM offset_ledger FINAL"
+    pipeline.wait_rows(f"SELECT count() = 2 {ledger} WHERE partitions = 2 AND source_partition = 1", "its ledger")
     send(pipeline, 10, at_ms=int(time.time() * 1000))
-    pipeline.wait_rows(
-        "SELECT sum(n) = 50 AND min(sealed) FROM volume FINAL WHERE n > 0 AND slice = 'all'", "all in sealed panes"
-    )
+    pipeline.wait_rows(counted.format(50), "all in sealed panes")
     assert pipeline.rows("SELECT sum(late) FROM volume FINAL") == [(0,)]
     assert pipeline.rows("SELECT count() FROM losses") == [(0,)]
-    ends = pipeline.rows(
-        "SELECT max(end_offset) FROM offset_ledger FINAL GROUP BY source_partition ORDER BY source_partition"
-    )
-    assert ends == [(30,), (20,)]
+    ends = f"SELECT max(end_offset) {ledger} GROUP BY source_partition ORDER BY source_partition"
+    assert pipeline.rows(ends) == [(30,), (20,)]
 
 
 def send_in_transactions(pipeline: Pipeline, committed: int, aborted: int) -> int:
@@ -320,15 +299,13 @@ def test_watchdog_ignores_markers_and_aborted_messages(pipeline: Pipeline) -> No
     consumer = Consumer({"bootstrap.servers": pipeline.bootstrap, "group.id": group})
     consumer.commit(offsets=[TopicPartition(topic, 0, 5)], asynchronous=False)
     consumer.close()
-    now: dict[str, float] = {"s": 0.0}
+    now = {"s": 0.0}
     report = Report("recorder", "r")
     options: dict[str, Any] = {"assigned_partitions": lambda: [(topic, 0)], "clock": lambda: now["s"]}
     offsets = LagMonitor(settings_of(pipeline), "recorder", [SourceTopic(topic, "predictions")], report, **options)
-    assert offsets.check() is None
-    assert report.lag == 5
+    assert (offsets.check(), report.lag) == (None, 5)
     now["s"] = PEEK_AFTER_S + 1
-    assert offsets.check() is None
-    assert report.lag == 0
+    assert (offsets.check(), report.lag) == (None, 0)
     pipeline.produce(messages([toy_event(9, START_MS)]))
     now["s"] = 100.0
     stall = offsets.check()

@@ -35,19 +35,6 @@ FOLDER = ROOT / "tests" / "instrumentations"
 TIMEOUT_S = 600.0
 
 
-def make_calls(name: str, base_url: str, model: str, receiver_port: int) -> dict[str, dict[str, Any]]:
-    environ = {
-        "OTEL_SERVICE_NAME": "support-bot",
-        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver_port}",
-        "OTEL_METRICS_EXPORTER": "none",
-        "OTEL_LOGS_EXPORTER": "none",
-    }
-    command = ("run", "--locked", "--quiet", "python", str(FOLDER / "calls.py"), name, base_url, model)
-    output = run_uv(FOLDER / name, *command, timeout_s=TIMEOUT_S, environ=environ)
-    return {call["call"]: call for call in json.loads(output.splitlines()[-1])}
-
-
 @pytest.mark.parametrize(
     ("name", "reports_first_token"),
     [("genai_openai", True), ("openai_v2", False), ("openllmetry", True), ("openinference", True), ("openlit", False)],
@@ -57,7 +44,16 @@ def test_predictions_equal_what_client_and_server_measured(
 ) -> None:
     run_uv(FOLDER / name, "sync", "--locked", "--quiet", timeout_s=TIMEOUT_S)
     pipeline.create()
-    calls = make_calls(name, language_model.url, MODEL, start(pipeline))
+    environ = {
+        "OTEL_SERVICE_NAME": "support-bot",
+        "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{start(pipeline)}",
+        "OTEL_METRICS_EXPORTER": "none",
+        "OTEL_LOGS_EXPORTER": "none",
+    }
+    command = ("run", "--locked", "--quiet", "python", str(FOLDER / "calls.py"), name, language_model.url, MODEL)
+    output = run_uv(FOLDER / name, *command, timeout_s=TIMEOUT_S, environ=environ)
+    calls: dict[str, dict[str, Any]] = {call["call"]: call for call in json.loads(output.splitlines()[-1])}
     events = published(pipeline, len(calls))
     answer, with_usage, stream, too_long, refused = events
     for event in events:
@@ -118,19 +114,15 @@ def test_a_verdict(endpoint: ChatEndpoint) -> None:
     verdict = judge.evaluate(JudgedTexts("What colour is snow?", "Black"))
     assert verdict.answer_class in ("faulty", "sound"), verdict.message
     assert [vote.error for vote in verdict.votes] == [None] * 3
-    assert verdict.input_tokens is not None
-    assert verdict.input_tokens > 600
-    assert verdict.output_tokens is not None
-    assert 3 * 3 < verdict.output_tokens <= 3 * 24
+    assert (verdict.input_tokens or 0) > 600
+    assert 3 * 3 < (verdict.output_tokens or 0) <= 3 * 24
 
 
 def test_self_consistency(endpoint: ChatEndpoint) -> None:
     messages = (PromptMessage("user", "What is the capital of France? Answer in one word."),)
     result = sample_answers(endpoint, messages, 2, ChatParameters(0.8, 200))
-    assert result.error is None
-    assert len(result.texts) == 2
-    assert result.mean_logprob is not None
-    assert -20.0 < result.mean_logprob < 0.0
+    assert (result.error, len(result.texts)) == (None, 2)
+    assert -20.0 < (result.mean_logprob or 0.0) < 0.0
 
 
 BOT = Path(__file__).parents[2] / "examples" / "support_bot"
@@ -153,19 +145,15 @@ def test_the_gate_holds_the_worse_prompt_back(
 
     for version, name in PROMPTS.items():
         content = load_content(BOT / "prompts" / name)
-        record = PromptVersion(
-            version=version, content=content, content_hash=content_hash(content), registered_at_ms=version * 1000
-        )
-        store_missing(client, [record])
+        known: dict[str, Any] = {"content_hash": content_hash(content), "registered_at_ms": version * 1000}
+        store_missing(client, [PromptVersion(version=version, content=content, **known)])
     options = ("--model", "support-bot", "--endpoint", language_model.url, "--log-dir", tmp_path)
     for version in PROMPTS:
         out = run("run", SUITE, "--prompt", f"answer@{version}", *options)
         assert f"of {ITEMS} answers to {ITEMS} items; run" in out
     shown: list[dict[str, Any]] = json.loads(run("show", "--model", "support-bot", "--format", "json"))
-    assert [(each["prompt"], each["items"], each["version"]) for each in shown] == [
-        ("answer@1", ITEMS, MODEL),
-        ("answer@2", ITEMS, MODEL),
-    ]
+    runs = [(each["prompt"], each["items"], each["version"]) for each in shown]
+    assert runs == [(f"answer@{version}", ITEMS, MODEL) for version in PROMPTS]
     gate = ("gate", "--model", "support-bot", "--policy", POLICY)
     run(*gate, "--candidate", "answer@1", "--accept")
     table = run(*gate, "--candidate", "answer@2", code=1)

@@ -8,6 +8,7 @@ import time
 import uuid
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,7 @@ from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call_json, run
 from tests.support.drill_events import CONTRACT, START_MS, baseline, raw_rows
 from tests.support.drill_model import LIVE_CONTRACT, PER_S, SHOP_ROUTES, live_events
-from tests.support.environment import write_settings
+from tests.support.environment import kafka_lines, write_settings
 from tests.support.pipeline import ROOT, Pipeline
 from tests.support.warehouse import add_row
 
@@ -49,10 +50,9 @@ TIMES = ("--live", "--history", "200s", "--duration", "20s", "--timeout", "400")
 
 
 def write_config(pipeline: Pipeline, path: Path) -> Path:
-    names = f'bootstrap_servers = "{pipeline.bootstrap}"', f'topic_prefix = "{pipeline.prefix}"'
-    partitions = f"partials_partitions = {pipeline.partials_partitions}"
+    lines = kafka_lines(pipeline.bootstrap, pipeline.prefix), f"partials_partitions = {pipeline.partials_partitions}"
     processors = "[processors]\nregistry_poll_s = 1\nflush_s = 0.5\nwrite_s = 1\n"
-    return Path(write_settings(path, pipeline.address, *names, partitions, sections=processors + SHOP_ROUTES))
+    return Path(write_settings(path, pipeline.address, *lines, sections=processors + SHOP_ROUTES))
 
 
 @pytest.fixture
@@ -60,8 +60,7 @@ def production(pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch) -> Pipeline:
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", pipeline.address.password)
     pipeline.clock, pipeline.partials_partitions = "live", 1
     pipeline.prepare(LIVE_CONTRACT, [baseline(LIVE_CONTRACT)])
-    length_s = 200
-    events = live_events(int(time.time() * 1000) - 1000 * length_s, length_s).predictions
+    events = live_events(int(time.time() * 1000) - 200_000, 200).predictions
     with connect(pipeline.address) as client:
         insert_rows(client, "predictions", raw_rows(events))
     pipeline.start_all(*PROCESSORS)
@@ -219,20 +218,16 @@ def publish_both(since_s: int, pipelines: tuple[Pipeline, Pipeline]) -> dict[boo
     events = events.set_column(events.column_names.index("features.x"), "features.x", pa.array(moved))
     listed: dict[bool, set[str]] = {}
     with ExitStack() as stack:
+        publish = partial(Publisher.from_contract, STREAM_CONTRACT, version="1")
         publishers = [
-            stack.enter_context(
-                Publisher.from_contract(
-                    STREAM_CONTRACT, version="1", bootstrap_servers=each.bootstrap, topic_prefix=each.prefix
-                )
-            )
+            stack.enter_context(publish(bootstrap_servers=each.bootstrap, topic_prefix=each.prefix))
             for each in pipelines
         ]
         sent = 0
         while sent < len(at):
             end = int(np.searchsorted(at, 1000 * time.time(), "right"))
-            for publisher in publishers:
-                if end > sent:
-                    publisher.predictions(events.slice(sent, end - sent))
+            for publisher in publishers if end > sent else ():
+                publisher.predictions(events.slice(sent, end - sent))
             sent = end
             counted = "SELECT count() > 0 FROM volume WHERE startsWith(model, 'drill.') AND n > 0"
             if not listed and pipelines[0].rows(counted) == [(True,)]:

@@ -7,13 +7,12 @@ from typing import Any
 import pytest
 from barograph.contract import Text
 from barograph.contract.evaluators import Evaluator
-from barograph.contract.file import dump_contract
 
-from barograph_server.cli.main import main
 from barograph_server.dashboards.macros import TimeRange
 from barograph_server.sketches.judges.trust import FEW_LABELS, NO_BETTER, WORSE
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluation_rates, read_evaluator_trust
+from tests.support.command_line import OutputOf
 from tests.support.language_model import (
     EVALUATION_BEGIN,
     EVALUATION_END,
@@ -25,6 +24,7 @@ from tests.support.language_model import (
     fill_topics,
 )
 from tests.support.pipeline import simple_contract
+from tests.support.scoring import register
 from tests.support.two_day_model import END, RANGE, ask
 from tests.support.warehouse import add_row
 
@@ -95,25 +95,15 @@ def test_which_evaluators_are_trusted(client: Client) -> None:
     assert by_version["d"].trust.auroc == pytest.approx(1 - by_version["e"].trust.auroc)
 
 
-def test_the_command_prints_rates(client: Client, config: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_prints_rates(client: Client, config: str, output_of: OutputOf) -> None:
     evaluators = {"faithful": Evaluator(judge="f.yaml", endpoint="e"), "cited": Evaluator(check="refusal")}
-    contract = simple_contract(model=MODEL, text=Text(content="keep", sample=1.0), evaluators=evaluators)
-    own = {"contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": 1}
-    add_row(client, "contracts", model=MODEL, **own)
-
-    def run(*arguments: str) -> str:
-        with pytest.raises(SystemExit) as ended:
-            main(["evaluations", *arguments, f"--since={EVALUATION_BEGIN:%Y-%m-%dT%H:%M:%SZ}", "--config", config])
-        output, errors = capsys.readouterr()
-        assert not ended.value.code, errors
-        return output
-
-    printed = run("--model", MODEL)
-    assert FAITHFUL in printed
-    assert "insufficient: no gold" in printed
-    assert "not trusted: fewer than 20 labels faulty or sound" in printed
+    register(client, simple_contract(model=MODEL, text=Text(content="keep", sample=1.0), evaluators=evaluators))
+    words = ("evaluations", f"--since={EVALUATION_BEGIN:%Y-%m-%dT%H:%M:%SZ}", "--config", config, "--model")
+    printed = output_of(0, *words, MODEL)
+    for text in (FAITHFUL, "insufficient: no gold", "not trusted: fewer than 20 labels faulty or sound"):
+        assert text in printed
     assert SECRET not in printed
-    document = json.loads(run("--model", MODEL, "--format", "json"))
+    document = json.loads(output_of(0, *words, MODEL, "--format", "json"))
     trusted = {each["evaluator_version"]: each for each in document["trusts"]}
     assert {version: not each["trust"]["reason"] for version, each in trusted.items()} == {
         FAITHFUL: True,
@@ -122,9 +112,7 @@ def test_the_command_prints_rates(client: Client, config: str, capsys: pytest.Ca
     trust = trusted[FAITHFUL]["trust"]
     assert trust["low"] < trust["auroc"] < trust["high"]
     assert {each["group"]["evaluator"] for each in document["rates"]} == {"faithful", "cited"}
-    with pytest.raises(SystemExit):
-        main(["evaluations", "--model", "support", "--config", config])
-    assert "no contract of 'support'" in capsys.readouterr().err
+    assert "no contract of 'support'" in output_of(1, *words, "support")
 
 
 def rows(client: Client, name: str, time_range: TimeRange = RANGE) -> list[tuple[Any, ...]]:
@@ -158,10 +146,8 @@ def test_costs_and_budgets(client: Client) -> None:
 def test_calls_of_each_kind_link_their_traces(client: Client) -> None:
     def call(model: str, number: int, hours: float, latency_ms: float, error: str = "", **metrics: float) -> None:
         at, event_id = END - timedelta(hours=hours), f"{number:032x}-{number:016x}" if number else "own-id"
-        known: dict[str, Any] = {"latency_ms": latency_ms, "error": error, "metrics": metrics}
-        add_row(
-            client, "predictions", model=model, version="v1", id=event_id, at=at, received_at=at, offset=number, **known
-        )
+        known = {"model": model, "version": "v1", "id": event_id, "at": at, "received_at": at, "offset": number}
+        add_row(client, "predictions", **known, latency_ms=latency_ms, error=error, metrics=metrics)
 
     for yaml in ('trace_url: "https://t.example/{trace_id}?x=1"  # Tempo', "other: 1"):
         model = "traced" if "trace" in yaml else "untraced"
@@ -192,9 +178,8 @@ def test_topics_of_prompts(client: Client) -> None:
     def text_rows(name: str) -> list[tuple[Any, ...]]:
         return ask(client, f"llm_text.{name}", model="support-bot")
 
-    shares = [(topic, share) for _, topic, share in text_rows("topics")]
-    assert shares == [
-        (topic, pytest.approx(share)) for topic, share in (("billing", 0.6), ("other", 0.2), ("refund", 0.2))
-    ]
+    shares = {topic: share for _, topic, share in text_rows("topics")}
+    assert shares == pytest.approx({"billing": 0.6, "other": 0.2, "refund": 0.2})
+    assert [*shares] == sorted(shares)
     assert {row[0]: row[2] for row in text_rows("text")} == pytest.approx({"language: en": 0.9, "language: other": 0.1})
     assert [share for _, share in text_rows("new")] == [0.25]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -58,12 +59,8 @@ def read(consumer: Consumer, count: int) -> list[Any]:
 
 def read_all(servers: str, group: str, topic: str, count: int) -> list[int]:
     """All committed values of a topic; one more than `count` is waited for only as long as a poll takes."""
-    consumer = make_consumer(servers, group, topic)
-    try:
-        values = [int(message.value() or b"") for message in read(consumer, count)]
-        return sorted(values + [int(message.value() or b"") for message in consumer.consume(10, 1.0)])
-    finally:
-        consumer.close()
+    with closing(make_consumer(servers, group, topic)) as consumer:
+        return sorted(int(message.value() or b"") for message in read(consumer, count) + consumer.consume(10, 1.0))
 
 
 def copy_in_transactions(
@@ -172,8 +169,6 @@ def test_a_setting_that_the_broker_rejects_is_reported(tmp_path: Path) -> None:
         AdminClient({"bootstrap.servers": "127.0.0.1:9", "log_level": 0}).list_topics(timeout=0.1)
 
 
-REPOSITORY = Path(__file__).parents[2]
-
 _OWNER = """
 import sys, time
 from pathlib import Path
@@ -238,19 +233,27 @@ def test_a_stack_is_found_and_wiped(stack: LocalStack) -> None:
     assert not (root / "clickhouse").exists()
 
 
+def start(script: str, folder: Path) -> tuple[subprocess.Popen[str], list[int]]:
+    """Start a script of Python, and return it with the process ids that it prints."""
+    command = [sys.executable, "-c", script, str(folder)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2])
+    assert process.stdout is not None
+    return process, [int(pid) for pid in process.stdout.readline().split()]
+
+
+def kill(process: subprocess.Popen[str], *before: int) -> None:
+    for pid in before:
+        os.kill(pid, signal.SIGKILL)
+    process.kill()
+    process.communicate()
+
+
 @pytest.mark.long
 def test_servers_that_outlived_their_owner_are_taken_over(tmp_path: Path) -> None:
-    owner = subprocess.Popen(
-        [sys.executable, "-c", _OWNER, str(tmp_path)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
-    assert owner.stdout is not None
-    kafka_pid, clickhouse_pid, *guard_pids = map(int, owner.stdout.readline().split())
+    owner, (kafka_pid, clickhouse_pid, *guard_pids) = start(_OWNER, tmp_path)
     before = find_stack(tmp_path)
     assert before
-    for pid in guard_pids:
-        os.kill(pid, signal.SIGKILL)
-    owner.kill()
-    owner.communicate()
+    kill(owner, *guard_pids)
     assert find_stack(tmp_path) == before
     with LocalStack(tmp_path) as stack:
         assert (stack.kafka.pid, stack.clickhouse.pid) == (kafka_pid, clickhouse_pid)
@@ -274,8 +277,7 @@ def test_passwords_persist_and_damaged_ones_are_reported(tmp_path: Path) -> None
     first = read_passwords(tmp_path)
     create_passwords(tmp_path)
     assert read_passwords(tmp_path) == first
-    assert set(first) == {"default", "reader"}
-    assert len(set(first.values())) == 2
+    assert (set(first), len(set(first.values()))) == ({"default", "reader"}, 2)
     assert all(len(password) >= 40 for password in first.values())
     (tmp_path / "reader.netrc").write_text("machine 127.0.0.1 login reader pass\n")
     with pytest.raises(LocalStackError, match=r"reader\.netrc is damaged: delete it and start the local stack again"):
@@ -321,9 +323,8 @@ def test_a_child_that_ends_early_is_reported_with_its_last_words(tmp_path: Path)
     child.spawn(["/bin/sh", "-c", "echo no room on the disk; exit 3"])
     with pytest.raises(LocalStackError) as raised:
         child.wait_ready(lambda: False, 10)
-    assert "sleeper ended with exit code 3" in str(raised.value)
-    assert "no room on the disk" in str(raised.value)
-    assert str(tmp_path / "logs" / "sleeper.log") in str(raised.value)
+    for text in ("sleeper ended with exit code 3", "no room on the disk", str(tmp_path / "logs" / "sleeper.log")):
+        assert text in str(raised.value)
     child.kill()
 
 
@@ -348,44 +349,27 @@ time.sleep(60)
 """
 
 
-def start_parent(folder: Path) -> tuple[subprocess.Popen[str], int, int]:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", _PARENT, str(folder)], stdout=subprocess.PIPE, text=True, cwd=REPOSITORY
-    )
-    assert parent.stdout is not None
-    child_pid, guard_pid = map(int, parent.stdout.readline().split())
-    return parent, child_pid, guard_pid
-
-
-def kill_parent(parent: subprocess.Popen[str]) -> None:
-    parent.kill()
-    parent.communicate()
-
-
 def test_a_child_ends_with_a_parent_that_was_killed(tmp_path: Path) -> None:
-    parent, child_pid, guard_pid = start_parent(tmp_path)
+    parent, (child_pid, guard_pid) = start(_PARENT, tmp_path)
     assert started_at(child_pid)
-    kill_parent(parent)
+    kill(parent)
     assert wait_until(lambda: started_at(child_pid) is None, 10)
     assert wait_until(lambda: started_at(guard_pid) is None, 10)
     assert not make_child(tmp_path).find()
 
 
 def test_a_child_that_outlived_parent_and_guard_is_found(tmp_path: Path) -> None:
-    parent, child_pid, guard_pid = start_parent(tmp_path)
-    os.kill(guard_pid, signal.SIGKILL)
-    kill_parent(parent)
+    parent, (child_pid, guard_pid) = start(_PARENT, tmp_path)
+    kill(parent, guard_pid)
     child = make_child(tmp_path)
     assert child.find()
-    assert child.pid == child_pid
-    assert child.exit_code is None
+    assert (child.pid, child.exit_code) == (child_pid, None)
     assert child.terminate(timeout_s=10)
     assert started_at(child_pid) is None
 
 
 def test_a_folder_has_one_owner(tmp_path: Path) -> None:
-    first = OwnerLock(tmp_path / "owner.lock", "The stack")
-    second = OwnerLock(tmp_path / "owner.lock", "The stack")
+    first, second = (OwnerLock(tmp_path / "owner.lock", "The stack") for _ in range(2))
     first.acquire()
     first.acquire()
     with pytest.raises(LocalStackError, match=rf"The stack in .* is run by another process \(pid {os.getpid()}\)"):

@@ -18,9 +18,10 @@ from barograph_server.local.child_process import choose_port
 from barograph_server.operations.dev.page import open_page
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
-from tests.support import command_line
+from barograph_server.terminal import utc_second
 from tests.support.browser import PreviewPage, chromium
-from tests.support.environment import enter_folder
+from tests.support.command_line import OutputOf
+from tests.support.environment import enter_folder, kafka_lines
 from tests.support.page_scenes import open_rows
 from tests.support.pipeline import Pipeline
 
@@ -65,8 +66,8 @@ def contract_of() -> Contract:
 def baseline_of() -> Baseline:
     names = ["all", *(f"{SLICE}={value}" for value in REGIONS), f"{SLICE}=other"]
     rows = dict(zip(names, (8_000, 4_000, 4_000, 0), strict=True))
-    retained = CATEGORIES[:4]
     numeric: dict[str, Any] = {"kind": "numeric", "edges": (0.25, 0.5, 0.75)}
+    of_categories = {name: SliceCounts(cells=(n // 4,) * 4 + (0, 0)) for name, n in rows.items()}
     spread = {name: SliceCounts(cells=(n // 4,) * 4 + (0,)) for name, n in rows.items()}
     return Baseline(
         model=MODEL,
@@ -75,12 +76,7 @@ def baseline_of() -> Baseline:
         slice_rows=rows,
         dimensions=(SliceValues(name=SLICE, source=f"context.{SLICE}", values=REGIONS, trained=True),),
         fields=(
-            FieldBaseline(
-                name=FIELD,
-                kind="category",
-                categories=retained,
-                slices={name: SliceCounts(cells=(n // 4,) * 4 + (0, 0)) for name, n in rows.items()},
-            ),
+            FieldBaseline(name=FIELD, kind="category", categories=CATEGORIES[:4], slices=of_categories),
             FieldBaseline(name=NUMBER, **numeric, slices=spread),
             FieldBaseline(name="score", **numeric, slices=spread),
         ),
@@ -99,16 +95,16 @@ def run(pipeline: Pipeline) -> Pipeline:
         contract, version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix, on_full="wait"
     ) as publisher:
         for i in range(N):
-            at = (BEGIN_S + i * 6 * HOUR_S // N) * 1000
+            at, category, score = (BEGIN_S + i * 6 * HOUR_S // N) * 1000, CATEGORIES[i % 8], (i % 10) / 10
             publisher.prediction(
-                id=f"{CATEGORIES[i % 8]}{i}",
-                features={FIELD: CATEGORIES[i % 8], NUMBER: (i % 10) / 10},
+                id=f"{category}{i}",
+                features={FIELD: category, NUMBER: score},
                 context={SLICE: REGIONS[i % 2]},
-                score=(i % 10) / 10,
-                error=f"E{CATEGORIES[i % 8]}" if i % 50 == 0 else None,
+                score=score,
+                error=f"E{category}" if i % 50 == 0 else None,
                 at=at,
             )
-            publisher.label(id=f"{CATEGORIES[i % 8]}{i}", label=i % 3 == 0, at=at + 1000)
+            publisher.label(id=f"{category}{i}", label=i % 3 == 0, at=at + 1000)
         publisher.publish_end_marker()
     pipeline.start_all("sketcher", "recorder", "monitor", "scorer", score_s=1.0)
     pipeline.wait_rows(f"SELECT sum(n) = {N} AND min(sealed) FROM volume FINAL WHERE slice = 'all'", "sealed volume")
@@ -120,38 +116,37 @@ def run(pipeline: Pipeline) -> Pipeline:
 
 @pytest.mark.long
 def test_odd_names_reach_every_sink_as_they_are(
-    run: Pipeline, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Pipeline, tmp_path: Path, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tables_hold_them(run)
     for name in run.processes:
         for line in (run.log_dir / f"{name}.log").read_text().splitlines():
             assert json.loads(line)["event"], name
-    terminals_run_no_escape_sequences(run, tmp_path, capsys, monkeypatch)
+    terminals_run_no_escape_sequences(run, tmp_path, output_of, monkeypatch)
     pages_run_nothing(run)
 
 
 def tables_hold_them(run: Pipeline) -> None:
-    assert run.rows("SELECT DISTINCT model FROM drift") == [(MODEL,)]
-    fields = run.rows("SELECT DISTINCT field FROM drift ORDER BY field")
-    assert sorted(field for (field,) in fields) == sorted([FIELD, NUMBER, "score"])
-    slices = run.rows("SELECT DISTINCT slice FROM volume FINAL WHERE n > 0 ORDER BY slice")
-    assert sorted(name for (name,) in slices) == sorted(["all", *(f"{SLICE}={value}" for value in REGIONS)])
+    for sql, names in (
+        ("SELECT DISTINCT model FROM drift", {MODEL}),
+        ("SELECT DISTINCT field FROM drift", {FIELD, NUMBER, "score"}),
+        ("SELECT DISTINCT slice FROM volume FINAL WHERE n > 0", {"all", *(f"{SLICE}={value}" for value in REGIONS)}),
+        ("SELECT DISTINCT category FROM unseen_categories WHERE field = {field:String}", {*CATEGORIES[4:]}),
+        ("SELECT DISTINCT kind FROM errors_by_kind", {f"E{CATEGORIES[i % 8]}" for i in range(0, N, 50)}),
+    ):
+        assert {name for (name,) in run.rows(sql, {"field": FIELD})} == names, sql
     raw = run.rows("SELECT strings[{field:String}], count() FROM predictions FINAL GROUP BY 1", {"field": FIELD})
     assert dict(raw) == dict.fromkeys(CATEGORIES, N // 8)
-    unseen = run.rows("SELECT DISTINCT category FROM unseen_categories WHERE field = {field:String}", {"field": FIELD})
-    assert sorted(value for (value,) in unseen) == sorted(CATEGORIES[4:])
-    kinds = run.rows("SELECT DISTINCT kind FROM errors_by_kind")
-    assert sorted(kind for (kind,) in kinds) == sorted({f"E{CATEGORIES[i % 8]}" for i in range(0, N, 50)})
     ids = run.rows("SELECT count() FROM predictions AS p INNER JOIN labels AS l ON p.id = l.id")
     assert ids == [(N,)]
 
 
 def terminals_run_no_escape_sequences(
-    run: Pipeline, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    run: Pipeline, folder: Path, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    servers = f'bootstrap_servers = "{run.bootstrap}"\ntopic_prefix = "{run.prefix}"'
-    enter_folder(folder, monkeypatch, run.address, servers)
-    span = [f"--from={moment(BEGIN_S)}", f"--to={moment(BEGIN_S + 6 * HOUR_S)}"]
+    enter_folder(folder, monkeypatch, run.address, kafka_lines(run.bootstrap, run.prefix))
+    begin, end = utc_second(BEGIN_S), utc_second(BEGIN_S + 6 * HOUR_S)
+    span = [f"--from={begin}", f"--to={end}"]
     shown = ""
     for words in (
         ["status"],
@@ -160,19 +155,12 @@ def terminals_run_no_escape_sequences(
         ["query", "SELECT DISTINCT strings FROM predictions", "--format", "table"],
         ["baseline", "list", "--model", MODEL],
         ["baseline", "show", baseline_of().id, "--field", FIELD],
-        ["simulate", "--model", MODEL, "--since", moment(BEGIN_S), "--until", moment(BEGIN_S + 6 * HOUR_S)],
+        ["simulate", "--model", MODEL, "--since", begin, "--until", end],
     ):
-        code = command_line.run(*words)
-        written_out = capsys.readouterr()
-        assert code == 0, written_out.err
-        shown += written_out.out + written_out.err
+        shown += output_of(0, *words)
     assert not set(shown) & set("\x1b\x07\x00\r\u202e\x9b")
     for name in (MODEL, FIELD, "␛]0;stolen␇␛[2J"):
-        assert name in shown.replace("\n", " ") or name in shown, name
-
-
-def moment(seconds: int) -> str:
-    return time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(seconds))
+        assert name in shown.replace("\n", " "), name
 
 
 def pages_run_nothing(run: Pipeline) -> None:

@@ -1,7 +1,6 @@
 """The consumer of the sketcher and the recorder reads the same with and without barograph-native."""
 
 from collections.abc import Callable, Iterator
-from functools import partial
 from typing import Any
 
 import pytest
@@ -123,8 +122,7 @@ def test_values_headers_times_and_ends_are_read(scene: Scene) -> None:
     batches = scene.read_until(consumer, lambda: scene.positions(consumer) == ends)
     assert content(batches, 0) == [(i, value, None) for i, value in enumerate(VALUES)]
     assert content(batches, 1) == [(0, b"h", HEADERS)]
-    times = {int(at) for batch in batches for at in batch.received_ms[batch.partition == 0]}
-    assert times == {1_700_000_000_123}
+    assert {int(at) for batch in batches for at in batch.received_ms[batch.partition == 0]} == {1_700_000_000_123}
     assert all(batch.select(slice(1)).values == [batch.values[0]] for batch in batches)
     # What was read and not committed is read again, after a pause too.
     consumer.restart()
@@ -136,29 +134,24 @@ def test_values_headers_times_and_ends_are_read(scene: Scene) -> None:
     assert content(again, 0) == content(batches, 0)
 
 
-def is_read(consumer: AssignedConsumer) -> bool:
-    return 4 in consumer.positions.values()
-
-
 def test_partitions_move_between_members(scene: Scene) -> None:
     for partition in (0, 1):
         scene.produce(partition, [b"first"])
     one = scene.join("one")
     scene.read_until(one, lambda: scene.positions(one) == [2, 2])
     two = scene.join("two")
-    wait_for(
-        lambda: (
-            scene.read_until(one, lambda: True) is not None
-            and scene.read_until(two, lambda: True) is not None
-            and len(one.positions) == len(two.positions) == 1
-        ),
-        "a partition for each member",
-    )
+
+    def have_one_each() -> bool:
+        for consumer in (one, two):
+            scene.read_until(consumer, lambda: True)
+        return len(one.positions) == len(two.positions) == 1
+
+    wait_for(have_one_each, "a partition for each member")
     for partition in (0, 1):
         scene.produce(partition, [b"second"])
     for consumer in (one, two):
         [(_, partition)] = consumer.positions
-        batches = scene.read_until(consumer, partial(is_read, consumer))
+        batches = scene.read_until(consumer, lambda: 4 in consumer.positions.values())  # noqa: B023
         assert (2, b"second", None) in content(batches, partition)
     scene.close(two)
     batches = scene.read_until(one, lambda: scene.positions(one) == [4, 4])
@@ -187,13 +180,10 @@ def test_a_fetch_from_a_closed_consumer_is_an_error(scene: Scene) -> None:
 def test_a_consumer_without_the_plugin_cannot_be_fetched_from() -> None:
     native = pytest.importorskip("barograph_native", reason="barograph-native is not installed")
     config = {"bootstrap.servers": "127.0.0.1:1", "group.id": "g", "log_level": 0}
-    makers: list[Callable[[], Any]] = [
-        lambda: Consumer(config),
-        # This one has ended when it is to be fetched from.
-        lambda: Consumer(config | {"plugin.library.paths": plugin_path()}).close(),
-    ]
-    for make in makers:
-        consumer = make()
+    for further in ({}, {"plugin.library.paths": plugin_path()}):
+        consumer = Consumer(config | further)
+        if further:
+            consumer.close()
         with pytest.raises(RuntimeError, match="has made no consumer with this library"):
             native.Fetcher()
         del consumer

@@ -41,8 +41,6 @@ from tests.support.http import request
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
 
-SECRET = "my card number is 4556 7375 8689 9855"
-CONTENT = ("llm.input", "llm.output", "input.", "output.", "gen_ai.input", "gen_ai.output", "exception.")
 PROTOBUF = "application/x-protobuf"
 CHAT = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m", "gen_ai.usage.input_tokens": 7}
 
@@ -52,9 +50,8 @@ def without_contract(bodies: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return otlp.predictions(bodies, ingest=otlp.make_ingest(steps=[ContractPrivacy(Registry).protect]))
 
 
-def without_numbers(events: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    left_out = ("producer", "seq")
-    return [{name: value for name, value in event.items() if name not in left_out} for event in events]
+def without_numbers(events: list[dict[str, Any]]) -> list[str]:
+    return sorted(str(event | {"producer": "", "seq": 0}) for event in events)
 
 
 def test_exports_of_all_instrumentations_become_predictions(pipeline: Pipeline) -> None:
@@ -70,7 +67,7 @@ def test_exports_of_all_instrumentations_become_predictions(pipeline: Pipeline) 
             # Exporters repeat what they believe was lost.
             assert otlp.post(port, body, kind)[0] == 200
     events = otlp.published(pipeline, len(expected))
-    assert sorted(map(str, without_numbers(events))) == sorted(map(str, without_numbers(expected)))
+    assert without_numbers(events) == without_numbers(expected)
     assert sorted(event["seq"] for event in events) == list(range(len(events)))
     pipeline.stop()
     assert '"reason": "requested"' in (pipeline.log_dir / "otlp-0.log").read_text()
@@ -79,18 +76,13 @@ def test_exports_of_all_instrumentations_become_predictions(pipeline: Pipeline) 
 @pytest.mark.smoke
 def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pipeline) -> None:
     pipeline.create()
-    fields = (
-        Field(name="prompt", type="category", source="context.prompt", pii="drop"),
-        Field(name="provider", type="category", source="context.provider", pii="truncate"),
-        Field(name="tokens", type="float", source="metrics.input_tokens"),
-    )
-    pipeline.register(simple_contract(model="answers", fields=fields, slices=()), [])
-    fields = (
-        Field(name="input_tokens", type="float", source="metrics.input_tokens"),
-        Field(name="ttft", type="float", source="metrics.ttft_ms"),
-        Field(name="prompt", type="category", source="context.prompt"),
-    )
-    pipeline.register(simple_contract(model="probe-oinf", fields=fields, slices=()), [])
+    tokens = Field(name="tokens", type="float", source="metrics.input_tokens")
+    ttft = Field(name="ttft", type="float", source="metrics.ttft_ms")
+    prompt = Field(name="prompt", type="category", source="context.prompt")
+    provider = Field(name="provider", type="category", source="context.provider", pii="truncate")
+    dropped = msgspec.structs.replace(prompt, pii="drop")
+    for model, fields in (("answers", (dropped, provider, tokens)), ("probe-oinf", (tokens, ttft, prompt))):
+        pipeline.register(simple_contract(model=model, fields=fields, slices=()), [])
     # A call that waits for its parent for so long is published at a stop.
     port = otlp.start(pipeline, models="support-bot=answers", wait_s=300.0)
     pipeline.start("recorder")
@@ -102,58 +94,20 @@ def test_predictions_of_contracts_are_mapped_protected_and_recorded(pipeline: Pi
         pipeline.processes["otlp-0"].terminate()
         assert {answer.result(30)[0] for answer in answers} == {200}
     (event, *_) = [each for each in otlp.published(pipeline, 9) if each["model"] == "answers"]
-    assert event["context"]["provider"] == "ope"
-    assert "prompt" not in event["context"]
+    assert (event["context"]["provider"], "prompt" in event["context"]) == ("ope", False)
     assert event["metrics"] == {"input_tokens": 7}
     pipeline.processes.pop("otlp-0").wait(30)
     pipeline.wait_rows("SELECT count() = 9 FROM predictions FINAL", "nine generations")
     rows = pipeline.rows(
-        "SELECT metrics['input_tokens'], metrics['ttft_ms'] > 0, context['prompt'], status, error "
+        "SELECT metrics['input_tokens'], metrics['ttft_ms'] > 0, status, error, context['prompt'] "
         "FROM predictions FINAL WHERE model = 'probe-oinf' ORDER BY at"
     )
-    assert rows == [
-        (25, None, "v7", "length", ""),
-        (25, 1, "v7", "length", ""),
-        (None, 1, "v7", "length", ""),
-        (39, None, "v7", "length", ""),
-        (None, None, "v7", "", "BadRequestError"),
-        (None, None, "v7", "", "APIConnectionError"),
-        (None, 1, "v7", "", ""),
-        (33, None, "v7", "", ""),
+    assert {prompt for *_, prompt in rows} == {"v7"}
+    assert [observed for *observed, _ in rows] == [
+        *([25, None, "length", ""], [25, 1, "length", ""], [None, 1, "length", ""], [39, None, "length", ""]),
+        *([None, None, "", "BadRequestError"], [None, None, "", "APIConnectionError"]),
+        *([None, 1, "", ""], [33, None, "", ""]),
     ], "what is not observed is NULL"
-
-
-def test_a_planted_secret_is_neither_in_kafka_nor_in_logs(pipeline: Pipeline) -> None:
-    pipeline.create()
-    port = otlp.start(pipeline)
-    names = ("openinference", "litellm")
-    for export in (export for name in names for export in otlp.exports(name)):
-        for each in otlp.spans_of(export):
-            each["name"] += SECRET
-            each.setdefault("status", {})["message"] = SECRET
-            pairs = [*each.get("attributes", []), *(p for e in each.get("events", []) for p in e.get("attributes", []))]
-            for pair in pairs:
-                if pair["key"].startswith(CONTENT):
-                    pair["value"] = {"stringValue": SECRET}
-            each["attributes"] = [*each.get("attributes", []), {"key": "gen_ai.new", "value": {"stringValue": SECRET}}]
-        assert otlp.post(port, otlp.as_json(export))[0] == 200
-        assert otlp.post(port, otlp.as_json(export)[:-20])[0] == 400
-        assert otlp.post(port, otlp.as_protobuf(export)[:-20], PROTOBUF)[0] == 400
-        assert otlp.post(port, otlp.as_json(export), path="/v1/logs")[0] == 404
-    for export in (export for name in names for export in otlp.exports(name, "/v1/logs")):
-        assert otlp.post(port, otlp.as_json(export).replace(b"France", SECRET.encode()), path="/v1/logs")[0] == 404
-    rejected = otlp.export_of(
-        otlp.span(name=SECRET, attributes={"gen_ai.operation.name": "chat", "llm.model_name": SECRET})
-    )
-    _, _, answer = otlp.post(port, otlp.as_json(rejected))
-    assert b"missing-version" in answer
-    assert b"4556 7375" not in answer
-    otlp.published(pipeline, sum(len(otlp.predictions(otlp.exports(name))) for name in names))
-    wait_for(lambda: "gen_ai.new" in pipeline.log("otlp-0"), "the log of unknown names")
-    pipeline.stop()
-    assert "4556 7375" not in (pipeline.log_dir / "otlp-0.log").read_text()
-    for topic in (pipeline.topics.predictions, pipeline.topics.predictions_dead):
-        assert not [message for message in pipeline.read_all(topic) if b"4556 7375" in message.value()]
 
 
 def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeline) -> None:
@@ -165,14 +119,12 @@ def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeli
     messages: dict[str, list[bytes]] = {"protobuf": [b"damaged"], "json": [b"{", b""]}
     for i, name in enumerate(otlp.INSTRUMENTATIONS):
         expected += without_contract(otlp.exports(name))
+        encoding, encode = ("json", otlp.as_json) if i % 2 else ("protobuf", otlp.as_protobuf)
         for export in otlp.exports(name):
             # The Collector's exporter repeats what it believes was lost.
-            messages["json" if i % 2 else "protobuf"] += [
-                otlp.as_json(export) if i % 2 else otlp.as_protobuf(export)
-            ] * 2
-    collector = json.loads((otlp.FOLDER / "collector.otlp_json.json").read_bytes())
-    expected += without_contract([collector])
+            messages[encoding] += [encode(export)] * 2
     messages["json"].append((otlp.FOLDER / "collector.otlp_json.json").read_bytes())
+    expected += without_contract([json.loads(messages["json"][-1])])
     messages["protobuf"].append((otlp.FOLDER / "collector.otlp_proto.bin").read_bytes())
     for topic, encoding in names.items():
         pipeline.produce([(0, value, None) for value in messages[encoding]], topic)
@@ -181,7 +133,7 @@ def test_topics_of_the_collector_give_the_same_predictions_once(pipeline: Pipeli
     pipeline.start("otlp", otlp={"topics": topics, "wait_s": 0.5})
     # The two messages of the Collector have the same span.
     events = otlp.published(pipeline, len(expected))
-    assert sorted(map(str, without_numbers(events))) == sorted(map(str, without_numbers(expected)))
+    assert without_numbers(events) == without_numbers(expected)
     pipeline.kill("otlp-0")
     pipeline.start("otlp", otlp={"topics": topics, "wait_s": 0.5})
     pipeline.produce([(0, otlp.as_json(otlp.export_of(otlp.span())), None)], next(iter(reversed(names))))
@@ -234,11 +186,11 @@ def generation(number: int, mode: str) -> dict[str, Any]:
         "barograph.prompt.name": f"answer {ELSEWHERE} with  spaces",
         **dict.fromkeys((*unread, "note"), ELSEWHERE),
     }
-    exception = {"exception.type": f"an error {ELSEWHERE}", "exception.message": ELSEWHERE}
-    exception["exception.stacktrace"] = ELSEWHERE
-    pairs = [{"key": name, "value": {"stringValue": text}} for name, text in exception.items()]
-    body = [{"key": "body", "value": {"stringValue": secrets}}]
-    events = [{"name": "exception", "attributes": pairs}, {"name": ELSEWHERE, "attributes": body}]
+    exception = {f"exception.{part}": f"an error {ELSEWHERE}" for part in ("type", "message", "stacktrace")}
+    events = [
+        {"name": name, "attributes": [{"key": key, "value": {"stringValue": text}} for key, text in texts.items()]}
+        for name, texts in (("exception", exception), (ELSEWHERE, {"body": secrets}))
+    ]
     members: dict[str, Any] = {"status": {"code": 2, "message": ELSEWHERE}, "events": events}
     return otlp.span(
         f"{number:02x}", trace_id=f"{number:02x}", attributes=attributes, name=f"chat {ELSEWHERE} x", **members
@@ -284,8 +236,13 @@ def dead_letters() -> list[bytes]:
 def everything(pipeline: Pipeline, instances: list[str]) -> dict[str, str]:
     contents: dict[str, str] = {}
     topics = pipeline.topics
-    of_events = topics.predictions, topics.predictions_dead, topics.labels_dead
-    for topic in (*of_events, topics.partials, topics.partials_dead):
+    for topic in (
+        topics.predictions,
+        topics.predictions_dead,
+        topics.labels_dead,
+        topics.partials,
+        topics.partials_dead,
+    ):
         contents[topic] = repr([(m.key(), m.value(), m.headers()) for m in pipeline.read_all(topic)])
     tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
     for (table,) in pipeline.rows(tables):
@@ -370,35 +327,25 @@ def test_facts_of_servers_are_rows(pipeline: Pipeline, server: ScriptedServer) -
 
     wait_for(lambda: rows("SELECT 1 FROM serving_facts WHERE name = 'running_requests' LIMIT 1"), "the first scrape")
     show(server, 2)
-    difference = "server, kind, unit, n, total, round(value), bucket_counts, p50_low, p50_high"
+    difference = "server, kind, unit, n, round(value), bucket_counts, p50_low, p50_high"
     sql = f"SELECT {difference} FROM serving_facts FINAL WHERE name = 'ttft_ms'"
-    (ttft,) = wait_for(lambda: rows(sql), "the difference")
-    assert ttft[:4] == ("vllm", "histogram", "ms", 20)
-    assert ttft[5:] == (65, [0, 2, 10, 6, 1, 1, 0, 0], 20, 40)
+    ttft = wait_for(lambda: rows(sql), "the difference")
+    assert ttft == [("vllm", "histogram", "ms", 20, 65, [0, 2, 10, 6, 1, 1, 0, 0], 20, 40)]
     # Differences, not sums: all scrapes together have what the counter grew.
     tokens = rows("SELECT sum(value), min(kind), any(instance) FROM serving_facts FINAL WHERE name = 'input_tokens'")
     assert tokens == [(4200, "counter", f"127.0.0.1:{server.port}")]
     states = rows("SELECT model, min(value), max(value) FROM serving_facts WHERE name = 'up' GROUP BY model ORDER BY 1")
     assert states == [("answers", 1, 1), ("bot", 0, 0)]
     assert rows("SELECT count() FROM serving_facts WHERE model = 'bot' AND name != 'up'") == [(0,)]
-    report = wait_for(lambda: rows("SELECT details FROM pipeline WHERE kind = 'scrape'"), "a report")
-    assert report[0][0]["scrapes_total read"] >= 1
+    [(report,)] = wait_for(lambda: rows("SELECT details FROM pipeline WHERE kind = 'scrape'"), "a report")
+    assert report["scrapes_total read"] >= 1
     pipeline.stop()
     lines = [json.loads(line) for line in pipeline.log("scrape-0").splitlines() if line.startswith("{")]
     assert [line["outcome"] for line in lines if line["event"] == "target not read"] == ["unreachable"]
 
 
-def facts(n: int) -> list[ServingFact]:
-    return [
-        ServingFact("answers", "host:1", "waiting_requests", "", 1_795_900_000_000 + 15_000 * i, "vllm", "gauge", "", i)
-        for i in range(n)
-    ]
-
-
 def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_written(client: Client) -> None:
-    is_down = threading.Event()
-    is_down.set()
-    attempted = threading.Event()
+    is_up, attempted = threading.Event(), threading.Event()
 
     class Connection:
         """A connection that refuses until the server is up; the rest is the real one."""
@@ -407,7 +354,7 @@ def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_wr
 
         def insert(self, table: str, rows: Any) -> None:
             attempted.set()
-            if is_down.is_set():
+            if not is_up.is_set():
                 raise WarehouseBusy("down")
             client.insert(table, rows)
 
@@ -417,17 +364,20 @@ def test_the_oldest_rows_are_dropped_while_clickhouse_is_down_and_the_rest_is_wr
     report = Report("scrape", "scrape-0")
     buffer = FactBuffer(lambda: Connection(), report, max_rows=10)  # type: ignore[arg-type,return-value]
     buffer.start()
-    buffer.add(facts(8))
+    facts = [
+        ServingFact("answers", "host:1", "waiting_requests", "", 1_795_900_000_000 + 15_000 * i, "vllm", "gauge", "", i)
+        for i in range(20)
+    ]
+    buffer.add(facts[:8])
     assert attempted.wait(30)
-    buffer.add(facts(20)[8:])
+    buffer.add(facts[8:])
     assert buffer.waiting == 10
     assert sum(report.values(metrics.FACTS_DROPPED).values()) == 10
-    is_down.clear()
+    is_up.set()
     wait_for(lambda: buffer.waiting == 0, "the rows")
     assert buffer.stop(30) == 0
     assert client.rows("SELECT min(value), max(value), count() FROM serving_facts FINAL") == [(10, 19, 10)]
-    assert report.retries >= 1
-    assert report.events == 10
+    assert (report.retries >= 1, report.events) == (True, 10)
 
 
 class Recorder:

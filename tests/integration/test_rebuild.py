@@ -28,25 +28,16 @@ PANES = (
     "SELECT version, baseline_id, slice, field, toUnixTimestamp(pane_start), pane_s, n, nulls, invalid, below, above, "
     "unseen, counts, sealed, minimum, maximum FROM {table} FINAL ORDER BY ALL"
 )
-VOLUME = (
-    "SELECT version, baseline_id, slice, toUnixTimestamp(pane_start), n, errors, timed, slow, late, sealed, "
-    "unregistered FROM volume FINAL ORDER BY ALL"
-)
-DRIFT = (
-    "SELECT baseline_id, slice, field, window, toUnixTimestamp(window_start), toUnixTimestamp(window_end), n, psi, "
-    "psi_low, psi_high, p_value, df, phi, level, threshold_minor, threshold_major, top_bin, completeness "
-    "FROM latest_drift ORDER BY ALL"
-)
-RATES = (
-    "SELECT baseline_id, slice, field, kind, window, toUnixTimestamp(window_end), n, k, level, completeness "
-    "FROM latest_rates ORDER BY ALL"
-)
 QUERIES = {
     "panes": PANES.format(table="panes"),
     "rollups": PANES.format(table="rollups"),
-    "volume": VOLUME,
-    "drift": DRIFT,
-    "rates": RATES,
+    "volume": "SELECT version, baseline_id, slice, toUnixTimestamp(pane_start), n, errors, timed, slow, late, sealed, "
+    "unregistered FROM volume FINAL ORDER BY ALL",
+    "drift": "SELECT baseline_id, slice, field, window, toUnixTimestamp(window_start), toUnixTimestamp(window_end), n, "
+    "psi, psi_low, psi_high, p_value, df, phi, level, threshold_minor, threshold_major, top_bin, completeness "
+    "FROM latest_drift ORDER BY ALL",
+    "rates": "SELECT baseline_id, slice, field, kind, window, toUnixTimestamp(window_end), n, k, level, completeness "
+    "FROM latest_rates ORDER BY ALL",
 }
 
 
@@ -154,27 +145,20 @@ def test_a_damaged_range_is_rebuilt_to_its_original_rows(pipeline: Pipeline, mon
     assert reader.n_queries > 2
     for old, between, new in zip(before.results, reader.results, after.results, strict=True):
         assert between <= old | new, "a reader saw a mix of old and new rows"
-    rebuilt = rows(pipeline)
-    for name in QUERIES:
-        assert rebuilt[name] == undisturbed[name], name
+    assert rows(pipeline) == undisturbed
     # The old verdicts stay as earlier revisions.
     assert pipeline.rows("SELECT count() FROM drift FINAL WHERE level = 'major' AND psi = 9")[0][0] > 0
     assert revisions > 0
-    assert pipeline.rows(
-        "SELECT count() FROM system.databases WHERE name LIKE concat(currentDatabase(), '_rebuild%')"
-    ) == [(0,)]
+    temporary = "SELECT count() FROM system.databases WHERE name LIKE concat(currentDatabase(), '_rebuild%')"
+    assert pipeline.rows(temporary) == [(0,)]
+    windows_in_range = f"window_end > {FROM_S} AND window_start < {TO_S}"
     with pipeline.client as client:
         for table in ("drift", "rates"):
-            client.command(
-                f"ALTER TABLE {table} DELETE WHERE window_end > {FROM_S} AND window_start < {TO_S} "
-                "SETTINGS mutations_sync = 2"
-            )
+            client.command(f"ALTER TABLE {table} DELETE WHERE {windows_in_range} SETTINGS mutations_sync = 2")
     # The panes are correct: judge them again.
     judged = run(pipeline, source="panes")
     assert (judged.read, judged.replaced) == (0, True)
-    rebuilt = rows(pipeline)
-    assert rebuilt["drift"] == undisturbed["drift"]
-    assert rebuilt["rates"] == undisturbed["rates"]
+    assert rows(pipeline) == undisturbed
     # Every event has a raw row and is restored from it unchanged.
     with pipeline.client as client:
         client.command(f"ALTER TABLE panes DELETE WHERE {span} AND field != 'k' SETTINGS mutations_sync = 2")
@@ -252,22 +236,15 @@ FIRST_TABLES = ("progress", "scorer_checkpoints"), ("offset_ledger",)
 """Tables that are backed up first, in the reverse of the order of writing."""
 
 
-def backups(database: str, name: str) -> list[str]:
-    statements = []
-    for i, tables in enumerate(FIRST_TABLES, start=1):
-        named = ", ".join(f"TABLE {database}.{table}" for table in tables)
-        statements.append(f"BACKUP {named} TO File('{name}/{i}')")
-    others = ", ".join(f"{database}.{table}" for tables in FIRST_TABLES for table in tables)
-    statements.append(f"BACKUP DATABASE {database} EXCEPT TABLES {others} TO File('{name}/3')")
-    return statements
-
-
-def restores(database: str, name: str) -> list[str]:
-    statements = [f"RESTORE DATABASE {database} FROM File('{name}/3')"]
-    for i, tables in enumerate(FIRST_TABLES, start=1):
-        named = ", ".join(f"TABLE {database}.{table}" for table in tables)
-        statements.append(f"RESTORE {named} FROM File('{name}/{i}')")
-    return statements
+def backups(database: str, name: str) -> tuple[list[str], list[str]]:
+    """The statements that make a backup and those that restore it."""
+    first = [", ".join(f"TABLE {database}.{table}" for table in tables) for tables in FIRST_TABLES]
+    others = ", ".join(first).replace("TABLE ", "")
+    files = [f"File('{name}/{i}')" for i in (1, 2, 3)]
+    result = [f"BACKUP {tables} TO {file}" for tables, file in zip(first, files, strict=False)]
+    restored = [f"RESTORE {tables} FROM {file}" for tables, file in zip(first, files, strict=False)]
+    result.append(f"BACKUP DATABASE {database} EXCEPT TABLES {others} TO {files[-1]}")
+    return result, [f"RESTORE DATABASE {database} FROM {files[-1]}", *restored]
 
 
 def contents(engine: LocalClickHouse, database: str) -> dict[str, tuple[int, int]]:
@@ -292,7 +269,7 @@ def test_a_backup_in_operation_gives_the_same_rows(pipeline: Pipeline, engine: L
     )
     pipeline.produce(messages(events[FIRST : FIRST + 500]))
     with pipeline.client as client:
-        for sql in backups(database, f"{database}/early"):
+        for sql in backups(database, f"{database}/early")[0]:
             client.command(sql)
     pipeline.produce(messages(events[FIRST + 500 :]))
     pipeline.end(1)
@@ -304,34 +281,29 @@ def test_a_backup_in_operation_gives_the_same_rows(pipeline: Pipeline, engine: L
     pipeline.stop()
     undisturbed = rows(pipeline)
     with pipeline.client as client:
-        for sql in backups(database, f"{database}/late"):
+        for sql in backups(database, f"{database}/late")[0]:
             client.command(sql)
     tables = contents(engine, database)
-    fresh = LocalClickHouse(tmp_path / "fresh", port=0)
-    fresh.start()
-    try:
+    with LocalClickHouse(tmp_path / "fresh", port=0) as fresh:
         shutil.copytree(engine.data_dir / "backups" / database, fresh.data_dir / "backups" / database)
         # A backup of an idle database is restored bit by bit.
         with connect(fresh.address("default")) as client:
-            for sql in restores(database, f"{database}/late"):
+            for sql in backups(database, f"{database}/late")[1]:
                 client.command(sql)
             assert contents(fresh, database) == tables
             client.command(f"DROP DATABASE {database} SYNC")
-            for sql in restores(database, f"{database}/early"):
+            for sql in backups(database, f"{database}/early")[1]:
                 client.command(sql)
         restored = replace(pipeline, address=fresh.address(database), processes={})
         assert restored.rows("SELECT sum(n) FROM volume FINAL WHERE slice = 'all'")[0][0] < ALL
-        assert {name: n for name, n in contents(fresh, database).items() if name in ("contracts", "baselines")} == {
-            name: tables[name] for name in ("contracts", "baselines")
-        }
+        early = contents(fresh, database)
+        assert [early[name] for name in ("contracts", "baselines")] == [tables["contracts"], tables["baselines"]]
         resets = rewind(settings_of(restored), dry_run=True)
         moves = rewind(settings_of(restored))
         assert moves == resets
-        assert {(move.topic, move.target < move.committed) for move in moves if move.committed} >= {
-            (pipeline.topics.predictions, True),
-            (pipeline.topics.labels, True),
-            (pipeline.topics.partials, True),
-        }
+        topics = pipeline.topics
+        back = {move.topic for move in moves if move.committed and move.target < move.committed}
+        assert back >= {topics.predictions, topics.labels, topics.partials}
         # The second run finds nothing to do.
         assert all(move.target == move.committed for move in rewind(settings_of(restored)))
         try:
@@ -341,11 +313,7 @@ def test_a_backup_in_operation_gives_the_same_rows(pipeline: Pipeline, engine: L
             restored.wait_settled()
         finally:
             restored.stop()
-        matches = rows(restored)
-        for name, expected in undisturbed.items():
-            assert matches[name] == expected, name
+        assert rows(restored) == undisturbed
         assert restored.rows("SELECT count() FROM lost_ranges") == [(0,)]
         assert restored.rows("SELECT count(), uniqExact(id) FROM all_predictions") == [(ALL, ALL)]
         assert restored.rows("SELECT count(), uniqExact(id) FROM labels FINAL") == [(LABELS, LABELS)]
-    finally:
-        fresh.stop()

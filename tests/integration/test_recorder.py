@@ -6,7 +6,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-import msgspec
 import pyarrow as pa
 import pytest
 from barograph.events import ARROW_CONTENT_TYPE, CONTENT_TYPE_HEADER, encode_arrow
@@ -81,9 +80,8 @@ def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: P
     assert pipeline.rows("SELECT count() FROM all_predictions") == [(n,)]
     shadows = pipeline.rows("SELECT version, seq, numbers['x'], unknown FROM shadow_predictions FINAL ORDER BY seq")
     assert shadows == [("2", i, i / 8, 0) for i in range(1_000)]
-    assert pipeline.rows("SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL") == [
-        (3_000, 3_000, 1_000)
-    ]
+    labelled = "SELECT count(), uniqExact(id), countIf(label = 'true') FROM labels FINAL"
+    assert pipeline.rows(labelled) == [(3_000, 3_000, 1_000)]
     matches = pipeline.rows(
         "SELECT seq, id, toUnixTimestamp64Milli(at), numbers['x'], numbers['k'], numbers['flag'], strings['colour'], "
         "nulls, context['region'], unknown, epoch FROM predictions FINAL ORDER BY seq"
@@ -100,20 +98,12 @@ def test_every_event_is_recorded_once_although_a_batch_is_read_again(pipeline: P
 
 def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sketcher(pipeline: Pipeline) -> None:
     pipeline.prepare()
-    predictions: list[Message] = []
-    rows = 0
-    for i, kind in enumerate(KINDS):
-        value = kind.make(prediction(i))
-        predictions.append((0, value, kind.headers))
-        rows += kind.good_rows + (kind.reason is None)
-    pipeline.produce(predictions)
+    pipeline.produce((0, kind.make(prediction(i)), kind.headers) for i, kind in enumerate(KINDS))
+    rows = sum(kind.good_rows + (kind.reason is None) for kind in KINDS)
     bad = pa.table({"model": ["toy", "nobody's"], "id": ["a", "b"], "label": [0.5, 0.5], "at": pa.array([NOW_MS] * 2)})
+    changed = [json.dumps(label(1) | change).encode() for change in ({"label": None}, {"model": "nobody's"})]
     labels: list[Message] = [
-        (0, json.dumps(label(0)).encode(), None),
-        (0, b"{", None),
-        (0, b"", None),
-        (0, json.dumps(label(1) | {"label": None}).encode(), None),
-        (0, json.dumps(label(1) | {"model": "nobody's"}).encode(), None),
+        *((0, value, None) for value in (json.dumps(label(0)).encode(), b"{", b"", *changed)),
         (0, encode_arrow(bad), ARROW),
         (0, b"nope", ARROW),
         (0, b"", END),
@@ -133,14 +123,9 @@ def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sk
         headers = {name: value.decode() for name, value in message.headers()}
         assert (headers["source-topic"], headers["source-partition"]) == (pipeline.topics.labels, "0")
         dead[int(headers["source-offset"])] = (headers["reason"], headers["index"], message.value() or b"")
-    assert {offset: fields[:2] for offset, fields in dead.items()} == {
-        1: ("not-json", "0"),
-        2: ("empty", "0"),
-        3: ("wrong-type", "0"),
-        4: ("unknown-model", "0"),
-        5: ("unknown-model", "1"),
-        6: ("not-arrow", "0"),
-    }
+    reasons = ("not-json", "empty", "wrong-type", "unknown-model", "unknown-model", "not-arrow")
+    expected = {i: (reason, "1" if i == 5 else "0") for i, reason in enumerate(reasons, 1)}
+    assert {offset: fields[:2] for offset, fields in dead.items()} == expected
     assert [dead[offset][2] for offset in (1, 3, 6)] == [labels[offset][1] for offset in (1, 3, 6)]
     with pa.ipc.open_stream(dead[5][2]) as reader:
         assert reader.read_all().to_pylist() == bad.slice(1, 1).to_pylist()
@@ -149,9 +134,8 @@ def test_invalid_labels_are_dead_lettered_and_invalid_predictions_left_to_the_sk
 
 def test_a_share_of_predictions_and_all_labels_are_recorded(pipeline: Pipeline) -> None:
     pipeline.create()
-    half, none = msgspec.structs.replace(simple_contract(), raw_share=0.5), simple_contract(model="none", raw_share=0.0)
-    pipeline.register(half, [simple_baseline()])
-    pipeline.register(none, [])
+    pipeline.register(simple_contract(raw_share=0.5), [simple_baseline()])
+    pipeline.register(simple_contract(model="none", raw_share=0.0), [])
     pipeline.produce(json_events(range(2000)))
     pipeline.produce((0, json.dumps(prediction(i) | {"model": "none"}).encode(), None) for i in range(100))
     pipeline.produce(((0, json.dumps(label(i)).encode(), None) for i in range(2000)), pipeline.topics.labels)
@@ -182,10 +166,8 @@ def test_a_recreated_topic_has_another_epoch(pipeline: Pipeline) -> None:
             future.result(30)
         wait_for(lambda: not set(names) & set(admin.list_topics(timeout=10).topics), "topics gone")
     for table in ("predictions", "labels"):
-        assert pipeline.rows(f"SELECT epoch, count() FROM {table} FINAL GROUP BY epoch ORDER BY epoch") == [
-            (0, 10),
-            (1, 10),
-        ]
+        epochs = pipeline.rows(f"SELECT epoch, count() FROM {table} FINAL GROUP BY epoch ORDER BY epoch")
+        assert epochs == [(0, 10), (1, 10)]
 
 
 def test_a_missing_table_stops_the_recorder_with_advice(pipeline: Pipeline) -> None:

@@ -34,7 +34,7 @@ from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.pipeline import Pipeline, configure_topic, simple_baseline, simple_contract
-from tests.support.stub_grafana import StubGrafana, serving
+from tests.support.stub_grafana import StubGrafana
 from tests.support.warehouse import add_row, migrated, row
 
 [MODEL] = ONE_MODEL
@@ -201,9 +201,8 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
     assert {finding.subject for finding in warnings} <= {"Groups"}
     unknown = with_status(findings, FindingLevel.UNKNOWN)
     assert [finding.subject for finding in unknown] == ["Grafana"], unknown
-    assert {finding.subject for finding in with_status(findings, FindingLevel.OK)} == {
-        *("JSON", "Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks")
-    }
+    checked = {"JSON", "Kafka", "Topics", "ClickHouse", "Contracts", "Processors", "Events", "Clocks"}
+    assert {finding.subject for finding in with_status(findings, FindingLevel.OK)} == checked
     assert the(findings, "Transactions begin and commit").level is FindingLevel.OK
     agreeing = [finding for finding in findings if "agrees with this machine's" in finding.message]
     assert [finding.level for finding in agreeing] == [FindingLevel.OK] * 2
@@ -213,8 +212,7 @@ def test_a_new_installation_has_no_errors_unless_a_clock_is_wrong_or_the_databas
     assert not [name for name in topics if name.startswith(f"{settings.topic_prefix}doctor-")]
     # A wrong clock of this machine is reported for both servers.
     wrong = with_status(run_doctor(settings, clock=lambda: time.time() + 3600), FindingLevel.ERROR)
-    assert {finding.subject for finding in wrong} == {"Clocks"}
-    assert len(wrong) == 2
+    assert [finding.subject for finding in wrong] == ["Clocks", "Clocks"]
     for finding in wrong:
         seconds = finding.message.split(" is ")[1].split(" s behind this")[0]
         # A slow answer is not exactly an hour behind.
@@ -232,8 +230,7 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     partitions = "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2"
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
     out = output_of(EXIT_OK, "doctor")
-    assert "Traceback" not in out
-    assert "0 errors, " in out
+    assert ("0 errors, " in out, "Traceback" in out) == (True, False)
     assert " ok, 1 unknown." in out, "checks that were not possible are counted: no Grafana is configured"
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
@@ -321,11 +318,9 @@ def test_migrations_contracts_baselines_and_processors(settings: Settings) -> No
     assert processors[2].message.startswith("No monitor reports; monitor-1 on here did 10")
     assert "--instance monitor-1" in processors[2].action
     assert [each.message for each in processors if "clock is `replay`" in each.action] == ["No guard has reported."]
+    future = "(number, name, checksum, state, step) VALUES (9999, 'of_the_future', '', 'completed', 2)"
     with connect(settings.warehouse) as client:
-        client.command(
-            "INSERT INTO migrations (number, name, checksum, state, step) "
-            "VALUES (9999, 'of_the_future', '', 'completed', 2)"
-        )
+        client.command(f"INSERT INTO migrations {future}")
     assert the(run_doctor(settings), "update the program").level is FindingLevel.ERROR
 
 
@@ -343,33 +338,24 @@ def test_the_round_trip_is_an_error_margin() -> None:
         assert compare_clocks("It", server_s, 1000, after_s).level is status, (server_s, after_s)
 
 
-@pytest.fixture
-def grafana(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
+def test_grafana_before_and_after_apply(settings: Settings, stub: StubGrafana, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ALERTS_WEBHOOK_URL", "https://alerts.example.com/hook")
-    with serving() as stub:
-        yield stub
 
-
-def test_grafana_before_and_after_apply(
-    settings: Settings, grafana: StubGrafana, monkeypatch: pytest.MonkeyPatch
-) -> None:
     def check(configured: GrafanaSettings) -> list[Finding]:
         findings = run_doctor(dataclasses.replace(settings, grafana=configured))
         return [finding for finding in findings if finding.subject == "Grafana"]
 
-    findings = check(grafana.settings())
+    findings = check(stub.settings())
     assert [finding.level for finding in findings] == [FindingLevel.OK, FindingLevel.WARNING]
     assert "Its dashboards and rules differ from those in force" in findings[1].message
-    apply_all(dataclasses.replace(settings, grafana=grafana.settings()), [], [])
-    assert [finding.level for finding in check(grafana.settings())] == [FindingLevel.OK, FindingLevel.OK]
-    (refused,) = check(grafana.settings(token="glsa_another"))
-    assert refused.level is FindingLevel.ERROR
-    assert "token" in refused.message
-    assert "glsa_another" not in refused.message
-    (unreachable,) = check(grafana.settings(url=f"http://127.0.0.1:{choose_port()}"))
-    assert unreachable.level is FindingLevel.ERROR
+    apply_all(dataclasses.replace(settings, grafana=stub.settings()), [], [])
+    assert [finding.level for finding in check(stub.settings())] == [FindingLevel.OK, FindingLevel.OK]
+    (refused,) = check(stub.settings(token="glsa_another"))
+    (unreachable,) = check(stub.settings(url=f"http://127.0.0.1:{choose_port()}"))
+    assert refused.level is unreachable.level is FindingLevel.ERROR
+    assert ("token" in refused.message, "glsa_another" in refused.message) == (True, False)
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
-    (unset,) = check(grafana.settings())
+    (unset,) = check(stub.settings())
     assert "ALERTS_WEBHOOK_URL" in unset.message
 
 
@@ -378,20 +364,16 @@ def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(setti
     unreachable = f"127.0.0.1:{choose_port()}"
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable))
     (wrong,) = with_status(findings, FindingLevel.ERROR)
-    assert wrong.subject == "Kafka"
-    assert unreachable in wrong.message
+    assert (wrong.subject, unreachable in wrong.message) == ("Kafka", True)
     assert "Check bootstrap_servers and that the broker runs." in wrong.message
-    assert {"ClickHouse", "Contracts", "Clocks"} <= {
-        finding.subject for finding in with_status(findings, FindingLevel.OK)
-    }
+    checked = {finding.subject for finding in with_status(findings, FindingLevel.OK)}
+    assert checked >= {"ClickHouse", "Contracts", "Clocks"}
     nowhere = Address("127.0.0.1", choose_port(), settings.warehouse.database)
     findings = run_doctor(dataclasses.replace(settings, warehouse=nowhere))
     (wrong,) = with_status(findings, FindingLevel.ERROR)
-    assert wrong.subject == "ClickHouse"
-    assert "could not be reached" in wrong.message
-    assert {"JSON", "Kafka", "Topics", "Clocks"} == {
-        finding.subject for finding in with_status(findings, FindingLevel.OK)
-    }
+    assert (wrong.subject, "could not be reached" in wrong.message) == ("ClickHouse", True)
+    checked = {finding.subject for finding in with_status(findings, FindingLevel.OK)}
+    assert checked == {"JSON", "Kafka", "Topics", "Clocks"}
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable, warehouse=nowhere))
     assert [(finding.subject, finding.level) for finding in findings] == [
         ("JSON", FindingLevel.OK),

@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 from barograph.contract import Contract, Text
 from barograph.contract.evaluators import Evaluator
-from barograph.contract.file import dump_contract
 
 from barograph_server.contracts import read_contract
 from barograph_server.evaluation.review.exchange import collect_entries
@@ -29,14 +28,14 @@ from barograph_server.warehouse.evaluation.reviews import (
     store_reviews,
     unsent_gold,
 )
-from barograph_server.warehouse.tables import insert_rows
+from tests.support import scoring
 from tests.support.command_line import OutputOf
 from tests.support.environment import enter_folder
 from tests.support.http import request
 from tests.support.pipeline import Pipeline, simple_baseline, simple_contract
 from tests.support.reviewed_answers import AT, EVALUATOR, MODEL, SOURCE, answer_row, evaluation_row, store
 from tests.support.roles_gateway import as_role, roles_gateway
-from tests.support.warehouse import row
+from tests.support.warehouse import add_rows
 
 N = 6
 
@@ -110,8 +109,8 @@ def test_export_and_import_are_a_round_trip(installed: Pipeline, output_of: Outp
 def test_agreement_lists_answers(installed: Pipeline, output_of: OutputOf) -> None:
     words = ("review", "agreement", "--model", MODEL, "--evaluator", "cited")
     output = output_of(0, *words)
-    assert "No answer has two labels yet" in output
-    assert "bot.cited: labels of people count as truth in rates. Two people labelled 0 answers" in output
+    for text in ("No answer has two labels yet", "count as truth in rates. Two people labelled 0 answers"):
+        assert text in output
     with installed.client as client:
         store_reviews(client, reviews())
     result = json.loads(output_of(0, *words, "--format", "json"))
@@ -149,8 +148,7 @@ def test_the_role_allows_review_and_nothing_else(engine: LocalClickHouse, tmp_pa
         with as_role(address, "default", create=True) as client:
             migrate.apply(client)
             store(client, rows())
-            row = {"model": MODEL, "contract_id": "c", "yaml": dump_contract(contract()), "applied_at": 1}
-            insert_rows(client, "contracts", [row])
+            scoring.register(client, contract())
         with as_role(address, "barograph_review") as client:
             assert read_contract(client, MODEL).model == MODEL
             queue = read_queue(client, SOURCE, read_reviews(client, EVALUATOR), "ana", "gold", 1.0)
@@ -163,10 +161,8 @@ def test_the_role_allows_review_and_nothing_else(engine: LocalClickHouse, tmp_pa
             for statement in ("INSERT INTO labels (id) VALUES ('x')", "SELECT * FROM panes"):
                 with pytest.raises(WarehouseError, match="Grant the user this right"):
                     client.command(statement)
-        with (
-            as_role(address, "barograph_analyst") as client,
-            pytest.raises(WarehouseError, match=r"readonly|Grant the user this right"),
-        ):
+        refused = pytest.raises(WarehouseError, match=r"readonly|Grant the user this right")
+        with as_role(address, "barograph_analyst") as client, refused:
             store_reviews(client, [replace(reviews()[0], at=datetime.now(UTC))])
 
 
@@ -249,10 +245,9 @@ def test_uncertain_and_disagreeing_answers_for_learning(client: Client) -> None:
 
 
 def test_the_latest_label_of_a_reviewer_counts(client: Client) -> None:
-    at = AT
-    store_reviews(client, [review("a", at=at), review("b", at=at), review("a", "ben", "unsure", at=at, note="“?”")])
-    store_reviews(client, [review("a", label="sound", at=at + timedelta(seconds=1))])
-    store_reviews(client, [review("b", label="", at=at + timedelta(seconds=1))])
+    store_reviews(client, [review("a", at=AT), review("b", at=AT), review("a", "ben", "unsure", at=AT, note="“?”")])
+    for event_id, label in (("a", "sound"), ("b", "")):
+        store_reviews(client, [review(event_id, label=label, at=AT + timedelta(seconds=1))])
     assert [(each.id, each.reviewer, each.label, each.note) for each in read_reviews(client, EVALUATOR)] == [
         ("a", "ben", "unsure", "“?”"),
         ("a", "ana", "sound", ""),
@@ -262,15 +257,11 @@ def test_the_latest_label_of_a_reviewer_counts(client: Client) -> None:
 
 
 def test_gold_that_is_not_recorded_yet(client: Client) -> None:
-    at = AT
-    store_reviews(client, [review(name, at=at) for name in "abc"])
+    store_reviews(client, [review(name, at=AT) for name in "abc"])
     store_reviews(client, [review("d", label="unsure"), review("e", reason="uncertain")])
-    ms = int(at.timestamp() * 1000)
-    stored = [
-        row("labels", model=EVALUATOR, id="a", label="faulty", at=ms, received_at=ms, offset=1),
-        row("labels", model=EVALUATOR, id="b", label="faulty", at=ms - 1, received_at=ms, offset=2),
-    ]
-    insert_rows(client, "labels", stored)
+    ms = int(AT.timestamp() * 1000)
+    stored = [{"id": "a", "at": ms, "offset": 1}, {"id": "b", "at": ms - 1, "offset": 2}]
+    add_rows(client, "labels", stored, model=EVALUATOR, label="faulty", received_at=ms)
     assert [each.id for each in unsent_gold(client, EVALUATOR)] == ["b", "c"]
     assert unsent_gold(client, EVALUATOR, "ben") == []
 
@@ -279,13 +270,9 @@ def test_agreement_of_reviewers_and_their_weeks(client: Client) -> None:
     monday = datetime(2026, 11, 2, tzinfo=UTC)
     labels = {"a": ("faulty", "faulty"), "b": ("sound", "faulty"), "c": ("sound", "sound"), "d": ("unsure", "sound")}
     for event_id, pair in labels.items():
-        store_reviews(
-            client,
-            [
-                review(event_id, name, label, at=monday + timedelta(days=7 if event_id == "d" else 0))
-                for name, label in zip(("ana", "ben"), pair, strict=True)
-            ],
-        )
+        at = monday + timedelta(days=7 if event_id == "d" else 0)
+        named = zip(("ana", "ben"), pair, strict=True)
+        store_reviews(client, [review(event_id, name, label, at=at) for name, label in named])
     result = review_agreement(read_reviews(client, EVALUATOR))
     # Three pairs, one of which differs: 1 − 5·2/(36 − 18).
     assert result.agreement.alpha == pytest.approx(1 - 5 * 2 / 18)

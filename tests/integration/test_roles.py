@@ -55,18 +55,17 @@ def guarded(engine: LocalClickHouse, tmp_path_factory: pytest.TempPathFactory) -
         yield address
 
 
+def settings_of(bootstrap: str, prefix: str, address: Address, role: str) -> Settings:
+    partitions = dict.fromkeys(("predictions_partitions", "labels_partitions", "partials_partitions"), 1)
+    warehouse = Address(address.host, address.port, DATABASE, role)
+    return Settings(bootstrap_servers=bootstrap, topic_prefix=prefix, warehouse=warehouse, **partitions)  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="module")
 def ran(broker: LocalKafka, guarded: Address, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """Everything done by its own role: the schema, counting, judging, recording, scoring."""
     prefix = f"r{uuid.uuid4().hex[:10]}-"
-    settings = Settings(
-        bootstrap_servers=broker.bootstrap_servers,
-        warehouse=Address(guarded.host, guarded.port, DATABASE, "barograph_apply"),
-        topic_prefix=prefix,
-        predictions_partitions=1,
-        labels_partitions=1,
-        partials_partitions=1,
-    )
+    settings = settings_of(broker.bootstrap_servers, prefix, guarded, "barograph_apply")
     apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline()])
     assert apply_all(settings, [(CONTRACT, dump_contract(CONTRACT))], [simple_baseline()]).is_empty
     pipeline = Pipeline(broker.bootstrap_servers, guarded, prefix, tmp_path_factory.mktemp("ran"))
@@ -94,13 +93,8 @@ def ran(broker: LocalKafka, guarded: Address, tmp_path_factory: pytest.TempPathF
 
 
 def test_each_processor_does_its_work_in_its_role(ran: Pipeline) -> None:
-    written = {
-        table
-        for (table,) in ran.rows(
-            "SELECT DISTINCT table FROM system.parts WHERE database = {database:String} AND active AND rows > 0",
-            {"database": DATABASE},
-        )
-    }
+    sql = f"SELECT DISTINCT table FROM system.parts WHERE database = '{DATABASE}' AND active AND rows > 0"
+    written = {table for (table,) in ran.rows(sql)}
     assert written <= {table for role in ROLES for table in role.writes}
     judged, recorded = {"drift", "panes", "volume", "offset_ledger", "dead_letter_counts"}, {"predictions", "labels"}
     assert written >= judged | recorded | {"performance"}
@@ -129,13 +123,10 @@ def test_a_monitor_reads_the_state_of_its_predecessor_in_its_role(ran: Pipeline)
 def test_a_role_allows_its_work_and_nothing_else(ran: Pipeline, guarded: Address) -> None:
     """The script below also reads and writes every table in every role."""
     with as_role(guarded, "default", "default") as client:
-        granted = client.rows(
-            "SELECT role_name, access_type, database, table FROM system.grants "
-            "WHERE startsWith(role_name, 'barograph_') AND column IS NULL AND NOT is_partial_revoke "
-            "AND NOT grant_option"
-        )
-        [(n,)] = client.rows("SELECT count() FROM system.grants WHERE startsWith(role_name, 'barograph_')")
-    assert n == len(granted), "no role has a privilege of another form"
+        of_roles = "FROM system.grants WHERE startsWith(role_name, 'barograph_')"
+        plain = "column IS NULL AND NOT is_partial_revoke AND NOT grant_option"
+        granted = client.rows(f"SELECT role_name, access_type, database, table {of_roles} AND {plain}")
+        assert client.rows(f"SELECT count() {of_roles}") == [(len(granted),)], "a privilege has another form"
     expected = {
         (role.name, privilege, DATABASE, None if table == "*" else table)
         for role in ROLES
@@ -217,15 +208,7 @@ def test_runs_of_suites_are_stored_by_their_role(ran: Pipeline) -> None:
 
 
 def run_doctor(pipeline: Pipeline, role: str) -> list[Finding]:
-    settings = Settings(
-        bootstrap_servers=pipeline.bootstrap,
-        warehouse=dataclasses.replace(pipeline.address, username=role),
-        topic_prefix=pipeline.prefix,
-        predictions_partitions=1,
-        labels_partitions=1,
-        partials_partitions=1,
-    )
-    return list(run_checks(settings))
+    return list(run_checks(settings_of(pipeline.bootstrap, pipeline.prefix, pipeline.address, role)))
 
 
 def test_the_doctor_names_what_a_role_cannot_check_and_reports_no_error(ran: Pipeline) -> None:

@@ -157,29 +157,26 @@ def compare_binary_metrics(client: Client, targets: dict[tuple[str, str, int], E
 
 def binary_truth(decided: list[tuple[bool, Any]], scores: list[tuple[bool, float]]) -> dict[str, float]:
     truth, predicted = (np.array([each[i] for each in decided], dtype=bool) for i in range(2))
+
+    def ratio(part: Any, whole: Any) -> float:
+        return float(part.sum() / whole.sum()) if whole.any() else math.nan
+
     result = {
-        "accuracy": float(np.mean(truth == predicted)) if decided else math.nan,
-        "precision": float(truth[predicted].mean()) if predicted.any() else math.nan,
-        "recall": float(predicted[truth].mean()) if truth.any() else math.nan,
-        "f1": 2 * int((truth & predicted).sum()) / int(truth.sum() + predicted.sum())
-        if (truth | predicted).any()
-        else math.nan,
-        "auc": math.nan,
-        "log_loss": math.nan,
-        "brier": math.nan,
+        "accuracy": ratio(truth == predicted, np.ones_like(truth)),
+        "precision": ratio(truth & predicted, predicted),
+        "recall": ratio(truth & predicted, truth),
+        "f1": ratio(2 * (truth & predicted), truth.astype(int) + predicted),
     }
-    if scores:
-        y, p = np.array([each[0] for each in scores]), np.array([each[1] for each in scores])
-        came = np.maximum(np.where(y, p, 1 - p), np.finfo(float).eps)
-        result["log_loss"] = float(np.mean(-np.log(came)))
-        result["brier"] = float(np.mean((p - y) ** 2))
-        # The histogram does not order the rows within a bin, so AUC is compared only for many rows.
-        if len(y) > 200 and 0 < y.sum() < len(y):
-            result["auc"] = metrics.roc_auc_score(y, p)
-            assert result["f1"] == pytest.approx(metrics.f1_score(truth, predicted))
-            assert result["log_loss"] == pytest.approx(metrics.log_loss(y, p))
-        else:
-            del result["auc"]
+    if not scores:
+        return result | dict.fromkeys(("auc", "log_loss", "brier"), math.nan)
+    y, p = (np.array([each[i] for each in scores]) for i in range(2))
+    came = np.maximum(np.where(y, p, 1 - p), np.finfo(float).eps)
+    result |= {"log_loss": float(np.mean(-np.log(came))), "brier": float(np.mean((p - y) ** 2))}
+    # The histogram does not order the rows within a bin, so AUC is compared only for many rows.
+    if len(y) > 200 and 0 < y.sum() < len(y):
+        result["auc"] = metrics.roc_auc_score(y, p)
+        assert result["f1"] == pytest.approx(metrics.f1_score(truth, predicted))
+        assert result["log_loss"] == pytest.approx(metrics.log_loss(y, p))
     return result
 
 
@@ -193,14 +190,13 @@ def test_all_counts_and_metrics_of_two_classes(client: Client, score: Score) -> 
     assert compare_binary_metrics(client, targets) > 2000
     compare_calibration(client, targets)
     known = {each["id"] for each in predictions}
-    unknown = [each for each in labels if each["id"] not in known]
-    hours = {each["at"] // HOUR_MS for each in unknown}
+    unknown = [each["at"] // HOUR_MS for each in labels if each["id"] not in known]
     counted = dict(client.rows("SELECT kind, sum(n) FROM label_counts GROUP BY kind"))
     assert counted["unlabelled"] == counted["predictions"] - counted["labelled"] > 0
-    assert all(
-        counted[kind] > 0 for kind in ("early", "corrections", "late", "wrong_type", "undeclared_class", "unmatched")
-    )
-    assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unmatched_labels") == [(len(unknown), len(hours))]
+    assert {"early", "corrections", "late", "wrong_type", "undeclared_class", "unmatched"} <= {
+        k for k in counted if counted[k]
+    }
+    assert client.rows("SELECT sum(labels), uniqExact(hour) FROM unmatched_labels") == [(len(unknown), len({*unknown}))]
     compare_arms(client)
 
 
@@ -233,17 +229,15 @@ def compare_arms(client: Client) -> None:
 def compare_calibration(client: Client, targets: dict[tuple[str, str, int], Expected]) -> None:
     """Compare the curve with the mean score and the rate of positives of the raw values in each of its bins."""
     scored = [scored_by(each) for (_, name, _), own in targets.items() if name == "all" for each in own.outcomes]
-    scores = np.array([score for _, _, score in scored if score is not None])
-    truth = np.array([truth for truth, _, score in scored if score is not None])
+    truth, scores = np.array([(truth, score) for truth, _, score in scored if score is not None]).T
     numbers = np.digitize(scores, score_edges(THRESHOLD))
     curve = client.rows(
         "SELECT bin, sum(n) AS rows, sum(score_sum) / rows, sum(positives) / rows FROM calibration_curve "
         "WHERE slice = 'all' GROUP BY bin ORDER BY bin"
     )
     bins = [(number, numbers == number) for number in np.unique(numbers)]
-    assert [row[:2] for row in curve] == [(number, own.sum()) for number, own in bins]
-    assert [row[2] for row in curve] == pytest.approx([scores[own].mean() for _, own in bins], abs=1e-9)
-    assert [row[3] for row in curve] == pytest.approx([truth[own].mean() for _, own in bins], abs=1e-9)
+    means = [(number, own.sum(), scores[own].mean(), truth[own].mean()) for number, own in bins]
+    np.testing.assert_allclose(curve, means, rtol=1e-6, atol=1e-9)
 
 
 @pytest.mark.long
@@ -454,11 +448,8 @@ def test_all_counts_and_metrics_of_three_classes(client: Client, score: Score) -
             assert (got, rows) == (pytest.approx(value, abs=near), n), (name, metric, of)
 
         hold("accuracy", metrics.accuracy_score(true, predicted), len(decided))
-        for metric, of_sklearn in (
-            ("precision", metrics.precision_score),
-            ("recall", metrics.recall_score),
-            ("f1", metrics.f1_score),
-        ):
+        for metric in ("precision", "recall", "f1"):
+            of_sklearn = getattr(metrics, f"{metric}_score")
             for average in ("macro", "micro"):
                 hold(f"{metric}_{average}", of_sklearn(true, predicted, average=average), len(decided))
             for k, each in enumerate(of_sklearn(true, predicted, average=None)):
@@ -494,9 +485,8 @@ def test_all_metrics_of_numbers(client: Client, score: Score) -> None:
     e = np.array(errors)
     result = {key[2]: value for key, value in shown(client, "value, n").items() if key[4] == "1d"}
     assert {n for _, n in result.values()} == {len(e)}
-    assert result["mae"][0] == pytest.approx(metrics.mean_absolute_error(e, np.zeros_like(e)))
-    assert result["rmse"][0] == pytest.approx(metrics.root_mean_squared_error(e, np.zeros_like(e)))
-    assert result["bias"][0] == pytest.approx(e.mean())
+    exact = np.abs(e).mean(), (e**2).mean() ** 0.5, e.mean()
+    assert [result[metric][0] for metric in ("mae", "rmse", "bias")] == pytest.approx(exact)
     for p in (50, 90, 99):
         # Quantiles come from bins of one percent.
         low, high = (np.quantile(np.abs(e), p / 100, method=method) for method in ("lower", "higher"))
@@ -533,10 +523,9 @@ def test_numbers_count_in_the_bins_of_the_error_that_trees_expect(client: Client
 def test_a_flag_label_means_the_named_positive_class(client: Client, score: Score) -> None:
     contract = Contract(model="m", label=LabelSpec(type="bool", positive="late", horizon_s=86400))
     answers = [("late", "true")] * 5 + [("late", "false")] * 3 + [("on time", "true")] * 2 + [("on time", "false")] * 7
-    insert_rows(
-        client, "predictions", [prediction(i, START_MS + i, i, **{"class": c}) for i, (c, _) in enumerate(answers)]
-    )
-    insert_rows(client, "labels", [label(i, START_MS + HOUR_MS, i, answer) for i, (_, answer) in enumerate(answers)])
+    events = [prediction(i, START_MS + i, i, **{"class": c}) for i, (c, _) in enumerate(answers)]
+    labels = [label(i, START_MS + HOUR_MS, i, answer) for i, (_, answer) in enumerate(answers)]
+    insert(client, predictions=events, labels=labels)
     score(contract).score_once()
     [(result,)] = client.rows("SELECT confusion FROM performance_state FINAL WHERE slice = 'all'")
     assert result == [5, 3, 2, 7]  # tp, fp, fn, tn
@@ -594,13 +583,11 @@ def test_labels_of_ids_outside_the_raw_share_are_skipped(client: Client, score: 
     labels = [label(i, START_MS + i + 5, i, "true" if i % 100 > 50 else "false") for i in range(1000)]
     insert(client, predictions=predictions, labels=labels)
     score(contract).score_once()
-    rows = client.rows(
-        "SELECT value, n, predictions, coverage, raw_share FROM latest_performance WHERE metric = 'accuracy'"
-    )
+    sql = "SELECT value, n, predictions, coverage, raw_share FROM latest_performance WHERE metric = 'accuracy'"
     right = sum((i % 100 >= 40) == (i % 100 > 50) for i in sampled)
-    assert set(rows) == {(right / len(sampled), len(sampled), len(sampled), 1.0, 0.3)}
-    assert client.rows("SELECT count() FROM unmatched_labels") == [(0,)]
-    assert client.rows("SELECT count() FROM pending_labels") == [(0,)]
+    assert {*client.rows(sql)} == {(right / len(sampled), len(sampled), len(sampled), 1.0, 0.3)}
+    for table in ("unmatched_labels", "pending_labels"):
+        assert client.rows(f"SELECT count() FROM {table}") == [(0,)]
 
 
 def test_a_slice_value_of_a_megabyte_counts_as_other(client: Client, score: Score) -> None:
@@ -638,9 +625,8 @@ def test_rows_that_arrive_while_the_contract_cannot_be_read_are_scored_once_it_c
     insert_rows(client, "predictions", [prediction(i, START_MS + i, i, score=0.9) for i in range(50, 100)])
     insert_rows(client, "labels", [label(i, START_MS + i + 5, i, "true") for i in range(20, 80)])
     older.score_once()
-    (state, reason) = client.rows("SELECT state, reason FROM scorer_models FINAL")[0]
-    assert state == "skipped"
-    assert "unknown key" in reason
+    [(state, reason)] = client.rows("SELECT state, reason FROM scorer_models FINAL")
+    assert (state, "unknown key" in reason) == ("skipped", True)
     assert shown(client, "n, predictions")[window] == (20, 50), "what was measured before is still shown"
     score(contract).score_once()
     assert shown(client, "n, predictions")[window] == (80, 100)

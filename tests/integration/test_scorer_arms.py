@@ -18,11 +18,10 @@ from barograph_server.streams.scorer.worker import MIN_INTERVAL_S, ArmRatioSched
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.rollouts.arm_ratios import ArmRatio, sample_ratio, write_ratio
 from barograph_server.warehouse.scoring.label_join import UNIT_BUCKETS
-from barograph_server.warehouse.tables import insert_rows
 from tests.support import scoring
 from tests.support.pipeline import simple_contract
 from tests.support.scoring import DAY_MS, HOUR_MS, START_MS, Expected, Score, expected, label, prediction
-from tests.support.warehouse import insert, migrated, row
+from tests.support.warehouse import add_rows, insert, migrated
 
 THRESHOLD = 0.4
 ARMS = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user", margins={"accuracy": 0.01, "latency": 0.1, "errors": 0.1})
@@ -158,13 +157,9 @@ def add_class(values: dict[str, Any], of_class: str, scores: Mapping[str, float]
 
 def compare(client: Client, contract: Contract, rows: Rows) -> None:
     columns = ", ".join((*COUNTS, *SUMS))
-    stored = {
-        tuple(row[:5]): dict(zip((*COUNTS, *SUMS), row[5:], strict=True))
-        for row in client.rows(
-            f"SELECT slice, arm, version, bucket, toUnixTimestamp(window_start), {columns} FROM arm_counts FINAL "
-            "WHERE predictions > 0"
-        )
-    }
+    sql = f"SELECT slice, arm, version, bucket, toUnixTimestamp(window_start), {columns} FROM arm_counts FINAL"
+    rows_of_arms = client.rows(f"{sql} WHERE predictions > 0")
+    stored = {tuple(row[:5]): dict(zip((*COUNTS, *SUMS), row[5:], strict=True)) for row in rows_of_arms}
     own = targets(client, contract, rows)
     assert stored.keys() == own.keys()
     for key, values in own.items():
@@ -210,20 +205,15 @@ def contract(arms: Arms | None = USERS, **changes: Any) -> Contract:
     return simple_contract(arms=arms, **changes)
 
 
-def apply(client: Client, applied: Contract, at_ms: int = APPLIED_MS) -> None:
-    scoring.register(client, applied, applied_at=at_ms)
-
-
 def write(
     client: Client, requests: list[tuple[str, str]], first: int = 0, received_ms: int = APPLIED_MS + 1000
 ) -> None:
     """Requests as (user, arm), one prediction each."""
-    own = {"model": "toy", "version": "1", "at": received_ms, "received_at": received_ms}
     rows = [
-        row("predictions", **own, id=f"p{i}", offset=i, arm=arm, context=[("user", user)] if user else [])
+        {"id": f"p{i}", "offset": i, "arm": arm, "context": [("user", user)] if user else []}
         for i, (user, arm) in enumerate(requests, first)
     ]
-    insert_rows(client, "predictions", rows)
+    add_rows(client, "predictions", rows, model="toy", version="1", at=received_ms, received_at=received_ms)
 
 
 def check_due(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000) -> ArmRatio:
@@ -234,10 +224,10 @@ def check_due(client: Client, applied: Contract, at_ms: int = APPLIED_MS + 5000)
 
 def test_distinct_units_against_the_source(client: Client) -> None:
     rng = random.Random(1)
-    requests = [(f"u{user}", rng.choice("ab")) for user in range(900) for _ in range(1)]
+    requests = [(f"u{user}", rng.choice("ab")) for user in range(900)]
     requests += [(user, arm) for user, arm in requests for _ in range(rng.randrange(6))]
     requests += [(f"u{user}", "b") for user in range(40)] + [("", "a")] * 7 + [("odd", "no such arm")] * 3
-    apply(client, contract())
+    scoring.register(client, contract(), applied_at=APPLIED_MS)
     write(client, requests)
     write(client, requests[:200])  # read again from Kafka: the same rows
     observations = defaultdict(set)
@@ -256,18 +246,18 @@ def test_distinct_units_against_the_source(client: Client) -> None:
 
 def test_counting_starts_when_the_shares_were_promised(client: Client) -> None:
     other = contract(Arms(shares={"a": 0.1, "b": 0.9}, unit="context.user"))
-    apply(client, other, APPLIED_MS - 2000)
-    apply(client, contract(), APPLIED_MS)
-    apply(client, contract(description="changed since, not the arms"), APPLIED_MS + 2000)
+    last = contract(description="changed since, not the arms")
+    for after_ms, applied in ((-2000, other), (0, contract()), (2000, last)):
+        scoring.register(client, applied, applied_at=APPLIED_MS + after_ms)
     write(client, [(f"old{i}", "b") for i in range(500)], received_ms=APPLIED_MS - 1000)
     write(client, [(f"new{i}", "ab"[i % 2]) for i in range(500)], first=500)
-    result = check_due(client, contract(description="changed since, not the arms"))
+    result = check_due(client, last)
     assert round(result.since.timestamp() * 1000) == APPLIED_MS
     assert [arm.units for arm in result.arms] == [250, 250]
 
 
 def test_a_mismatch_persists_within_one_test(client: Client) -> None:
-    apply(client, contract())
+    scoring.register(client, contract(), applied_at=APPLIED_MS)
     write(client, [(f"u{i}", "a") for i in range(40)])
     first = check_due(client, contract())
     assert first.level == Level.major
@@ -282,7 +272,7 @@ def test_a_mismatch_persists_within_one_test(client: Client) -> None:
     assert rows == [("a", 40, 0.5, "major"), ("b", 40, 0.5, "major")]
     assert client.rows("SELECT count() FROM arm_ratios FINAL") == [(4,)]
     other = contract(Arms(shares={"a": 0.6, "b": 0.4}, unit="context.user"))
-    apply(client, other, APPLIED_MS + 9500)
+    scoring.register(client, other, applied_at=APPLIED_MS + 9500)
     assert check_due(client, other, APPLIED_MS + 9600).p_value == 1.0
 
 
@@ -290,7 +280,7 @@ def test_without_raw_predictions_the_ratio_is_unknown_and_without_two_arms_there
     assert sample_ratio(client, contract(None)) is None
     assert sample_ratio(client, contract(Arms(shares={"a": 1.0}))) is None
     applied = contract(raw_share=0.0)
-    apply(client, applied)
+    scoring.register(client, applied, applied_at=APPLIED_MS)
     write(client, [(f"u{i}", "a") for i in range(40)])
     result = check_due(client, applied)
     assert [arm.units for arm in result.arms] == [0, 0]
@@ -301,13 +291,12 @@ def test_without_raw_predictions_the_ratio_is_unknown_and_without_two_arms_there
 
 def test_the_scorer_looks_now_and_then(client: Client) -> None:
     """Also at models that it cannot measure: this one has no label."""
-    apply(client, contract())
+    scoring.register(client, contract(), applied_at=APPLIED_MS)
     registry = build_registry([(contract(), APPLIED_MS), (simple_contract(model="untested"), APPLIED_MS)], [])
     write(client, [(f"u{i}", "ab"[i % 2]) for i in range(40)])
-    clock = [0.0]
-    looks = ArmRatioSchedule(lambda: clock[0])
+    now_s = 0.0
+    looks = ArmRatioSchedule(lambda: now_s)
     for now_s in (0.0, MIN_INTERVAL_S - 1, MIN_INTERVAL_S):
-        clock[0] = now_s
         looks.check_due(client, registry, APPLIED_MS + 5_000 + int(now_s * 1000))
     observations = client.rows("SELECT model, toUnixTimestamp64Milli(at), arm, units FROM arm_ratios ORDER BY at, arm")
     moments = (APPLIED_MS + 5_000, APPLIED_MS + 5_000 + int(MIN_INTERVAL_S * 1000))

@@ -20,7 +20,7 @@ from barograph_server.streams.scorer import shadow_looks
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.tables import insert_rows
-from tests.integration.test_promote import SUMS
+from tests.integration.test_promote import SUMS, measured
 from tests.reference.shadow_pairs import BINARY, differences, joined, read_topics, stored
 from tests.support import scoring
 from tests.support.pipeline import ROOT, Pipeline, wait_for
@@ -48,7 +48,6 @@ FEWER = msgspec.structs.replace(
 )
 BASIS = make_rules(CONTRACT, build_registry([(CONTRACT, 1)], [])).basis
 VERSIONS: dict[str, Any] = {"model": "m", "candidate": "4", "of": "3", "basis": BASIS, "window_s": 3600}
-KEY = ("day", "slice", "criterion")
 
 
 def pair_rows(day: int, seed: int = 0, records: int = 1) -> list[dict[str, Any]]:
@@ -72,13 +71,8 @@ def pair_rows(day: int, seed: int = 0, records: int = 1) -> list[dict[str, Any]]
     return rows
 
 
-def performance_row(day: int, *, mature: bool, revision: int = 1) -> dict[str, Any]:
-    start_s = FIRST_S + day * DAY_S + 23 * 3600
-    return row(
-        "performance",
-        **{"model": "m", "version": "3", "slice": "all", "metric": "accuracy", "window": "1h", "predictions": 1},
-        **{"window_start": start_s, "window_end": start_s + 3600, "mature": mature, "revision": revision},
-    )
+def performance_row(day: int, **values: Any) -> dict[str, Any]:
+    return measured("3", FIRST_S + day * DAY_S + 23 * 3600, **values)
 
 
 @pytest.fixture
@@ -97,12 +91,10 @@ def days(client: Client) -> dict[int, list[dict[str, Any]]]:
 
 
 def stored_looks(client: Client) -> dict[tuple[date, str, str], dict[str, Any]]:
-    table = client.arrow(
+    rows = client.arrow(
         "SELECT * EXCEPT (judged_at), toUnixTimestamp64Milli(judged_at) AS judged_ms FROM shadow_verdicts FINAL "
         "ORDER BY day, slice, criterion"
-    )
-    names = table.schema.names
-    rows = [dict(zip(names, values, strict=True)) for values in zip(*table.to_pydict().values(), strict=True)]
+    ).to_pylist()
     return {(each["day"], each["slice"], each["criterion"]): each for each in rows}
 
 
@@ -135,13 +127,8 @@ def compare(client: Client, days: dict[int, list[dict[str, Any]]], matured: int 
     for last in range(DAYS):
         day = FIRST_DAY + timedelta(days=last)
         assert len({own["outcome"] for key, own in rows.items() if key[0] == day}) == 1, day
-        for name, slices in (
-            ("accuracy", ("all", "country=de", "country=fr")),
-            ("latency", ("all",)),
-            ("missing", ("all",)),
-            ("decision", ("all",)),
-        ):
-            expected_keys |= {(day, each, name) for each in slices}
+        expected_keys |= {(day, each, "accuracy") for each in ("all", "country=de", "country=fr")}
+        expected_keys |= {(day, "all", name) for name in ("latency", "missing", "decision")}
         whole = [days[each][0] for each in range(last + 1)]
         labelled = min(last + 1, matured)
         for number, name in enumerate(("all", "country=de", "country=fr")):
@@ -265,10 +252,8 @@ def test_events_of_a_mirror_are_paired(pipeline: Pipeline) -> None:
     primary = {"model": "m", "version": "3", "at": start_ms, "score": 0.6, "latency_ms": 8.0}
     primary |= {"context": {"country": "de"}}
     mirror = {**example, "model": "m", "at": start_ms + 120}
-    requests = (
-        *("paired", "clocks 59 min apart", "clocks 2 h apart", "no answer", "timed out"),
-        *("answered twice", "own version"),
-    )
+    apart = ("clocks 59 min apart", "clocks 2 h apart")
+    requests = ("paired", *apart, "no answer", "timed out", "answered twice", "own version")
     answers = [
         {**mirror, "id": "paired"},
         {**mirror, "id": "clocks 59 min apart", "at": start_ms + 59 * 60_000},
@@ -341,12 +326,13 @@ def test_each_kind_of_pair_has_the_five_that_differ_most(client: Client) -> None
             kind = "only the primary is right" if truth == ours else "only the candidate is right"
         expected.setdefault(kind, []).append((-score, f"e{i}"))
     # Outside the hour, failed, without a pair, or of another version.
-    rows["predictions"].append(prediction(200, HOUR_START_MS + HOUR_MS, 200, score=0.0))
-    rows["shadow_predictions"].append(prediction(200, HOUR_START_MS + HOUR_MS, 200, version="2", score=1.0))
-    rows["predictions"].append(prediction(201, HOUR_START_MS, 201, score=0.0))
-    rows["shadow_predictions"].append(prediction(201, HOUR_START_MS, 201, version="2", error="shadow-timeout"))
-    rows["predictions"].append(prediction(202, HOUR_START_MS, 202, score=0.0))
-    rows["shadow_predictions"].append(prediction(202, HOUR_START_MS, 202, version="3", score=1.0))
+    for i, at_ms, odd in (
+        (200, HOUR_START_MS + HOUR_MS, {"version": "2", "score": 1.0}),
+        (201, HOUR_START_MS, {"version": "2", "error": "shadow-timeout"}),
+        (202, HOUR_START_MS, {"version": "3", "score": 1.0}),
+    ):
+        rows["predictions"].append(prediction(i, at_ms, i, score=0.0))
+        rows["shadow_predictions"].append(prediction(i, at_ms, i, **odd))
     insert(client, **rows)
     result = sample(client)
     assert len(expected) == 5

@@ -3,8 +3,6 @@
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +18,10 @@ from barograph.contract.file import load_contract
 from barograph.events import encode_arrow
 
 from barograph_server.profiling.infer import InferOptions, Roles, infer_file
-from barograph_server.sketches.baseline.baseline import Baseline, SliceCounts, SliceValues, load_baseline
+from barograph_server.sketches.baseline.baseline import Baseline, SliceValues, load_baseline
 from barograph_server.sketches.sketch.envelope import SketchType
 from barograph_server.sketches.sketch.numeric import NumericSketch
-from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for
+from tests.support.pipeline import Pipeline, simple_baseline, simple_contract, wait_for, with_dimension
 
 HOUR_S, DAY_S = 3600, 86_400
 START_S = 1_790_000_000 // DAY_S * DAY_S
@@ -101,11 +99,6 @@ def slices_of(table: pa.Table, baseline: Baseline) -> dict[str, np.ndarray]:
     return masks
 
 
-def largest(table: pa.Table) -> np.ndarray:
-    counts: np.ndarray = np.fmax.reduce([table[f"scores.{name}"].to_numpy() for name in CLASSES])
-    return counts
-
-
 def panes_of(table: pa.Table, length_s: int) -> np.ndarray:
     starts: np.ndarray = table["at"].cast(pa.int64()).to_numpy() // 1000 // length_s * length_s
     return starts
@@ -119,9 +112,7 @@ def test_slices_scores_categories_and_days_equal_the_source(pipeline: Pipeline, 
     served = as_served(table, contract)
     # Half goes as Arrow, half as JSON.
     half = ROWS // 2
-    with Publisher.from_contract(
-        contract, version="1", bootstrap_servers=pipeline.bootstrap, on_full="wait", topic_prefix=pipeline.prefix
-    ) as publisher:
+    with publishing(pipeline, contract, on_full="wait") as publisher:
         assert publisher.predictions(served.slice(0, half)) == half
     pipeline.produce((i % PARTITIONS, as_json(row), None) for i, row in enumerate(table.slice(half).to_pylist(), half))
     pipeline.end(PARTITIONS)
@@ -153,22 +144,17 @@ def check_counts(pipeline: Pipeline, table: pa.Table, baseline: Baseline) -> Non
     expected: Counter[tuple[str, int]] = Counter()
     for name, mask in slices_of(table, baseline).items():
         expected.update((name, at) for at in pane[mask].tolist())
-    counts = {
-        (name, at): n
-        for name, at, n in pipeline.rows("SELECT slice, toUnixTimestamp(pane_start), n FROM volume FINAL WHERE n > 0")
-    }
-    assert counts == dict(expected)
-    kinds = pipeline.rows(
-        "SELECT slice, toUnixTimestamp(pane_start), n, arraySum(counts) FROM all_panes WHERE field = 'kind' AND n > 0"
-    )
-    assert {(name, at): n for name, at, n, _ in kinds} == dict(expected)
-    assert all(n == total for *_, n, total in kinds)
+    counts = pipeline.rows("SELECT (slice, toUnixTimestamp(pane_start)), n FROM volume FINAL WHERE n > 0")
+    assert dict(counts) == dict(expected)
+    columns = "(slice, toUnixTimestamp(pane_start)), (n, arraySum(counts))"
+    kinds = pipeline.rows(f"SELECT {columns} FROM all_panes WHERE field = 'kind' AND n > 0")
+    assert dict(kinds) == {key: (n, n) for key, n in expected.items()}
 
 
 def check_distributions(pipeline: Pipeline, table: pa.Table, baseline: Baseline) -> None:
     """Latency per slice within REQ's error; scores and confidence to the source, moments exactly."""
-    values = {"latency_ms": table["ms"].to_numpy(), "confidence": largest(table)}
-    values |= {f"scores.{name}": table[f"scores.{name}"].to_numpy() for name in CLASSES}
+    values = {f"scores.{name}": table[f"scores.{name}"].to_numpy() for name in CLASSES}
+    values |= {"confidence": np.fmax.reduce([*values.values()]), "latency_ms": table["ms"].to_numpy()}
     day = panes_of(table, DAY_S)
     rows = pipeline.rows(
         "SELECT slice, field, toUnixTimestamp(pane_start), d.minimum, d.maximum, d.mean, d.n - d.nulls, hex(r.sketch) "
@@ -177,13 +163,12 @@ def check_distributions(pipeline: Pipeline, table: pa.Table, baseline: Baseline)
     )
     counts = {(name, field, at): rest for name, field, at, *rest in rows}
     slices = slices_of(table, baseline)
-    retained = ("latency_ms", "confidence")
     checked = 0
     for name, mask in slices.items():
         for field, source in values.items():
             for at in np.unique(day).tolist():
                 ordered = np.sort(source[mask & (day == at) & np.isfinite(source)])
-                if not len(ordered) or (name != "all" and field not in retained):
+                if not len(ordered) or (name != "all" and field.startswith("scores.")):
                     assert (name, field, at) not in counts
                     continue
                 low, high, mean, n, sketch = counts[name, field, at]
@@ -246,10 +231,10 @@ def check_one_part_more(pipeline: Pipeline, contract: Contract, table: pa.Table,
     late = table.slice(0, 2).to_pylist()
     late[0]["carrier"] = HUGE
     late[0]["kind"] = "auk"
-    features = [{f"features.{name}": row[name] for name in ("carrier", "kind")} for row in late]
     arrow = pa.Table.from_pylist(
         [
-            {**known(f"late{i}", row), **features[i], "features.origin": "JFK", "latency_ms": 5.0}
+            {**known(f"late{i}", row), "features.carrier": row["carrier"], "features.kind": row["kind"]}
+            | {"features.origin": "JFK", "latency_ms": 5.0}
             for i, row in enumerate(late)
         ]
     )
@@ -291,33 +276,15 @@ def signal_contract() -> Contract:
 
 
 def signal_baseline() -> Baseline:
-    simple = simple_baseline()
-    arms = ("arm=a", "arm=b", "arm=other")
-    fields = tuple(
-        msgspec.structs.replace(
-            field,
-            low=-10.0 if field.name == "x" else field.low,
-            high=10.0 if field.name == "x" else field.high,
-            slices={**field.slices, **{arm: SliceCounts(cells=(0,) * field.n_cells) for arm in arms}},
-        )
-        for field in simple.fields
-    )
-    return msgspec.structs.replace(
-        simple,
-        fields=fields,
-        slice_rows={**simple.slice_rows, **dict.fromkeys(arms, 0)},
-        dimensions=(*simple.dimensions, SliceValues(name="arm", source="arm", values=("a", "b"), trained=False)),
-    )
+    arms = SliceValues(name="arm", source="arm", values=("a", "b"), trained=False)
+    x, *others = (baseline := with_dimension(simple_baseline(), arms)).fields
+    return msgspec.structs.replace(baseline, fields=(msgspec.structs.replace(x, low=-10.0, high=10.0), *others))
 
 
 class Injected:
     def __init__(self) -> None:
-        self.volume: Counter[str] = Counter()
-        self.kinds: Counter[tuple[str, str]] = Counter()
-        self.violations: Counter[str] = Counter()
-        self.lost: Counter[str] = Counter()
-        self.received: Counter[str] = Counter()
-        self.ids: Counter[str] = Counter()
+        self.volume, self.violations, self.lost, self.received, self.ids = (Counter[str]() for _ in range(5))
+        self.kinds = Counter[tuple[str, str]]()
         self.n = 0
 
     def publish(self, publisher: Publisher, count: int, *, late: bool = False) -> None:
@@ -367,15 +334,9 @@ class Injected:
             self.violations["null" if x is None else "invalid" if x != x else "above" if x > 0 else "below"] += 1
 
 
-@contextmanager
-def publishing(pipeline: Pipeline) -> Iterator[Publisher]:
-    created = Publisher.from_contract(
-        signal_contract(), version="1", bootstrap_servers=pipeline.bootstrap, topic_prefix=pipeline.prefix
-    )
-    try:
-        yield created
-    finally:
-        created.close()
+def publishing(pipeline: Pipeline, contract: Contract, **options: Any) -> Publisher:
+    options |= {"bootstrap_servers": pipeline.bootstrap, "topic_prefix": pipeline.prefix}
+    return Publisher.from_contract(contract, version="1", **options)
 
 
 def wait_counted(pipeline: Pipeline, injected: Injected) -> None:
@@ -412,7 +373,7 @@ def test_figures_of_every_view_equal_the_injected_numbers(pipeline: Pipeline) ->
     pipeline.prepare(signal_contract(), [signal_baseline()], source_partitions=SOURCE_PARTITIONS)
     injected = Injected()
     pipeline.start_all("sketcher", "monitor", "recorder")
-    with publishing(pipeline) as first, publishing(pipeline) as second:
+    with publishing(pipeline, signal_contract()) as first, publishing(pipeline, signal_contract()) as second:
         injected.publish(first, 300)
         # The events of the second are later: they must not overtake those of the first.
         first.flush()

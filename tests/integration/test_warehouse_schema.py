@@ -5,9 +5,11 @@ import shutil
 import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
+from unittest.mock import create_autospec
 
 import pyarrow as pa
 import pytest
@@ -20,7 +22,7 @@ from barograph_server.warehouse.migrate import MigrationState
 from barograph_server.warehouse.operations import status
 from barograph_server.warehouse.tables import SCHEMAS, insert_rows, schemas_of
 from tests.support.grafana_provisioning import ROOT
-from tests.support.warehouse import add_row, row
+from tests.support.warehouse import add_row, add_rows, created, row
 
 
 @pytest.fixture
@@ -39,20 +41,15 @@ def made_of(*statements: str) -> list[migrate.Migration]:
 
 
 def names(client: Client) -> set[str]:
-    sql = "SELECT name FROM system.tables WHERE database = {database:String}"
-    return {name for (name,) in client.rows(sql, {"database": client.database})}
+    return {name for name, _ in created(client)}
 
 
 def test_all_run_once_and_a_second_time_none(empty: Client) -> None:
     known = list(migrate.load())
-    assert migrate.pending(empty) == known
-    assert names(empty) == set()
-    assert migrate.apply(empty) == known
+    assert (migrate.pending(empty), names(empty), migrate.apply(empty)) == (known, set(), known)
     before = names(empty)
     assert SCHEMAS.keys() | {"latest_drift", "pipeline", "migrations"} <= before
-    assert migrate.pending(empty) == []
-    assert migrate.apply(empty) == []
-    assert names(empty) == before
+    assert (migrate.pending(empty), migrate.apply(empty), names(empty)) == ([], [], before)
     assert set(migrate.states(empty).values()) == {MigrationState.COMPLETED}
 
 
@@ -88,13 +85,9 @@ def test_a_second_migration_adds_a_column_to_tables_and_views(
 
     later = f"{len(first):04}_more"
     insert_all("old", 0)
-    (tmp_path / "migrations" / f"{later}.sql").write_text(
-        "".join(
-            f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n"
-            for tables, column in ADDED.items()
-            for table in tables
-        )
-    )
+    added = [(table, column) for tables, column in ADDED.items() for table in tables]
+    statements = [f"ALTER TABLE {table} ADD COLUMN IF NOT EXISTS {column};\n" for table, column in added]
+    (tmp_path / "migrations" / f"{later}.sql").write_text("".join(statements))
     panes_view, verdicts_view = (tmp_path / "views" / name for name in ("30_panes.sql", "60_verdicts.sql"))
     panes_view.write_text(panes_view.read_text().replace("    pane_s, n, nulls,", "    pane_s, n, nulls, negative,", 1))
     verdicts_view.write_text(verdicts_view.read_text().replace("kind, window,", "kind, tested, window,", 1))
@@ -103,7 +96,7 @@ def test_a_second_migration_adds_a_column_to_tables_and_views(
     insert_all("between", 0)
     assert [str(migration) for migration in migrate.apply(empty, second)] == [later, "views"]
     assert migrate.apply(empty, second) == []
-    with pytest.raises(WarehouseError, match="this program does not know"):
+    with pytest.raises(WarehouseError, match=f"has migration {later}, which this program does not know.* update the"):
         migrate.pending(empty, first)
     for table in ("panes", "rollups", "rates"):
         monkeypatch.setitem(SCHEMAS, table, schemas_of(second)[table])
@@ -116,14 +109,10 @@ def test_a_second_migration_adds_a_column_to_tables_and_views(
     address = engine.address(f"{empty.database}_new")
     with connect(address, create=True) as fresh:
         migrate.apply(fresh, second)
-        assert created(fresh) == created(empty)
+        assert [
+            (name, statement.replace(f"{fresh.database}.", f"{empty.database}.")) for name, statement in created(fresh)
+        ] == created(empty)
         fresh.command(f"DROP DATABASE {address.database}")
-
-
-def created(client: Client) -> list[tuple[str, str]]:
-    sql = "SELECT name, create_table_query FROM system.tables WHERE database = {database:String} ORDER BY name"
-    rows = client.rows(sql, {"database": client.database})
-    return [(name, statement.replace(f"{client.database}.", "")) for name, statement in rows]
 
 
 def test_views_are_created_again_only_if_they_changed(empty: Client) -> None:
@@ -131,12 +120,10 @@ def test_views_are_created_again_only_if_they_changed(empty: Client) -> None:
         text = f"CREATE OR REPLACE VIEW v AS SELECT {kind}(1) AS x"
         return migrate.Migration(migrate.VIEWS, "views", (text,), text)
 
-    assert migrate.apply(empty, [views("toUInt8")]) == [views("toUInt8")]
-    assert migrate.pending(empty, [views("toUInt8")]) == []
-    for kind in ("toUInt16", "toUInt8"):
+    for kind in ("toUInt8", "toUInt16", "toUInt8"):
         assert migrate.apply(empty, [views(kind)]) == [views(kind)]
         assert empty.rows("SELECT toTypeName(x) FROM v") == [(kind.removeprefix("to"),)]
-    assert migrate.pending(empty, [views("toUInt8")]) == []
+        assert migrate.pending(empty, [views(kind)]) == []
 
 
 def test_an_interrupted_one_is_recorded_and_resumed_from_its_first_statement(empty: Client) -> None:
@@ -164,48 +151,30 @@ def test_a_changed_migration_is_rejected_after_it_has_run(empty: Client) -> None
         migrate.apply(empty, changed)
 
 
-def test_a_database_of_a_newer_program_is_rejected(empty: Client) -> None:
-    both = made_of("CREATE TABLE IF NOT EXISTS a (x UInt8) ENGINE = Memory;") * 2
-    newer = [both[0], migrate.parse("0002_future.sql", "CREATE TABLE IF NOT EXISTS b (x UInt8) ENGINE = Log;")]
-    migrate.apply(empty, newer)
-    with pytest.raises(WarehouseError, match=r"has migration 0002_future, .* update the program"):
-        migrate.pending(empty, both[:1])
-
-
 def test_runs_at_the_same_time_all_succeed(address: Address, empty: Client) -> None:
-    barrier, failures = threading.Barrier(4), []
+    barrier = threading.Barrier(4)
 
-    def run() -> None:
+    def run(_: int) -> None:
         with connect(address) as own:
             barrier.wait()
-            try:
-                migrate.apply(own)
-            except Exception as error:
-                failures.append(error)
+            migrate.apply(own)
 
-    threads = [threading.Thread(target=run) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(run, range(4)))
     assert migrate.pending(empty) == []
 
 
 def test_every_table_view_and_column_is_described(client: Client) -> None:
-    sql = (
-        "SELECT table || '.' || name FROM system.columns WHERE database = {database:String} AND comment = '' "
-        "UNION ALL SELECT name FROM system.tables WHERE database = {database:String} AND comment = ''"
-    )
-    assert client.rows(sql, {"database": client.database}) == []
+    bare = "WHERE database = currentDatabase() AND comment = ''"
+    sql = f"SELECT table || '.' || name FROM system.columns {bare} UNION ALL SELECT name FROM system.tables {bare}"
+    assert client.rows(sql) == []
 
 
 def test_results_are_kept_for_longer_than_an_event_may_be_old(client: Client) -> None:
-    sql = "SELECT create_table_query FROM system.tables WHERE database = {d:String} AND name = {table:String}"
+    statements = dict(created(client))
     for table in ("panes", "rollups", "volume", "drift", "rates"):
-        [(statement,)] = client.rows(sql, {"d": client.database, "table": table})
-        retained = re.search(r" TTL \w+ \+ toIntervalDay\((\d+)\) ", statement)
-        assert retained is not None, statement
+        retained = re.search(r" TTL \w+ \+ toIntervalDay\((\d+)\) ", statements[table])
+        assert retained is not None, table
         assert timedelta(days=int(retained[1])) > timedelta(milliseconds=RETENTION_MS)
 
 
@@ -218,8 +187,7 @@ def test_a_longer_retention_extends_every_table_of_event_time_and_a_shorter_one_
     assert {change.table for change in retention.ttl_changes(empty, 1000)} == tables
     retention.apply_ttls(empty, 1000)
     assert retention.stored_retention_days(empty) == 1000
-    sql = "SELECT create_table_query FROM system.tables WHERE database = {d:String} AND name = 'panes'"
-    assert "TTL pane_start + toIntervalDay(1030)" in empty.rows(sql, {"d": empty.database})[0][0]
+    assert "TTL pane_start + toIntervalDay(1030)" in dict(created(empty))["panes"]
     assert retention.ttl_changes(empty, 1000) == retention.ttl_changes(empty, 400) == []
 
 
@@ -251,22 +219,16 @@ def test_arrow_schemas_match_the_tables(client: Client) -> None:
         return pa.large_list(*parts) if inner == "UInt64" else pa.list_(*parts)
 
     for table, schema in SCHEMAS.items():
-        columns = client.rows(
-            "SELECT name, type FROM system.columns WHERE database = {database:String} AND table = {table:String} "
-            "AND default_kind != 'MATERIALIZED' ORDER BY position",
-            {"database": client.database, "table": table},
+        sql = (
+            "SELECT name, type FROM system.columns WHERE database = currentDatabase() AND table = {table:String} "
+            "AND default_kind != 'MATERIALIZED' ORDER BY position"
         )
+        columns = client.rows(sql, {"table": table})
         sent = dict(zip(schema.names, schema.types, strict=True))
         if "sketch" in sent:
             assert sent.pop("sketch") == pa.binary()
         expected = {name: arrow_type(kind) for name, kind in columns if name != "sketch"}
         assert list(sent.items()) == list(expected.items()), table
-
-
-def test_a_missing_database_is_reported_first(engine: LocalClickHouse) -> None:
-    address = engine.address("no_such_database")
-    with pytest.raises(WarehouseError, match=r"has no database .* Run `barograph apply`"):
-        connect(address)
 
 
 ODD = "it's “Größe” \\ 📈"
@@ -305,17 +267,17 @@ def test_baselines_come_in_the_order_in_which_they_take_effect(client: Client) -
 
 def test_the_stamp_changes_with_every_application_and_with_nothing_else(client: Client) -> None:
     stamps = [queries.registry_stamp(client)]
-    contract = row("contracts", model="m", contract_id="a", applied_at=NOW)
-    insert_rows(client, "contracts", [contract])
-    stamps.append(queries.registry_stamp(client))
-    # From a machine with a slow clock.
-    add_row(client, "baselines", model="m", version="1", accepted_at=NOW)
-    stamps.append(queries.registry_stamp(client))
-    add_row(client, "baselines", model="m", version="2", accepted_at=NOW - HOUR)
-    stamps.append(queries.registry_stamp(client))
-    assert len(set(stamps)) == 4
-    insert_rows(client, "contracts", [contract])
-    assert queries.registry_stamp(client) == stamps[-1]
+    contract = {"model": "m", "contract_id": "a", "applied_at": NOW}
+    for table, values in (
+        ("contracts", contract),
+        ("baselines", {"model": "m", "version": "1", "accepted_at": NOW}),
+        # From a machine with a slow clock.
+        ("baselines", {"model": "m", "version": "2", "accepted_at": NOW - HOUR}),
+        ("contracts", contract),
+    ):
+        add_row(client, table, **values)
+        stamps.append(queries.registry_stamp(client))
+    assert (len(set(stamps)), stamps[-1]) == (4, stamps[-2])
 
 
 def test_state_of_a_partition_of_partials(client: Client) -> None:
@@ -343,15 +305,13 @@ def test_cells_are_read_by_model_and_range(client: Client) -> None:
     for table, read in (("panes", queries.panes), ("rollups", queries.rollups)):
         pane_s = 60 if table == "panes" else 3600
         rows = [
-            row(
-                table, model=model, version=version, baseline_id=baseline_id, pane_start=start_s + 60 * i, pane_s=pane_s
-            )
-            | {"n": i, "counts": list(range(i)), "sketch": bytes([255, 0, i]), "record_seq": 1}
+            {"model": model, "version": version, "baseline_id": baseline_id, "pane_start": start_s + 60 * i, "n": i}
+            | {"counts": list(range(i)), "sketch": bytes([255, 0, i])}
             for model in (ODD, "m")
             for version, baseline_id in (("1", "a"), ("1", ODD), (ODD, "a"))
             for i in range(4)
         ]
-        insert_rows(client, table, rows)
+        add_rows(client, table, rows, pane_s=pane_s, record_seq=1)
         result = read(client, ODD, start_s + 60, start_s + 180).sort_by("n")
         assert result.schema.names == SCHEMAS[table].names
         assert result["n"].to_pylist() == 3 * [1] + 3 * [2]
@@ -374,7 +334,7 @@ def test_freshness_is_queried_and_not_inferred(client: Client) -> None:
         values = {"model": "m", "watermark": start, "sealed_until": start + hours * HOUR, "updated_at": NOW}
         add_row(client, "progress", **values, record_seq=record_seq)
     add_row(client, "progress", model="quiet", record_seq=1)
-    insert_rows(client, "contracts", [row("contracts", model="applied"), row("contracts", model="m")])
+    add_rows(client, "contracts", [{"model": "applied"}, {"model": "m"}])
     applied, one, two, quiet = status.freshness(client)
     assert (applied.model, applied.version, applied.sealed_until.year) == ("applied", "", 1970)
     assert (one.model, one.version, one.last_traffic_at) == ("m", "1", start + HOUR)
@@ -388,9 +348,8 @@ def test_freshness_is_queried_and_not_inferred(client: Client) -> None:
 
 def test_the_last_report_of_each_processor(client: Client) -> None:
     for instance, ago_s, events in (("a", 100, 5), ("a", 10, 7), ("b", 40, 1)):
-        values = {"kind": "sketcher", "instance": instance, "events": events, "details": {"flush_s": 0.5}}
-        at = datetime.now(UTC) - timedelta(seconds=ago_s)
-        add_row(client, "processors", **values, at=at)
+        values = {"instance": instance, "events": events, "at": datetime.now(UTC) - timedelta(seconds=ago_s)}
+        add_row(client, "processors", kind="sketcher", details={"flush_s": 0.5}, **values)
     a, b = status.processors(client)
     assert (a.instance, a.events, a.details, b.instance, b.events) == ("a", 7, {"flush_s": 0.5}, "b", 1)
     assert 9 <= a.silent_s < b.silent_s < 100
@@ -401,17 +360,13 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
     end = NOW.replace(minute=0, second=0)
     key = {"model": ODD, "version": "1", "baseline_id": "b", "slice": "all"}
     judged = [
-        ("x", "1h", 0, 1, "stable"),
-        ("x", "1h", 1, 2, "minor"),
-        ("x", "1h", 1, 3, "major"),
-        ("x", "1d", 0, 1, "stable"),
-        ("y", "1h", 0, 1, "insufficient"),
-        ("long ago", "1h", -24 * 30, 1, "major"),
+        *(("x", "1h", 0, 1, "stable"), ("x", "1h", 1, 2, "minor"), ("x", "1h", 1, 3, "major")),
+        *(("x", "1d", 0, 1, "stable"), ("y", "1h", 0, 1, "insufficient"), ("long ago", "1h", -24 * 30, 1, "major")),
     ]
     for field, window, hours, record_seq, level in judged:
         times = {"window_start": end + (hours - 1) * HOUR, "window_end": end + hours * HOUR}
         values = {"field": field, "window": window, "record_seq": record_seq, "level": level}
-        insert_rows(client, table, [row(table, **key, **values, **times)])
+        add_row(client, table, **key, **values, **times)
     add_row(client, "rates", **key, field="events", kind="error", window="1h", window_end=end, level="major")
     add_row(client, "progress", model=ODD, sealed_until=end + HOUR, record_seq=1)
     result = [(v.field, v.window, v.level, v.revisions) for v in read(client, ODD)]
@@ -421,22 +376,9 @@ def test_the_newest_verdict_of_each_field_and_window(client: Client, table: str,
 
 
 def test_replicated_tables_are_synced() -> None:
-    messages: list[str] = []
-
-    class Cluster(Client):
-        def __init__(self) -> None:
-            super().__init__(cast(Any, None), "cluster")
-
-        @property
-        def database(self) -> str:
-            return "barograph"
-
-        def rows(self, sql: str, parameters: Any = None) -> list[tuple[Any, ...]]:
-            assert parameters["names"] == ("offset_ledger", "panes")
-            return [("offset_ledger",), ("panes",)]
-
-        def command(self, sql: str, parameters: Any = None) -> None:
-            messages.append(sql)
-
-    queries.sync_replicas(Cluster(), "offset_ledger", "panes")
-    assert messages == ["SYSTEM SYNC REPLICA offset_ledger LIGHTWEIGHT", "SYSTEM SYNC REPLICA panes LIGHTWEIGHT"]
+    cluster = create_autospec(Client, instance=True)
+    cluster.rows.return_value = [("offset_ledger",), ("panes",)]
+    queries.sync_replicas(cluster, "offset_ledger", "panes")
+    assert cluster.rows.call_args.args[1]["names"] == ("offset_ledger", "panes")
+    synced = [f"SYSTEM SYNC REPLICA {table} LIGHTWEIGHT" for table in ("offset_ledger", "panes")]
+    assert [each.args[0] for each in cluster.command.call_args_list] == synced

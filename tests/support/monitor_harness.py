@@ -27,14 +27,17 @@ def make_registry(applied_s: int = T0_S, **changes: Any) -> Registry:
     return build_registry([(changed, applied_s * 1000)], [RegisteredBaseline(first, first.id, 0, 1)])
 
 
-def event(at_s: int, *, x: float | None = 0.1, color: str = "red", version: str = "1", **changes: Any) -> Event:
-    return Event("m", version, at_s * 1000, at_s * 1000, x, color, "north", False, **changes)
+def event(
+    at_s: int, *, x: float | None = 0.1, color: str = "red", version: str = "1", model: str = "m", **changes: Any
+) -> Event:
+    return Event(model, version, at_s * 1000, at_s * 1000, x, color, "north", False, **changes)
 
 
 def make_partials(registry: Registry, events: list[Event], covered: OffsetRange) -> list[Partial]:
     summaries = FlushSummaries(registry)
     if events:
-        summaries.add(columns("m", covered.partition, [(covered.start + i, entry) for i, entry in enumerate(events)]))
+        rows = [(covered.start + i, entry) for i, entry in enumerate(events)]
+        summaries.add(columns(events[0].model, covered.partition, rows))
     partials = []
     for key, pane in summaries.panes.items():
         for data in encode_partials(key, pane, TOPIC, [covered]):

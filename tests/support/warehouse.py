@@ -31,16 +31,17 @@ def migrated(engine: LocalClickHouse) -> Iterator[Client]:
     address = free.pop() if free else engine.address(f"t{uuid.uuid4().hex[:10]}")
     with connect(address, create=True) as client:
         migrate.apply(client)
-        schema = _schema(client)
+        schema = created(client)
         yield client
-        if _schema(client) == schema:
+        if created(client) == schema:
             emptied(client)
             free.append(address)
         else:
             client.command(f"DROP DATABASE {address.database}")
 
 
-def _schema(client: Client) -> list[tuple[Any, ...]]:
+def created(client: Client) -> list[tuple[Any, ...]]:
+    """The names of all tables and views, and the statements that create them."""
     return client.rows(
         "SELECT name, create_table_query FROM system.tables WHERE database = {database:String} ORDER BY name",
         {"database": client.database},

@@ -46,19 +46,16 @@ def entries() -> list[LabelledAnswer]:
     return [labelled[0], second, *labelled[1:], replace(ENTRY, id="open", reviewer="", label="", at=None)]
 
 
-def plain(values: list[LabelledAnswer]) -> list[LabelledAnswer]:
-    return [replace(each, where="") for each in values]
-
-
 def test_round_trips_are_equal() -> None:
     text = label_files.write_csv(entries())
-    assert plain(label_files.read_csv(text, PATH)) == entries()
+    assert [replace(each, where="") for each in label_files.read_csv(text, PATH)] == entries()
     assert label_files.write_csv(label_files.read_csv(text, PATH)) == text
     text = label_files.write_label_studio(entries())
     result, cancelled = label_files.read_label_studio(text, PATH)
     assert cancelled == 0
     # Tasks without annotations carry no texts back.
-    assert plain(result) == [*entries()[:-1], replace(entries()[-1], prompt="", answer="")]
+    expected = [*entries()[:-1], replace(entries()[-1], prompt="", answer="")]
+    assert [replace(each, where="") for each in result] == expected
     assert label_files.write_label_studio(result[:-1]) == label_files.write_label_studio(entries()[:-1])
 
 
@@ -103,9 +100,8 @@ def test_annotations_that_people_made_in_label_studio() -> None:
         annotation([], completed_by=9),
         {"result": None},
     ]
-    result, cancelled = label_files.read_label_studio(
-        json.dumps([{"id": 1, "data": data, "annotations": annotations}]), PATH
-    )
+    text = json.dumps([{"id": 1, "data": data, "annotations": annotations}])
+    result, cancelled = label_files.read_label_studio(text, PATH)
     assert cancelled == 1
     assert [(each.reviewer, each.label) for each in result] == [
         ("label-studio-7", "faulty"),
@@ -141,10 +137,8 @@ def test_entries_that_are_not_imported() -> None:
 def test_labels_of_one_reviewer_that_differ() -> None:
     both = [replace(ENTRY, where="line 2"), replace(ENTRY, where="line 3", label="sound")]
     plan = plan_import(MODEL, both, KNOWN, [], NOW)
-    assert plan.reviews == []
-    assert plan.problems == [
-        f"line 2 and line 3: ana calls the answer {IN_SAMPLE!r} both faulty and sound; keep one of them"
-    ]
+    problem = f"line 2 and line 3: ana calls the answer {IN_SAMPLE!r} both faulty and sound; keep one of them"
+    assert (plan.reviews, plan.problems) == ([], [problem])
     # Two reviewers may disagree: `agreement` lists the answer.
     assert len(plan_import(MODEL, [both[0], replace(both[1], reviewer="ben")], KNOWN, [], NOW).reviews) == 2
     # An answer without a result is not a random one.
@@ -211,12 +205,8 @@ def test_own_requests_are_answered(server: ReviewServer) -> None:
 
 
 def test_pages_of_other_sites_cannot_read_or_label(server: ReviewServer) -> None:
-    for headers in (
-        {"Origin": "null"},
-        {"Origin": "http://127.0.0.1:3000"},
-        {"Sec-Fetch-Site": "cross-site"},
-        {"Sec-Fetch-Site": "same-site"},
-    ):
+    origins = [{"Origin": origin} for origin in ("null", "http://127.0.0.1:3000")]
+    for headers in (*origins, {"Sec-Fetch-Site": "cross-site"}, {"Sec-Fetch-Site": "same-site"}):
         for path in PATHS:
             assert ask(server, "POST", path, {**KEY, "label": "faulty"}, headers)[0] == 403, headers
         for path in ("/api/queue", "/api/status"):
@@ -249,10 +239,9 @@ def test_labels_of_another_shape_are_explained(server: ReviewServer) -> None:
 def test_the_page_needs_nothing_from_elsewhere(server: ReviewServer) -> None:
     status, body, headers = ask(server, "GET", "/")
     assert status == 200
-    policy = headers["content-security-policy"]
+    policy, page = headers["content-security-policy"], body.decode()
     assert policy.startswith("default-src 'none'; script-src 'sha256-")
     assert "unsafe" not in policy
-    page = body.decode()
     assert "http" not in page.replace("http-equiv", "")
     assert "innerHTML" not in page
 

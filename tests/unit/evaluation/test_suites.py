@@ -6,6 +6,7 @@ import sys
 import tracemalloc
 import zipfile
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -57,20 +58,16 @@ def test_logs_of_inspect(path: Path) -> None:
     assert (run.model, run.suite, run.suite_version, run.prompt) == ("support-bot", "answers", "1", "answer@2")
     assert (run.version, run.format, run.scorer, run.unscored) == ("smollm2-135m", "inspect-ai", "contains_fact", 0)
     assert run.mean == 0.375
-    assert {(answer.item, answer.epoch) for answer in run.answers} == {
-        (item, epoch)
-        for item in ("business-customers-1", "business-customers-2", "damaged-parcels-1", "damaged-parcels-2")
-        for epoch in (1, 2)
-    }
+    items = ("business-customers-1", "business-customers-2", "damaged-parcels-1", "damaged-parcels-2")
+    assert {(answer.item, answer.epoch) for answer in run.answers} == {*product(items, (1, 2))}
     assert sum(answer.is_pass for answer in run.answers) == 3
     assert run.answers[0].metadata == {"document": "business-customers"}
 
 
 def test_a_log_of_lm_eval() -> None:
     run = read(LM_EVAL)
-    assert (run.suite, run.suite_version, run.scorer, run.version) == (
-        *("support_bot_answers", "1", "acc,none", "smollm2-135m"),
-    )
+    assert (run.suite, run.suite_version) == ("support_bot_answers", "1")
+    assert (run.scorer, run.version) == ("acc,none", "smollm2-135m")
     assert (len(run.answers), run.mean) == (8, 0.5)
     assert run.answers[4].item == "delivery-costs-1"
     assert run.run_id == read(LM_EVAL).run_id
@@ -164,10 +161,7 @@ def test_items_count_alike_if_answers_failed(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("value", [float("nan"), "nan"], ids=["bare", "text"])
 def test_a_score_that_is_not_a_number_counts_as_none(value: object, tmp_path: Path) -> None:
-    def fails(log: dict[str, Any]) -> None:
-        log["samples"][0]["scores"]["contains_fact"]["value"] = value
-
-    path = changed(INSPECT, tmp_path, fails)
+    path = changed(INSPECT, tmp_path, set_in(*SCORE, value=value))
     assert (": NaN" in path.read_text(encoding="utf-8")) is isinstance(value, float)
     run = read(path)
     assert (len(run.answers), run.unscored, run.mean_of_items) == (7, 1, 0.375)
@@ -207,35 +201,34 @@ def written_zip(path: Path, content: bytes, method: int) -> Path:
     return path
 
 
+def restated(path: Path, size: int, stated: int) -> bytes:
+    """A zip file that states another uncompressed size of header.json, at byte 24 of its entry in the list."""
+    data = bytearray(path.read_bytes())
+    at = data.rindex(b"header.json") - 46 + 24
+    assert data[at : at + 4] == size.to_bytes(4, "little")
+    data[at : at + 4] = stated.to_bytes(4, "little")
+    return bytes(data)
+
+
 def test_a_member_is_unpacked_up_to_its_stated_size(tmp_path: Path) -> None:
     stated, content = 1000, b" " * (64 << 20)
     path = written_zip(tmp_path / "log.eval", content, zipfile.ZIP_DEFLATED)
-    data = bytearray(path.read_bytes())
-    # The uncompressed size is at byte 24 of an entry of the list of members.
-    at = data.rindex(b"PK\x01\x02") + 24
-    assert data[at : at + 4] == len(content).to_bytes(4, "little")
-    data[at : at + 4] = stated.to_bytes(4, "little")
-    path.write_bytes(data)
+    path.write_bytes(restated(path, len(content), stated))
     with ZipMembers(path) as members:
         tracemalloc.start()
-        try:
-            with pytest.raises(EvalLogError, match=r"the member header\.json"):
-                members.read("header.json")
-            assert tracemalloc.get_traced_memory()[1] < 4 << 20
-        finally:
-            tracemalloc.stop()
+        with pytest.raises(EvalLogError, match=r"the member header\.json"):
+            members.read("header.json")
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < 4 << 20
 
 
 def test_members_of_zstd_and_of_other_methods(tmp_path: Path) -> None:
-    data = bytearray(EVAL.read_bytes())
     with zipfile.ZipFile(EVAL) as archive:
         info = archive.getinfo("header.json")
         assert info.compress_type == zip_members.ZSTD
-    at = data.rindex(b"header.json") - 46 + 24
-    assert data[at : at + 4] == info.file_size.to_bytes(4, "little")
-    data[at : at + 4] = (10).to_bytes(4, "little")
     copy = tmp_path / "forged.eval"
-    copy.write_bytes(data)
+    copy.write_bytes(restated(EVAL, info.file_size, 10))
     assert "the member header.json" in message(copy), "unpacked up to its stated size"
     path = written_zip(tmp_path / "log.eval", b"{}", zipfile.ZIP_BZIP2)
     assert "the member header.json is compressed by method 12; stored members, deflate and zstd" in message(path)
@@ -336,10 +329,9 @@ def test_the_program_receives_suite_prompt_and_metadata(tmp_path: Path, monkeypa
 
 
 def test_a_program_that_does_not_end_is_stopped(tmp_path: Path) -> None:
+    program = [sys.executable, "-c", "import time; time.sleep(600)"]
     with pytest.raises(CommandError, match="did not end within 1 s and was stopped"):
-        run_program(
-            [sys.executable, "-c", "import time; time.sleep(600)"], {}, cwd=tmp_path, timeout_s=1, what="The program"
-        )
+        run_program(program, {}, cwd=tmp_path, timeout_s=1, what="The program")
 
 
 def test_an_endpoint_that_does_not_answer() -> None:
@@ -352,7 +344,7 @@ def test_an_endpoint_that_does_not_answer() -> None:
         require_endpoint("ftp://127.0.0.1")
 
 
-EVALS = Path(__file__).parents[3] / "examples" / "support_bot" / "evals"
+EVALS = ROOT / "examples" / "support_bot" / "evals"
 
 
 def written(folder: Path, text: str) -> Path:

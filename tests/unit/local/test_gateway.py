@@ -36,17 +36,13 @@ ENCODERS: dict[str, Callable[[bytes], bytes]] = {
 
 
 def test_every_encoding_that_clients_use_is_undone() -> None:
-    for encoding, body in (
-        (None, PLAIN),
-        ("identity", PLAIN),
-        ("gzip", b""),
-        *((encoding, encode(PLAIN)) for encoding, encode in ENCODERS.items()),
-        *(
-            (encoding, ENCODERS[encoding](PLAIN[:100]) + ENCODERS[encoding](PLAIN[100:]))
-            for encoding in ("lz4", "zstd", "gzip")
-        ),
-    ):
-        assert decode_body(body, encoding) == (PLAIN if body else b"")
+    for encoding in (None, "identity"):
+        assert decode_body(PLAIN, encoding) == PLAIN
+    assert decode_body(b"", "gzip") == b""
+    for encoding, encode in ENCODERS.items():
+        assert decode_body(encode(PLAIN), encoding) == PLAIN
+        if encoding != "deflate":
+            assert decode_body(encode(PLAIN[:100]) + encode(PLAIN[100:]), encoding) == PLAIN, "two members"
 
 
 @pytest.mark.parametrize("encoding", ENCODERS)
@@ -87,11 +83,11 @@ def test_a_body_ends_where_its_framing_says() -> None:
     assert read(b"3\r\nabc\r\nA;name=x\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\nGET", CHUNKED) == b"abc0123456789"
 
 
-@pytest.mark.parametrize("length", ["²", "+1", "-1", "1_0", "0x1", "1.0", "", " ", "1 1", "1,1", "9" * 30])
-def test_an_odd_length_is_a_bad_request(length: str) -> None:
-    with pytest.raises(RequestError, match="is not a number") as refused:
-        read(b"abcdefghij", (LENGTH, length))
-    assert refused.value.status == HTTPStatus.BAD_REQUEST
+def test_an_odd_length_is_a_bad_request() -> None:
+    for length in ("²", "+1", "-1", "1_0", "0x1", "1.0", "", " ", "1 1", "1,1", "9" * 30):
+        with pytest.raises(RequestError, match="is not a number") as refused:
+            read(b"abcdefghij", (LENGTH, length))
+        assert refused.value.status == HTTPStatus.BAD_REQUEST
 
 
 def test_an_ambiguous_framing_is_a_bad_request() -> None:
@@ -110,19 +106,18 @@ def test_an_ambiguous_framing_is_a_bad_request() -> None:
         assert refused.value.status == HTTPStatus.BAD_REQUEST
 
 
-@pytest.mark.parametrize("size", [b"-1", b"+5", b"0x10", b"1_0", b" 5", b"", b"5 5", b"\xb2", b"5" * 20, b"g"])
-def test_an_odd_chunk_size_is_a_bad_request(size: bytes) -> None:
-    with pytest.raises(RequestError, match="chunked body is damaged"):
-        read(size + b"\r\n" + b"x" * 100 + b"\r\n0\r\n\r\n", CHUNKED)
-
-
-@pytest.mark.parametrize(
-    "sent",
-    [b"5\nabcde\r\n0\r\n\r\n", b"5\r\nabcdeXX0\r\n\r\n", b"5\r\nabc", b"5\r\nabcde\r\n", b"0\r\n", b"0\r\nx: y", b""],
+DAMAGED = (
+    *(b"5\nabcde\r\n0\r\n\r\n", b"5\r\nabcdeXX0\r\n\r\n", b"5\r\nabc", b"5\r\nabcde\r\n", b"0\r\n", b"0\r\nx: y", b""),
 )
-def test_damaged_chunks_are_a_bad_request(sent: bytes) -> None:
-    with pytest.raises(RequestError, match=r"damaged|in the middle"):
-        read(sent, CHUNKED)
+
+
+def test_damaged_chunks_are_a_bad_request() -> None:
+    for size in (b"-1", b"+5", b"0x10", b"1_0", b" 5", b"", b"5 5", b"\xb2", b"5" * 20, b"g"):
+        with pytest.raises(RequestError, match="chunked body is damaged"):
+            read(size + b"\r\n" + b"x" * 100 + b"\r\n0\r\n\r\n", CHUNKED)
+    for sent in DAMAGED:
+        with pytest.raises(RequestError, match=r"damaged|in the middle"):
+            read(sent, CHUNKED)
 
 
 def test_what_is_too_large_is_not_read() -> None:
@@ -133,27 +128,22 @@ def test_what_is_too_large_is_not_read() -> None:
         assert refused.value.status == HTTPStatus.REQUEST_ENTITY_TOO_LARGE
 
 
+QUOTED = "INSERT INTO t SETTINGS a = 'FORMAT x' "
+
+
 def test_an_inserts_text_ends_where_its_data_begin() -> None:
     for body, head, format_name, data in (
         (b"INSERT INTO t FORMAT Native\n\x01\x02", "INSERT INTO t ", "Native", b"\x01\x02"),
         (b"insert into t (a, `for;mat`) format CSV\r\n1,2\n", "insert into t (a, `for;mat`) ", "CSV", b"1,2\n"),
         (b"INSERT INTO t (format) FORMAT TSV  \t\n x", "INSERT INTO t (format) ", "TSV", b" x"),
         (b"INSERT INTO t FORMAT JSONEachRow {\"a\": ';'}", "INSERT INTO t ", "JSONEachRow", b"{\"a\": ';'}"),
-        (
-            b"/* load */ INSERT INTO t SETTINGS a = 'FORMAT x' FORMAT Arrow\n\n",
-            "/* load */ INSERT INTO t SETTINGS a = 'FORMAT x' ",
-            "Arrow",
-            b"\n",
-        ),
+        (b"/* x */ INSERT INTO t SETTINGS a = 'FORMAT x' FORMAT Arrow\n\n", f"/* x */ {QUOTED}", "Arrow", b"\n"),
         (b"INSERT INTO t FORMAT CSV", "INSERT INTO t ", "CSV", b""),
         (b"INSERT INTO t FORMAT Values (1), (2)", "INSERT INTO t ", "Values", b"(1), (2)"),
     ):
         statement = parse_statement(body)
-        assert statement.verb == "INSERT"
-        assert statement.insert_text == head
-        assert statement.insert_format == format_name
-        assert body[statement.data_start :] == data
-        assert not statement.has_another
+        assert (statement.verb, statement.insert_text, statement.insert_format) == ("INSERT", head, format_name)
+        assert (body[statement.data_start :], statement.has_another) == (data, False)
 
 
 def test_the_settings_of_an_insert_are_distinguished_from_names() -> None:
@@ -163,8 +153,7 @@ def test_the_settings_of_an_insert_are_distinguished_from_names() -> None:
         (b"INSERT INTO settings FORMAT CSV\n1", "INSERT INTO settings "),
         (b"INSERT INTO d.settings (settings) SETTINGS b = 1 FORMAT CSV\n1", "INSERT INTO d.settings (settings) "),
     ):
-        statement = parse_statement(body)
-        assert statement.insert_text is not None
+        statement: Any = parse_statement(body)
         assert statement.insert_text[: statement.settings_start] == before
 
 
@@ -308,18 +297,10 @@ PAGE: dict[str, Any] = {
             {"name": "datasource", "type": "datasource"},
             {"name": "model", "type": "query", "query": {"rawSql": "MODELS"}},
             {
-                "name": "field",
-                "type": "query",
-                "multi": True,
-                "includeAll": True,
-                "current": {"value": [ALL]},
+                "name": "field", "type": "query", "multi": True, "includeAll": True, "current": {"value": [ALL]},
                 "query": {"rawSql": "FIELDS ${model:singlequote}"},
             },
-            {
-                "name": "window",
-                "type": "custom",
-                "options": [{"text": "a day", "value": "1d"}, {"text": "a week", "value": "7d"}],
-            },
+            {"name": "window", "type": "custom", "options": [{"text": f"of {s}", "value": s} for s in ("1d", "7d")]},
         ]
     },
     "annotations": {
@@ -344,23 +325,18 @@ class Desk:
         return QueryResult(names, ("String",) * len(columns), columns)
 
 
-def selected(requested: dict[str, Any], **answers: list[list[Any]]) -> tuple[dict[str, Any], Desk]:
-    desk = Desk(**answers)
-    _, values = resolve(PAGE, BETWEEN, requested, desk)
-    return dict(values), desk
-
-
 def test_each_variable_has_a_value_that_later_queries_use() -> None:
-    values, desk = selected({}, MODELS=[["it's", "b"]], FIELDS=[["x", "y"]])
-    assert values == {"datasource": "clickhouse", "model": "it's", "field": (ALL,), "window": "1d"}
+    desk = Desk(MODELS=[["it's", "b"]], FIELDS=[["x", "y"]])
+    _, values = resolve(PAGE, BETWEEN, {}, desk)
+    assert dict(values) == {"datasource": "clickhouse", "model": "it's", "field": (ALL,), "window": "1d"}
     assert desk.queries == ["MODELS", r"FIELDS 'it\'s'"]
 
 
 def test_what_was_given_is_taken_where_it_is_an_option() -> None:
-    requested = {"model": "b", "field": ("y", ALL), "window": "1h"}
-    values, _ = selected(requested, MODELS=[["a", "b"]], FIELDS=[["x", "y"]])
+    requested: Any = {"model": "b", "field": ("y", ALL), "window": "1h"}
+    _, values = resolve(PAGE, BETWEEN, requested, Desk(MODELS=[["a", "b"]], FIELDS=[["x", "y"]]))
     assert (values["model"], values["field"], values["window"]) == ("b", ("y",), "1d")
-    assert selected({"model": "b"})[0]["model"] == "", "there are no models"
+    assert resolve(PAGE, BETWEEN, {"model": "b"}, Desk())[1]["model"] == "", "there are no models"
     shown, _ = resolve(PAGE, BETWEEN, {}, Desk(MODELS=[["Model A"], ["a"]]))
     assert shown[1]["options"] == [{"text": "Model A", "value": "a"}]
 
@@ -386,13 +362,13 @@ def test_annotations_have_a_kind_and_a_colour() -> None:
 
 
 def test_types() -> None:
-    kinds = {
-        "time": ("DateTime('UTC')", "Nullable(DateTime64(3, 'UTC'))", "Date"),
-        "string": ("LowCardinality(Nullable(String))", "Array(UInt64)"),
-        "boolean": ("Bool",),
-        "number": ("Nullable(Float64)", "UInt8", "Decimal(9, 2)"),
-    }
-    assert {kind: tuple(name for name in names if kind_of(name) == kind) for kind, names in kinds.items()} == kinds
+    for kind, names in (
+        ("time", ("DateTime('UTC')", "Nullable(DateTime64(3, 'UTC'))", "Date")),
+        ("string", ("LowCardinality(Nullable(String))", "Array(UInt64)")),
+        ("boolean", ("Bool",)),
+        ("number", ("Nullable(Float64)", "UInt8", "Decimal(9, 2)")),
+    ):
+        assert {kind_of(name) for name in names} == {kind}
 
 
 def test_values_are_those_of_json() -> None:
@@ -442,10 +418,9 @@ def test_one_end() -> None:
 
 
 def test_what_is_no_range_of_times_is_named() -> None:
-    ranges: list[tuple[str | int, str | int]] = [(0, 10**30), (0, 4_300_000_000_000)]
-    for start, end in ranges:
+    for end in (10**30, 4_300_000_000_000):
         with pytest.raises(RangeError, match="is not within the years 1970 to 2105"):
-            read_range(start, end, NOW_MS)
+            read_range(0, end, NOW_MS)
     for text in ("", "yesterday", "now-", "now-3y", "now+1h", "2026-13-01"):
         with pytest.raises(RangeError, match="is not a time: write now, now-6h"):
             moment_ms(text, NOW_MS, is_end=False)

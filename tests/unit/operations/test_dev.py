@@ -2,6 +2,7 @@ import dataclasses
 import json
 import socket
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from barograph.contract import Contract
@@ -38,8 +39,8 @@ class Child:
 
 
 class Bench:
-    def __init__(self) -> None:
-        self.child, self.other = Child(), Child("monitor")
+    def __init__(self, other: Child | None = None) -> None:
+        self.child, self.other = Child(), other or Child("monitor")
         self.now_s = 1000.0
         self.reports: list[str] = []
         self.supervisor = Supervisor(
@@ -73,13 +74,10 @@ def test_the_pause_before_a_restart_doubles_up_to_a_limit_and_a_long_run_resets_
 
 
 def test_all_children_are_stopped_and_one_that_does_not_obey_is_reported() -> None:
-    child, stubborn = Child(), Child("monitor", obeys=False)
-    reports: list[str] = []
-    supervisor = Supervisor([child, stubborn], reports.append)
-    supervisor.start()
-    supervisor.stop(5)
-    assert not child.is_running
-    assert reports == ["monitor did not stop within 5 s and was killed."]
+    bench = Bench(Child("monitor", obeys=False))
+    bench.supervisor.stop(5)
+    assert not bench.child.is_running
+    assert bench.reports == ["monitor did not stop within 5 s and was killed."]
 
 
 def test_the_reason_of_an_end_is_in_the_last_record_of_the_log() -> None:
@@ -99,25 +97,18 @@ def test_processors_read_the_settings_of_the_command(tmp_path: Path) -> None:
         clock="replay",
         processor_overrides={"flush_s": 0.5, "flush_events": 10},
     )
-    write_settings(tmp_path / "p.toml", settings)
-    assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == settings
-    assert (tmp_path / "p.toml").stat().st_mode & 0o777 == 0o600
-    plain = dataclasses.replace(settings, processor_overrides={})
-    write_settings(tmp_path / "p.toml", plain)
-    assert load_settings(tmp_path / "p.toml", environ={}, find=lambda: None) == plain
-
-
-class NoStack:
-    """A stack that must not be touched."""
-
-    def __init__(self) -> None:
-        raise AssertionError("the stack was touched before everything was checked")
+    path = tmp_path / "p.toml"
+    for each in (settings, dataclasses.replace(settings, processor_overrides={})):
+        write_settings(path, each)
+        assert load_settings(path, environ={}, find=lambda: None) == each
+        assert path.stat().st_mode & 0o777 == 0o600
 
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(stack, "LocalStack", NoStack)
+    touched = AssertionError("the stack was touched before everything was checked")
+    monkeypatch.setattr(stack, "LocalStack", Mock(side_effect=touched))
     (tmp_path / "m.yaml").write_text(dump_contract(Contract(model="m")))
     return tmp_path
 

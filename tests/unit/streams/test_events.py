@@ -15,15 +15,7 @@ from barograph_server.sketches.baseline.columns import TAIL
 from barograph_server.streams.broker.assigned_consumer import Membership
 from barograph_server.streams.events import arrow_decoder, arrow_message, native_reader
 from barograph_server.streams.events.arrow_decoder import BYTES_OMITTED, MAX_PENDING_BYTES, ArrowDecoder
-from barograph_server.streams.events.arrow_message import (
-    DETAIL_CHARS,
-    MAX_ROWS,
-    MAX_UNPACKED_BYTES,
-    UnpackedError,
-    open_message,
-    open_table,
-    rejection_reason,
-)
+from barograph_server.streams.events.arrow_message import MAX_ROWS, open_message, open_table, rejection_reason
 from barograph_server.streams.events.arrow_sizes import shared_bytes
 from barograph_server.streams.events.batch import OUT_OF_MEMORY, Decoded, MessageBatch
 from barograph_server.streams.events.columns import concat_columns
@@ -54,6 +46,7 @@ SOUND = write(pa.table(ROWS | {"label": [1, 2, 3]}))
 SOUND_JSON = b'{"model":"toy","version":"1","id":"a","at":%d,"label":1}' % NOW_MS
 FIRST = pa.array(np.zeros(9000, np.int8))
 LONG = "y" * 900_000
+ONE_TEXT = pa.DictionaryArray.from_arrays(FIRST, [LONG])
 
 
 def stream(columns: dict[str, Any], compression: str | None = None) -> bytes:
@@ -66,13 +59,11 @@ HUGE = {
     "zstd": stream({f"c{i}": np.zeros(5000) for i in range(400)}, "zstd"),
     "lz4": stream({f"c{i}": np.zeros(5000) for i in range(400)}, "lz4"),
     "a compressed dictionary": stream({"a": pa.DictionaryArray.from_arrays(FIRST[:1], ["z" * 9_000_000])}, "zstd"),
-    "one text in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, [LONG])}),
+    "one text in every row": stream({"a": ONE_TEXT}),
     "one list in every row": stream({"a": pa.DictionaryArray.from_arrays(FIRST, pa.array([[1] * 100_000]))}),
     "a view of one text": stream({"a": arrow_bombs.views_of_one_text(9000)}),
     "a run of one text": stream({"a": pa.RunEndEncodedArray.from_arrays(pa.array([9000], pa.int32()), [LONG])}),
-    "inside a struct": stream(
-        {"a": pa.StructArray.from_arrays([pa.DictionaryArray.from_arrays(FIRST, [LONG])], ["b"])}
-    ),
+    "inside a struct": stream({"a": pa.StructArray.from_arrays([ONE_TEXT], ["b"])}),
 }
 
 
@@ -81,14 +72,13 @@ def test_messages_beyond_the_limit_are_rejected_without_unpacking(name: str) -> 
     data = HUGE[name] if name in HUGE else arrow_bombs.TOO_LARGE[name]()
     assert len(data) <= arrow_bombs.KAFKA_BYTES
     before = pa.total_allocated_bytes()
-    with pytest.raises(UnpackedError, match="a message may hold") as refused:
+    with pytest.raises(arrow_message.UnpackedError, match="a message may hold") as refused:
         open_message(data)
     assert rejection_reason(data, refused.value) is Reason.TOO_LARGE
     assert pa.total_allocated_bytes() - before <= arrow_bombs.KAFKA_BYTES
     if name in HUGE:
-        labels_ = decode_arrow_labels(batch_of(data), MODELS)
-        for dead in (decoder().decode(batch_of(data)).rejected, labels_.rejected):
-            assert [(each.reason, each.value) for each in dead] == [(Reason.TOO_LARGE, data)]
+        for read in (ArrowDecoder(REGISTRY).decode(batch_of(data)), decode_arrow_labels(batch_of(data), MODELS)):
+            assert [(each.reason, each.value) for each in read.rejected] == [(Reason.TOO_LARGE, data)]
 
 
 WITHIN = {
@@ -114,16 +104,9 @@ def test_messages_within_the_limit_are_read(compression: str | None) -> None:
 def test_the_size_of_a_message_is_its_unpacked_size() -> None:
     table = pa.table({"a": np.zeros(5000), "b": ["x" * 90] * 5000})
     assert open_message(write(table)).n_bytes == len(write(table))
-    for compression in ("zstd", "lz4"):
-        assert open_message(write(table, compression)).n_bytes == pytest.approx(table.nbytes, rel=0.01)
-    several = pa.concat_tables([table, table])
-    assert open_message(write(several, "zstd")).n_bytes == pytest.approx(several.nbytes, rel=0.01)
-    noise = np.random.default_rng(1).bytes(80_000)
-    assert open_message(write(pa.table({"a": [noise]}), "zstd")).n_bytes == pytest.approx(80_000, rel=0.01)
-
-
-def decoder() -> ArrowDecoder:
-    return ArrowDecoder(REGISTRY)
+    noise = pa.table({"a": [np.random.default_rng(1).bytes(80_000)]})
+    for each, kind in ((table, "zstd"), (table, "lz4"), (pa.concat_tables([table, table]), "zstd"), (noise, "zstd")):
+        assert open_message(write(each, kind)).n_bytes == pytest.approx(each.nbytes, rel=0.01)
 
 
 def test_a_column_that_arrow_cannot_compute_on_costs_one_message_of_labels() -> None:
@@ -142,7 +125,7 @@ def test_many_rejected_rows_of_many_columns_stay_within_bounds(monkeypatch: pyte
     wide = {f"features.f{i}": pa.nulls(500) for i in range(300)}
     data = stream({"model": ["toy"] * 500, "version": ["1"] * 500, "at": [NOW_MS] * 500, **wide})
     tracemalloc.start()
-    dead = decoder().decode(batch_of(data)).rejected
+    dead = ArrowDecoder(REGISTRY).decode(batch_of(data)).rejected
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert [each.index for each in dead] == list(range(500))
@@ -174,7 +157,7 @@ def test_a_damaged_byte_anywhere_is_an_error_with_a_reason() -> None:
             except ValueError as error:
                 problems[str(error)] = rejection_reason(damaged, error)
     assert set(problems.values()) == {Reason.NOT_ARROW, Reason.TOO_LARGE}
-    assert max(map(len, problems)) <= DETAIL_CHARS
+    assert max(map(len, problems)) <= arrow_message.DETAIL_CHARS
     beyond = {text: reason for text, reason in problems.items() if text.startswith("unpack_from requires a buffer")}
     assert len(beyond) > 10, "positions outside of the message"
     assert set(beyond.values()) == {Reason.NOT_ARROW}
@@ -309,7 +292,7 @@ def test_a_message_without_memory_for_its_raw_rows_is_omitted_alone(monkeypatch:
 
 
 def test_messages_that_unpack_to_much_are_decoded_in_portions() -> None:
-    column = arrow_bombs.in_one_list(pa.array(np.zeros(MAX_UNPACKED_BYTES // 9)))
+    column = arrow_bombs.in_one_list(pa.array(np.zeros(arrow_message.MAX_UNPACKED_BYTES // 9)))
     values = batch_of(*[arrow_bombs.message(column, "zstd", names=["features.k"])] * 9)
     accumulator = ArrowDecoder(REGISTRY).accumulator()
     accumulator.add(values)
@@ -323,9 +306,9 @@ NAMES = ["plain", 'with "quotes"', "back\\slash", "日本", "a.b", "$x{}", "m0"]
 ODD_NAMES = ["simple", 'a "quoted" \\ model', "模型"]
 
 
-def registry(*models: str, fields: list[str]) -> Registry:
-    watched = tuple(Field(name=name, type="float", source=f"features.{name}") for name in fields)
-    return build_registry([(Contract(model=model, fields=watched), 0) for model in models], [])
+def registry(model: str, *names: str) -> Registry:
+    watched = tuple(Field(name=name, type="float", source=f"features.{name}") for name in names)
+    return build_registry([(Contract(model=model, fields=watched), 0)], [])
 
 
 def batch(*events: dict[str, object]) -> MessageBatch:
@@ -339,7 +322,7 @@ def named_event(model: str, **features: float | str) -> dict[str, object]:
 @pytest.mark.parametrize("model", ODD_NAMES)
 def test_names_of_any_characters_are_decoded(model: str) -> None:
     for name in NAMES:
-        known = registry(model, fields=[name, "other"])
+        known = registry(model, name, "other")
         sent = batch(named_event(model, **{name: 1.5, "other": 2}), named_event(model, **{name: "x"}))
         decoded = JsonDecoder(known).decode(sent)
         assert decoded.rejected == [], name
@@ -354,7 +337,7 @@ def test_names_of_any_characters_are_decoded(model: str) -> None:
 
 def test_a_class_may_be_larger_than_any_float() -> None:
     contract = Contract(model="toy", fields=(Field(name="class", type="category", source="class"),))
-    event = {"model": "toy", "version": "1", "id": "e", "at": NOW_MS, "class": 10**400}
+    event = named_event("toy") | {"class": 10**400}
     (events,) = JsonDecoder(build_registry([(contract, 0)], [])).decode(batch(event)).events
     assert events.texts["class"].to_pylist() == [str(10**400)]
 
@@ -362,14 +345,12 @@ def test_a_class_may_be_larger_than_any_float() -> None:
 def test_fields_of_baselines_are_read_even_if_the_contract_lacks_them() -> None:
     whole, baseline = simple_contract(), simple_baseline()
     fewer = msgspec.structs.replace(whole, fields=whole.fields[:1])
-    features = {"x": 0.5, "k": 3, "flag": True, "colour": "green"}
-    named_event = {"model": "toy", "version": "1", "id": "a", "at": NOW_MS, "features": features}
-    batch = batch_of(json.dumps(named_event).encode())
+    sent = batch(named_event("toy", x=0.5, k=3, flag=True, colour="green"))
     counts = []
     for contract in (whole, fewer):
         registry = build_registry([(contract, 0)], [RegisteredBaseline(baseline, baseline.id, 0, 0)])
         summaries = FlushSummaries(registry)
-        for events in JsonDecoder(registry).decode(batch).events:
+        for events in JsonDecoder(registry).decode(sent).events:
             summaries.add(events)
         (pane,) = summaries.panes.values()
         counts.append(pane.counts)
@@ -404,7 +385,7 @@ def test_invalid_times() -> None:
         assert parse_time_ms(value) is None, value
 
 
-ONE_FIELD = build_registry([(Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),)), 1)], [])
+ONE_FIELD = registry("m", "x")
 ROLES = [None, "primary", "shadow", None, "shadow"]
 Encode = Callable[[Sequence[Any]], MessageBatch]
 
@@ -447,8 +428,7 @@ def test_shadows_are_marked_and_can_be_left_out(encode: Encode) -> None:
     (primaries,) = decode(encode, [None, "primary"]).events
     assert primaries.shadow is None
     assert primaries.without_shadows() is primaries
-    joined = concat_columns([primaries, columns]).shadow
-    assert joined is not None
+    joined: Any = concat_columns([primaries, columns]).shadow
     assert joined.tolist() == [False, False, False, False, True, False, True]
 
 
@@ -463,9 +443,8 @@ def test_another_role_is_a_dead_letter_and_its_neighbors_are_events(encode: Enco
 
 @ENCODINGS
 def test_only_the_arrival_of_a_shadow_is_counted(encode: Encode) -> None:
-    flush = Flush(
-        Membership(None, 1), {0: 0}, FlushSummaries(ONE_FIELD), EndProbe(lambda _: None, clock=lambda: NOW_MS / 1000)
-    )
+    ends = EndProbe(lambda _: None, clock=lambda: NOW_MS / 1000)
+    flush = Flush(Membership(None, 1), {0: 0}, FlushSummaries(ONE_FIELD), ends)
     flush.add(decode(encode, ROLES), arrivals_counted=False)
     assert flush.events == flush.summaries.unwatched == 3
     tallies = flush.summaries.tallies.tallies("predictions", "id", [], flush.rejected)

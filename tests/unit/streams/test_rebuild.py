@@ -4,7 +4,6 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from barograph.contract import Contract, Field, Slice, Window
 
@@ -17,9 +16,8 @@ from barograph_server.streams.rebuild.recount import RebuildScope, recount
 from barograph_server.streams.rebuild.stopped_check import MARGIN_S, POLL_INTERVAL_S, RebuildError, wait_until_stopped
 from barograph_server.streams.recorder.json_rows import JsonRows
 from barograph_server.streams.registry.registry import build_registry
-from barograph_server.streams.settings import ProcessorSettings
-from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.history.raw_rows import RawPrediction
+from tests.support.fake_consumer import fake_settings
 from tests.support.messages import NOW_MS, batch_of
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_registry
 from tests.support.monitor_schedule import PARTIALS_TOPIC, T0_S, columns
@@ -58,11 +56,9 @@ EVENTS = [
 
 
 def recorded(values: list[bytes]) -> list[bytes]:
-    result = sorted(
-        pa.concat_tables(JsonRows(REGISTRY).rows(batch_of(*values))).to_pylist(), key=lambda row: row["offset"]
-    )
+    result = [row for table in JsonRows(REGISTRY).rows(batch_of(*values)) for row in table.to_pylist()]
     messages = []
-    for row in result:
+    for row in sorted(result, key=lambda row: row["offset"]):
         maps = [dict(row[name]) for name in ("context", "numbers", "strings")]
         plain = [row[name] for name in ("partition", "offset", "version", "id")]
         times = [round(row[name].timestamp() * 1000) for name in ("at", "received_at")]
@@ -133,14 +129,13 @@ def test_late_events_do_not_move_the_start_of_a_window_in_a_recount() -> None:
     )
     events = columns("m", 0, [(i, event(at_s)) for i, at_s in enumerate([*AT_S, LATE_S])])
     tables = list(recount(monitor.make_store(), registry, scope, [events]))
-    rows = [row for name, table in tables if name == "drift" for row in table.to_pylist()]
     actual = {
-        (row["slice"], row["field"], int(row["window_start"].timestamp()), int(row["window_end"].timestamp())): (
-            row["n"],
-            row["level"],
-            row["reason"],
+        (row["slice"], row["field"], *(int(row[f"window_{end}"].timestamp()) for end in ("start", "end"))): (
+            *(row["n"], row["level"], row["reason"]),
         )
-        for row in rows
+        for name, table in tables
+        if name == "drift"
+        for row in table.to_pylist()
     }
     assert actual
     assert actual == {key: row for key, row in expected.items() if key in actual}
@@ -151,7 +146,7 @@ def test_late_events_do_not_move_the_start_of_a_window_in_a_recount() -> None:
 
 
 SESSION_S = 10.0
-SETTINGS = ProcessorSettings(instance="test", bootstrap_servers="", warehouse=Address(), session_timeout_s=SESSION_S)
+SETTINGS = fake_settings(session_timeout_s=SESSION_S)
 
 
 def wait(
@@ -163,15 +158,8 @@ def wait(
     def now_s() -> float:
         return sum(pauses_s)
 
-    class FakeAdmin:
-        def __init__(self, *arguments: Any, **options: Any) -> None:
-            pass
-
-        def members(self, group: str) -> int:
-            assert group == "monitor"
-            return members(now_s())
-
-    monkeypatch.setattr(stopped_check, "Admin", FakeAdmin)
+    admin = SimpleNamespace(members=lambda group: {"monitor": members(now_s())}[group])
+    monkeypatch.setattr(stopped_check, "Admin", lambda *_, **__: admin)
     steps: list[str] = []
     client: Any = SimpleNamespace(rows=lambda sql, parameters: [("monitor", "monitor-0", last_report_ms(now_s()))])
     wait_until_stopped(SETTINGS, client, ["monitor"], steps.append, clock=now_s, sleep=pauses_s.append)

@@ -19,9 +19,8 @@ from barograph_server.streams.sketcher.summarise import MAX_VERSION_CHARS, MAX_V
 from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.errors import WarehouseBusy
 from barograph_server.warehouse.queries import BaselineRow, ContractRow
+from tests.support.monitor_harness import HOUR_S, event
 from tests.support.monitor_schedule import T0_S, Event, baseline, columns, contract
-
-HOUR_S = 3600
 
 
 def entry(version: str, shift: float, effective_s: int, accepted_ms: int) -> RegisteredBaseline:
@@ -39,12 +38,17 @@ def registry(*entries: RegisteredBaseline, previous: Registry | None = None) -> 
     return build_registry([(contract("m", HOUR_S), 5)], entries, previous)
 
 
+def summarise(snapshot: Registry, *events: Event) -> FlushSummaries:
+    summaries = FlushSummaries(snapshot)
+    summaries.add(columns("m", 0, list(enumerate(events))))
+    return summaries
+
+
 def test_the_first_baseline_holds_before_the_second_and_layouts_are_taken_over() -> None:
     snapshot = registry(LAST, FIRST, LATER)
-    resolved = [snapshot.resolve("m", "1", T0_S + h * HOUR_S) for h in (-9999, 0, 1, 2, 3, 4, 99)]
-    ids = [one.baseline_id for one in resolved if one is not None]
-    assert ids == [e.baseline_id for e in (FIRST, FIRST, FIRST, LATER, LATER, LAST, LAST)]
-    assert not any(one.unregistered for one in resolved if one is not None)
+    resolved: list[Any] = [snapshot.resolve("m", "1", T0_S + h * HOUR_S) for h in (-9999, 0, 1, 2, 3, 4, 99)]
+    expected = (FIRST, FIRST, FIRST, LATER, LATER, LAST, LAST)
+    assert [(one.baseline_id, one.unregistered) for one in resolved] == [(each.baseline_id, False) for each in expected]
     before = registry(FIRST)
     after = registry(FIRST, LATER, previous=before)
     assert after.layouts[FIRST.baseline_id] is before.layouts[FIRST.baseline_id]
@@ -53,8 +57,7 @@ def test_the_first_baseline_holds_before_the_second_and_layouts_are_taken_over()
 
 def test_an_unregistered_version_is_judged_by_the_newest_version() -> None:
     snapshot = registry(FIRST, SECOND, LATER, LAST)
-    resolved = snapshot.resolve("m", "unheard-of", T0_S)
-    assert resolved is not None
+    resolved: Any = snapshot.resolve("m", "unheard-of", T0_S)
     # Newest is the version whose first baseline was accepted last, not the one with the newest baseline.
     assert (resolved.baseline_id, resolved.unregistered) == (SECOND.baseline_id, True)
 
@@ -64,8 +67,7 @@ def test_a_model_without_baselines_is_not_summarised() -> None:
     assert snapshot.effective("m", "1") == ((), True)
     assert snapshot.resolve("m", "1", T0_S) is None
     assert snapshot.resolve("nobody's", "1", T0_S) is None
-    summaries = FlushSummaries(snapshot)
-    summaries.add(columns("m", 0, [(0, event(T0_S)), (1, event(T0_S + 1))]))
+    summaries = summarise(snapshot, event(T0_S), event(T0_S + 1))
     assert (summaries.unwatched, summaries.panes) == (2, {})
 
 
@@ -74,8 +76,7 @@ def test_a_baseline_without_rows_is_in_force_only_while_there_is_no_other() -> N
     entries = [RegisteredBaseline(empty, empty.id, 0, 99)]
     snapshot = registry(*entries)
     assert snapshot.effective("m", "1") == (tuple(entries), True) == snapshot.effective("m", "none")
-    summaries = FlushSummaries(snapshot)
-    summaries.add(columns("m", 0, [(0, event(T0_S)), (1, event(T0_S + 1))]))
+    summaries = summarise(snapshot, event(T0_S), event(T0_S + 1))
     assert (summaries.unwatched, {key.baseline_id for key in summaries.panes}) == (0, {empty.id})
     later = registry(*entries, SECOND)
     assert later.effective("m", "1") == ((SECOND,), True)
@@ -83,25 +84,19 @@ def test_a_baseline_without_rows_is_in_force_only_while_there_is_no_other() -> N
     assert empty.id in later.layouts
 
 
-def event(at_s: int, version: str = "1") -> Event:
-    return Event("m", version, at_s * 1000, at_s * 1000, 0.1, "red", "north", False)
-
-
 def test_a_flood_of_versions_is_counted_as_one_version() -> None:
     snapshot = registry(FIRST)
     summaries = FlushSummaries(snapshot)
     names = [f"v{i:04d}" for i in range(3 * MAX_VERSIONS)]
     for batch in (names, names[::-1], ["1", "w" * (MAX_VERSION_CHARS + 1), "1"]):
-        summaries.add(columns("m", 0, [(i, event(T0_S, name)) for i, name in enumerate(batch)]))
+        summaries.add(columns("m", 0, [(i, event(T0_S, version=name)) for i, name in enumerate(batch)]))
     counted = {key.version: int(pane.counts[0, 0]) for key, pane in summaries.panes.items()}
     # Every distinct one is in both batches, in any order.
     apart = dict.fromkeys(names[:MAX_VERSIONS], 2)
     assert counted == {**apart, "1": 2, "other": 4 * MAX_VERSIONS + 1}
     # Registered versions are never taken together.
     entries = [entry(f"v{i}", i / 1000, 0, i) for i in range(MAX_VERSIONS + 10)]
-    summaries = FlushSummaries(registry(*entries))
-    events = [event(T0_S, each.baseline.version) for each in entries]
-    summaries.add(columns("m", 0, list(enumerate(events))))
+    summaries = summarise(registry(*entries), *(event(T0_S, version=each.baseline.version) for each in entries))
     assert {key.version for key in summaries.panes} == {each.baseline.version for each in entries}
 
 
@@ -135,16 +130,13 @@ class Warehouse:
         self.n_open = 0
         self.closed = threading.Event()
         self.reads_while_down: Queue[bool] = Queue()
-        monkeypatch.setattr(
-            poller,
-            "queries",
-            SimpleNamespace(
-                registry_stamp=lambda client: self.stamp(),
-                contracts=lambda client, drills: self.contract_rows(),
-                baselines=lambda client: self.baseline_rows(),
-                first_applied_ms=lambda client: self.applied_ms(),
-            ),
+        answers = SimpleNamespace(
+            registry_stamp=lambda client: self.stamp(),
+            contracts=lambda client, drills: self.contract_rows(),
+            baselines=lambda client: self.baseline_rows(),
+            first_applied_ms=lambda client: self.applied_ms(),
         )
+        monkeypatch.setattr(poller, "queries", answers)
 
     def apply(self, model: str, yaml: str = "", version: str = "1", body: str = "") -> None:
         self.contracts[model] = yaml or dump_contract(contract(model, 3600))
@@ -269,10 +261,8 @@ def test_a_running_processor_keeps_the_last_readable_copy_of_one_model_until_it_
     assert registry.contracts["bad"] is before.contracts["bad"]
     assert registry.baselines["bad"] == before.baselines["bad"]
     assert registry.applied_at_ms.keys() == {"good", "bad"}
-    assert [entry["event"] for entry in errors(logs)] == [
-        f"{part} cannot be read",
-        "model runs on its last readable copy",
-    ], "once for each change, not at each poll"
+    logged = [entry["event"] for entry in errors(logs)]
+    assert logged == [f"{part} cannot be read", "model runs on its last readable copy"], "once for each change"
     warehouse.apply("bad", version="2")
     source.refresh()
     assert source.is_readable()

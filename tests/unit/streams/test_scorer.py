@@ -26,26 +26,23 @@ from barograph_server.streams.scorer.verdicts import change_levels, reasons, tar
 from barograph_server.streams.scorer.window_counts import window_counts
 from barograph_server.streams.scorer.windows import EventClock, window_lengths
 from barograph_server.streams.scorer.worker import BEAT_S, MAX_RETRY_S, Scorer
-from barograph_server.streams.settings import Clock, ProcessorSettings
-from barograph_server.warehouse.client import Address
+from barograph_server.streams.settings import Clock
 from barograph_server.warehouse.errors import WarehouseBusy
 from barograph_server.warehouse.rollouts.arm_comparisons import COLUMNS
 from barograph_server.warehouse.rollouts.arm_hours import ArmHours
 from barograph_server.warehouse.rollouts.verdicts import StoredLooks
 from barograph_server.warehouse.scoring.new_rows import EpochPartition, PartitionEnd, Topic
 from barograph_server.warehouse.scoring.rules import Rules
-from tests.support.fake_consumer import FakeStop
+from tests.support.fake_consumer import FakeStop, fake_settings
 from tests.support.pipeline import simple_contract
 
 PASS_S = 8.0
 
 
 def scorer_of(stop: FakeStop, clock: Clock) -> tuple[Scorer, Report]:
-    settings = ProcessorSettings(
-        instance="s", bootstrap_servers="", warehouse=Address(), clock=clock, score_s=PASS_S + 2.0
-    )
     report = Report("scorer", "s")
     report.heartbeat = Heartbeat(lambda: stop.now_s)
+    settings = fake_settings(clock=clock, score_s=PASS_S + 2.0)
     return Scorer(settings, Registry, report, monotonic=lambda: stop.now_s), report
 
 
@@ -112,9 +109,8 @@ def metric(value: float, low: float, high: float, enough: bool = True) -> Metric
 
 
 def test_window_lengths_are_hours_or_longer_panes_days_weeks_and_the_contracts() -> None:
-    contract_ = contract(
-        pane_s=60, windows=(Window(900, 60), Window(7200, 60), Window(5400, 60), Window(14 * 86400, 3600))
-    )
+    windows = Window(900, 60), Window(7200, 60), Window(5400, 60), Window(14 * 86400, 3600)
+    contract_ = contract(pane_s=60, windows=windows)
     assert make_rules(contract_, EMPTY).window_s == 3600
     assert window_lengths(contract_, 3600) == (3600, 7200, 86400, 7 * 86400, 14 * 86400)
     long = contract(pane_s=5 * 3600, windows=(Window(10 * 3600, 5 * 3600),))
@@ -152,10 +148,8 @@ def test_the_label_determines_the_kind() -> None:
 
 
 def test_a_window_ends_with_time_or_the_replay() -> None:
-    assert EventClock(7200.0).has_ended(3600, 3600)
-    assert not EventClock(7199.0).has_ended(3600, 3600)
-    assert EventClock(5000.0, all_read=True).has_ended(3600, 3600)
-    assert not EventClock(5000.0, all_read=True).has_ended(7200, 3600)
+    assert [EventClock(at_s).has_ended(3600, 3600) for at_s in (7199.0, 7200.0)] == [False, True]
+    assert [EventClock(5000.0, all_read=True).has_ended(start_s, 3600) for start_s in (3600, 7200)] == [True, False]
     assert EventClock(7200.0).split([0, 3600, 7200], 3600) == ({0, 3600}, {7200})
     assert EventClock(10.0).age_s(50) == 0
 
@@ -200,17 +194,9 @@ def test_an_insufficient_performance_verdict_has_a_reason() -> None:
         assert REASON_NAMES[int(reasons(np.array([LEVEL_NAMES.index(level)]), measured)[0])] == reason
 
 
-def rules(kind: Any) -> Rules:
-    return Rules(
-        model="m",
-        kind=kind,
-        basis="b",
-        window_s=3600,
-        horizon_ms=1,
-        raw_share=1.0,
-        classes=("a", "b") if kind == "classes" else (),
-        edges=(0.25, 0.75),
-    )
+def rules(kind: Any, *classes: str) -> Rules:
+    times: dict[str, Any] = {"window_s": 3600, "horizon_ms": 1, "raw_share": 1.0}
+    return Rules(model="m", kind=kind, basis="b", classes=classes, edges=(0.25, 0.75), **times)
 
 
 def state(**columns: Any) -> pa.Table:
@@ -218,19 +204,16 @@ def state(**columns: Any) -> pa.Table:
     whole: dict[str, Any] = {"predictions": [9] * n, "labelled": [5] * n, "confusion": [[]] * n, "sums": [[]] * n}
     for name in ("bin_predictions", "bin_scores", "bin_labelled", "bin_labelled_scores", "bin_positives"):
         whole[name] = [[0] * len(bins) for bins in columns["bins"]]
-    kinds = {"confusion": pa.list_(pa.uint64()), "sums": pa.list_(pa.float64()), "bins": pa.list_(pa.int32())}
+    kinds = {"confusion": pa.uint64(), "bins": pa.int32(), "predictions": None, "labelled": None}
+    types = {name: kinds.get(name, pa.float64()) for name in whole | columns}
     return pa.table(
-        {
-            name: pa.array(values, kinds.get(name, pa.list_(pa.float64()) if name.startswith("bin_") else None))
-            for name, values in (whole | columns).items()
-        }
+        {name: pa.array(values, types[name] and pa.list_(types[name])) for name, values in (whole | columns).items()}
     )
 
 
 def test_bins_of_classes_are_separated() -> None:
-    laid = window_counts(
-        rules("classes"), state(bins=[[-6, -1, 1, 5]], bin_labelled=[[4, 3, 7, 8]], confusion=[[1, 2, 3, 4]])
-    )
+    counted = state(bins=[[-6, -1, 1, 5]], bin_labelled=[[4, 3, 7, 8]], confusion=[[1, 2, 3, 4]])
+    laid = window_counts(rules("classes", "a", "b"), counted)
     assert laid.labelled_hist[0, :, :, 0].tolist() == [[0, 7, 0], [0, 0, 8]]
     predicted = laid.of_predictions.of_windows([0], np.arange(6))
     assert predicted[0, :, 0].tolist() == [3, 0, 0, 0, 0, 4], "negative numbers are of predicted classes"
@@ -242,15 +225,13 @@ def test_error_quantiles_use_both_signs() -> None:
     step = np.floor(np.log(np.maximum(np.abs(errors), 1e-9)) / np.log(1.01)).astype(int) + (1 << 17)
     signed = np.where(errors == 0, 0, np.sign(errors) * step).astype(int)
     bins, n = np.unique(signed, return_counts=True)
-    laid = window_counts(
-        rules("number"),
-        state(
-            bins=[[*bins.tolist(), 1 << 20, (1 << 20) + 7], []],
-            bin_labelled=[[*n.tolist(), 60, 40], []],
-            bin_scores=[[*[0.0] * bins.size, 5.0, 6.0], []],
-            sums=[[100.0] * 5, []],
-        ),
+    counted = state(
+        bins=[[*bins.tolist(), 1 << 20, (1 << 20) + 7], []],
+        bin_labelled=[[*n.tolist(), 60, 40], []],
+        bin_scores=[[*[0.0] * bins.size, 5.0, 6.0], []],
+        sums=[[100.0] * 5, []],
     )
+    laid = window_counts(rules("number"), counted)
     of_values = laid.of_predictions.of_windows([0, 1], np.array([1 << 20, (1 << 20) + 7]))
     assert of_values[..., 0].tolist() == [[60, 40], [0, 0]]
     assert of_values[0, :, 4].tolist() == [5.0, 6.0], "squares"
@@ -311,15 +292,10 @@ P0, P1 = EpochPartition(0, 0), EpochPartition(0, 1)
 Ends = dict[Topic, dict[EpochPartition, PartitionEnd]]
 
 
-def ends(
-    predictions: dict[EpochPartition, int], labels: dict[EpochPartition, int] | None = None, rows: int = 1
-) -> Ends:
+def ends(predictions: dict[EpochPartition, int], rows: int = 1) -> Ends:
     """Rows after the checkpoint, with the newest offset of each partition."""
-    return {
-        "predictions": {partition: PartitionEnd(offset, rows) for partition, offset in predictions.items()},
-        "labels": {partition: PartitionEnd(offset, rows) for partition, offset in (labels or {}).items()},
-        "shadow_predictions": {},
-    }
+    newest = {partition: PartitionEnd(offset, rows) for partition, offset in predictions.items()}
+    return {"predictions": newest, "labels": {}, "shadow_predictions": {}}
 
 
 def run_pass(checkpoint: Checkpoint, visible: Ends, now_s: float) -> PassPlan:

@@ -24,8 +24,12 @@ from barograph_server.warehouse.operations.serving_facts import ServingFact
 from tests.support.scripted_http import Answer, ScriptedServer, cut, hang, reply
 
 
+def reader_of(labels: dict[str, str] | None = None) -> FactReader:
+    return FactReader(exposition.load_server_table(), "answers", "host:8000", labels)
+
+
 def scrape(*texts: str, labels: dict[str, str] | None = None) -> list[ScrapedFacts]:
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000", labels)
+    reader = reader_of(labels)
     return [reader.read(exposition.parse_exposition(text.encode()), 15_000 * i) for i, text in enumerate(texts)]
 
 
@@ -49,8 +53,7 @@ def test_a_counter_that_shrank_was_reset_and_counts_from_zero() -> None:
     assert [each.resets for each in facts] == [0, 0, 1, 0]
     assert ["restarts" in values(each) for each in facts] == [False, False, True, False]
     # A series that appears grew from zero.
-    stop = 'vllm:request_success_total{finished_reason="stop"} '
-    error = 'vllm:request_success_total{finished_reason="error"} '
+    stop, error = (f'vllm:request_success_total{{finished_reason="{reason}"}} ' for reason in ("stop", "error"))
     _, second = scrape(f"{stop}5\n", f"{stop}6\n{error}2\n")
     assert values(second) == {"finished_requests stop": 1, "finished_requests error": 2, "up": 1}
 
@@ -87,14 +90,13 @@ def test_histograms_and_ratios() -> None:
     assert facts.rejected == {"inconsistent": 1}
     assert math.isnan(row.p50_low)
     ends = (1.0, 2.0, math.inf)
-    assert quantile_bucket(ends, (19, 0, 1), 0.95) == (0, 1)
-    assert quantile_bucket(ends, (19, 0, 1), 0.99) == (2, math.inf)
-    assert quantile_bucket(ends, (0, 1, 0), 0.5) == (1, 2)
+    cases = ((19, 0, 1), 0.95), ((19, 0, 1), 0.99), ((0, 1, 0), 0.5)
+    assert [quantile_bucket(ends, counts, rank) for counts, rank in cases] == [(0, 1), (2, math.inf), (1, 2)]
     assert math.isnan(quantile_bucket(ends, (0, 0, 0), 0.5)[0])
 
 
 def test_a_failed_scrape_between_two_loses_nothing() -> None:
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
+    reader = reader_of()
     reader.read(exposition.parse_exposition(tokens(10).encode()), 0)
     with pytest.raises(exposition.ScrapeError):
         reader.read(exposition.parse_exposition(b"other 3\n"), 15_000)
@@ -120,18 +122,16 @@ def test_labels_select_the_series_of_one_model_and_one_series_is_enough() -> Non
     (facts,) = scrape(text, labels={"model": "b"})
     assert values(facts)["waiting_requests"] == 7
     text = 'nv_inference_pending_request_count{model="a"} 7\nnv_inference_queue_duration_us{model="b"} 1\n'
-    (facts,) = scrape(text, labels={"model": "b"})
-    assert values(facts) == {"up": 1}
-    (facts,) = scrape(ttft([1, 2, 2], 9.0).replace("{", '{model="b",'), labels={"model": "b"})
-    assert values(facts) == {"up": 1}
+    for each in (text, ttft([1, 2, 2], 9.0).replace("{", '{model="b",')):
+        (facts,) = scrape(each, labels={"model": "b"})
+        assert values(facts) == {"up": 1}
 
 
 def test_labels_that_no_series_has_and_texts_without_known_metrics_are_errors() -> None:
     text = 'nv_inference_pending_request_count{model="b",version="1"} 7\nother{model="c",name="b",version="2"} 1\n'
     for labels in ({"model": "c"}, {"name": "b"}, {"model": "b", "version": "2"}):
-        with pytest.raises(
-            exposition.ScrapeError, match=r"No series has the label .*check `labels` of this target"
-        ) as error:
+        problem = r"No series has the label .*check `labels` of this target"
+        with pytest.raises(exposition.ScrapeError, match=problem) as error:
             scrape(text, labels=labels)
         assert error.value.outcome is exposition.ScrapeOutcome.UNKNOWN_SERVER
     with pytest.raises(exposition.ScrapeError, match="None of its 1 metrics") as error:
@@ -199,16 +199,12 @@ EXPECTED = {
 
 @pytest.mark.parametrize("server", EXPECTED)
 def test_two_scrapes_become_facts(server: str) -> None:
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000", LABELS.get(server))
+    reader = reader_of(LABELS.get(server))
     first = scraped(server, 1, reader)
     assert {row.kind for row in first.rows} == {"gauge"}, "the first scrape adds nothing to a counter"
     facts = scraped(server, 2, reader)
-    assert facts.servers == (server,)
-    assert not facts.rejected
-    assert facts.resets == 0
-    values = {f"{row.name} {row.label}".strip(): row.value for row in facts.rows}
-    assert values.pop("up") == 1
-    assert values == pytest.approx(EXPECTED[server])
+    assert (facts.servers, facts.rejected, facts.resets) == ((server,), {}, 0)
+    assert values(facts) == pytest.approx({**EXPECTED[server], "up": 1})
 
 
 def test_every_server_and_fact_of_the_table_is_tested() -> None:
@@ -221,18 +217,17 @@ def test_every_server_and_fact_of_the_table_is_tested() -> None:
 
 
 def test_a_histogram_has_the_buckets_of_the_difference() -> None:
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
+    reader = reader_of()
     scraped("vllm", 1, reader)
     (ttft,) = [row for row in scraped("vllm", 2, reader).rows if row.name == "ttft_ms"]
     assert [ttft.n, ttft.total, ttft.interval_s] == pytest.approx([20, 1300, 15])
     assert ttft.bucket_ends == pytest.approx((1, 20, 40, 100, 250, 500, 1000, math.inf))
     assert ttft.bucket_counts == (0, 2, 10, 6, 1, 1, 0, 0)
     # Of 20 observations, the 10th is in (20, 40], the 19th in (100, 250], the 20th in (250, 500].
-    assert (ttft.p50_low, ttft.p50_high) == pytest.approx((20, 40))
-    assert (ttft.p95_low, ttft.p95_high) == pytest.approx((100, 250))
-    assert (ttft.p99_low, ttft.p99_high) == pytest.approx((250, 500))
+    quantiles = ttft.p50_low, ttft.p50_high, ttft.p95_low, ttft.p95_high, ttft.p99_low, ttft.p99_high
+    assert quantiles == pytest.approx((20, 40, 100, 250, 250, 500))
     # Metrics that the table does not list are counted.
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
+    reader = reader_of()
     assert scraped("vllm", 1, reader).unknown == {"vllm:cache_config_info", "vllm:request_params_n"}
     assert "llamacpp:n_decode" in scraped("llamacpp", 1, reader).unknown
 
@@ -297,13 +292,13 @@ def test_a_body_that_is_not_a_text_of_metrics_is_unreadable() -> None:
         assert "secret" not in str(error.value)
 
 
-def histogram(count: float, total: float, *, n_series: int) -> bytes:
+def histogram(count: float, total: float, *, n_series: int = 1) -> str:
     name = "vllm:time_to_first_token_seconds"
     lines = [f"# TYPE {name} histogram"]
     for part, value in (("bucket", count), ("sum", total), ("count", count)):
         end = ',le="+Inf"' if part == "bucket" else ""
         lines += [f'{name}_{part}{{engine="{i}"{end}}} {value!r}' for i in range(n_series)]
-    return "\n".join([*lines, ""]).encode()
+    return "\n".join([*lines, ""])
 
 
 @pytest.mark.parametrize(
@@ -311,20 +306,16 @@ def histogram(count: float, total: float, *, n_series: int) -> bytes:
     [(1e300, 1.0, 1, 1), (2.0**64, 1.0, 1, 1), (1.7e308, 1.0, 2, 0), (3.0, 1.7e308, 2, 0), (3.0, 1.7e308, 1, 0)],
 )
 def test_absurd_numbers_of_a_histogram_are_inconsistent(count: float, total: float, n_series: int, n_rows: int) -> None:
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
-    reader.read(exposition.parse_exposition(histogram(0.0, 0.0, n_series=n_series)), 0)
-    facts = reader.read(exposition.parse_exposition(histogram(count, total, n_series=n_series)), 15_000)
+    absurd = histogram(count, total, n_series=n_series)
+    _, facts, again = scrape(histogram(0.0, 0.0, n_series=n_series), absurd, absurd)
     rows = [row for row in facts.rows if row.name == "ttft_ms"]
     assert [(row.n, row.bucket_counts) for row in rows] == [(count, ())] * n_rows
     assert facts.rejected == {"inconsistent": 1}
-    facts = reader.read(exposition.parse_exposition(histogram(count, total, n_series=n_series)), 30_000)
-    assert [row.name for row in facts.rows] == ["up"]
+    assert [row.name for row in again.rows] == ["up"]
 
 
 def test_the_largest_count_of_a_bucket_is_stored() -> None:
-    reader = FactReader(exposition.load_server_table(), "answers", "host:8000")
-    reader.read(exposition.parse_exposition(histogram(0.0, 0.0, n_series=1)), 0)
-    facts = reader.read(exposition.parse_exposition(histogram(2.0**64 - 2048, 1.0, n_series=1)), 15_000)
+    _, facts = scrape(histogram(0.0, 0.0), histogram(2.0**64 - 2048, 1.0))
     assert [row.bucket_counts for row in facts.rows if row.name == "ttft_ms"] == [(2**64 - 2048,)]
     assert not facts.rejected
 

@@ -26,26 +26,22 @@ from tests.support.monitor_schedule import Event, columns, contract
 
 
 class Bench:
-    def __init__(self, clock: Clock = "live", partitions: int = 1, **settings: Any) -> None:
-        self.now_s, self.fetch_s = 1000.0, 0.0
-        self.fake = FakeConsumer(during_fetch=self.tick)
+    def __init__(self, clock: Clock = "live", partitions: int = 1) -> None:
+        self.fake = FakeConsumer()
         topics = Mock(describe=lambda topic: (f"id of {topic}", 2))
         report = Report("sketcher", "s")
         positions = {(TOPIC, partition): 0 for partition in range(partitions)}
         self.consumer = assigned_consumer(self.fake, positions, report, poll_messages=POLL_MESSAGES)
         self.sketcher = Sketcher(
-            fake_settings(clock=clock, **settings),
+            fake_settings(clock=clock),
             Registry,
             report,
-            clock=lambda: self.now_s,
-            monotonic=lambda: self.now_s,
+            clock=lambda: 1000.0,
+            monotonic=lambda: 1000.0,
             consumer=self.consumer,
             topics=topics,
         )
         self.flush, _ = self.sketcher.open()
-
-    def tick(self) -> None:
-        self.now_s += self.fetch_s
 
     def fill(self, *sizes: int) -> None:
         offset = 0
@@ -60,17 +56,16 @@ class Bench:
 
 
 def test_messages_of_a_portion_are_read_before_its_error_is_handled() -> None:
-    bench = Bench()
+    bench, out_of_range = Bench(), failure(KafkaError._AUTO_OFFSET_RESET)
     bench.fake.starts = {(TOPIC, 0): 40}
-    bench.fake.fetches = [[FakeMessage(0), failure(KafkaError._AUTO_OFFSET_RESET)]]
+    bench.fake.fetches = [[FakeMessage(0), out_of_range]]
     assert bench.read() == 1
     assert bench.flush.must_end, "a flush has one range per partition"
-    assert bench.flush.start == {0: 0}
-    assert bench.consumer.positions == {(TOPIC, 0): 1}
+    assert (bench.flush.start, bench.consumer.positions) == ({0: 0}, {(TOPIC, 0): 1})
     # A flush that has read nothing starts behind lost offsets.
     bench = Bench()
     bench.fake.starts = {(TOPIC, 0): 40}
-    bench.fake.fetches = [[failure(KafkaError._AUTO_OFFSET_RESET)]]
+    bench.fake.fetches = [[out_of_range]]
     bench.read()
     assert not bench.flush.must_end
     assert (bench.flush.start, bench.consumer.positions) == ({0: 40}, {(TOPIC, 0): 40})
@@ -87,41 +82,41 @@ def test_messages_are_summarised_together_until_no_more_wait_and_rejected_bytes_
     assert (bench.read(), bench.flush.rejected_bytes) == (3, 150)
 
 
-@pytest.mark.parametrize(("limit", "value"), [("BATCH_MESSAGES", POLL_MESSAGES), ("MAX_REJECTED_BYTES", POLL_MESSAGES)])
-def test_a_batch_ends_at_each_limit_of_its_size(limit: str, value: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode_batch, limit, value)
+@pytest.mark.parametrize("limit", ["BATCH_MESSAGES", "MAX_REJECTED_BYTES"])
+def test_a_batch_ends_at_each_limit_of_its_size(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode_batch, limit, POLL_MESSAGES)
     bench = Bench()
     bench.fill(*[POLL_MESSAGES] * 3)
     assert bench.read() == POLL_MESSAGES
 
 
-@pytest.mark.parametrize(
-    ("clock", "newest_ms", "caught_up", "paused"),
-    [
-        ("replay", {0: 0, 1: MAX_AHEAD_MS + 1}, set(), {1}),
-        ("replay", {0: 0, 1: MAX_AHEAD_MS}, set(), set()),
-        ("replay", {0: 0, 1: MAX_AHEAD_MS + 1}, {0}, set()),
-        ("live", {0: 0, 1: MAX_AHEAD_MS + 1}, set(), set()),
-    ],
-)
-def test_a_partition_far_ahead_of_one_that_is_still_read_is_paused(
-    clock: Clock, newest_ms: dict[int, int], caught_up: set[int], paused: set[int]
-) -> None:
-    bench = Bench(clock, partitions=2)
-    bench.flush.newest_ms = {(partition, "m"): at_ms for partition, at_ms in newest_ms.items()}
-    bench.flush.ends.caught_up_ms.update(dict.fromkeys(caught_up, 1))
-    bench.sketcher.pause_ahead(bench.flush)
-    assert bench.fake.paused == {(TOPIC, partition) for partition in paused}
-    assert set(bench.sketcher.assigned_partitions()) == {(TOPIC, partition) for partition in {0, 1} - paused}
+def test_a_partition_far_ahead_of_one_that_is_still_read_is_paused() -> None:
+    cases: tuple[tuple[Clock, int, set[int], set[int]], ...] = (
+        ("replay", MAX_AHEAD_MS + 1, set(), {1}),
+        ("replay", MAX_AHEAD_MS, set(), set()),
+        ("replay", MAX_AHEAD_MS + 1, {0}, set()),
+        ("live", MAX_AHEAD_MS + 1, set(), set()),
+    )
+    for clock, ahead_ms, caught_up, paused in cases:
+        bench = Bench(clock, partitions=2)
+        bench.flush.newest_ms = {(0, "m"): 0, (1, "m"): ahead_ms}
+        bench.flush.ends.caught_up_ms.update(dict.fromkeys(caught_up, 1))
+        bench.sketcher.pause_ahead(bench.flush)
+        assert bench.fake.paused == {(TOPIC, partition) for partition in paused}
+        assert set(bench.sketcher.assigned_partitions()) == {(TOPIC, partition) for partition in {0, 1} - paused}
 
 
 def event(at_ms: int, received_ms: int, model: str = "m") -> Event:
     return Event(model, "1", at_ms, received_ms, None, None, "n", False)
 
 
-def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
+def flush_from(start: dict[int, int]) -> Flush:
     ends = EndProbe(lambda partition: None, clock=lambda: 0.0)
-    flush = Flush(Membership(None, 1), {3: 10, 4: 20}, FlushSummaries(Registry()), ends)
+    return Flush(Membership(None, 1), start, FlushSummaries(Registry()), ends)
+
+
+def test_event_times_are_clipped_to_their_receipt_and_never_go_back() -> None:
+    flush = flush_from({3: 10, 4: 20})
     flush.note_times(columns("m", 3, [(0, event(5000, 4000))]))
     flush.note_times(columns("m", 3, [(i, event(at_ms, 9000)) for i, at_ms in enumerate([2000, 3000])]))
     flush.note_times(columns("b", 4, [(0, event(7000, 9000, "b"))]))
@@ -149,12 +144,7 @@ class Open:
         self.policy = flush_policy.FlushPolicy(
             fake_settings(**settings), models or Registry(), clock=lambda: self.now_s, monotonic=lambda: self.now_s
         )
-        self.flush = Flush(
-            Membership(None, 1),
-            {},
-            FlushSummaries(Registry()),
-            EndProbe(lambda partition: None, clock=lambda: self.now_s),
-        )
+        self.flush = flush_from({})
 
     def is_due(self, assigned: tuple[int, ...] = (0, 1)) -> bool:
         return self.policy.is_due(self.flush, assigned)
@@ -186,10 +176,9 @@ def test_a_flush_ends_at_each_limit_of_its_size(attribute: str, limit: int) -> N
 
 def test_a_flush_ends_at_its_largest_age_and_where_retention_overtook_it() -> None:
     opened = Open(flush_s=15.0)
-    opened.now_s += 14.9
-    assert not opened.is_due()
-    opened.now_s += 0.1
-    assert opened.is_due()
+    for now_s, is_due in ((1014.9, False), (1015.0, True)):
+        opened.now_s = now_s
+        assert opened.is_due() == is_due
     overtaken = Open()
     overtaken.flush.must_end = True
     assert overtaken.is_due()
@@ -231,21 +220,15 @@ def test_on_the_replay_clock_an_end_marker_ends_a_flush_once_all_partitions_are_
 
 
 class Broker:
-    def __init__(self, boundary_ms: float = float("inf")) -> None:
-        self.now_s = 1000.0
-        self.ends: dict[int, int] = {}
-        self.queries = 0
-        self.is_down = False
-        self.probe = EndProbe(self.end_offset, clock=lambda: self.now_s, boundary_ms=boundary_ms)
+    """A broker that knows these ends, and does not answer about other partitions."""
 
-    def end_offset(self, partition: int) -> int | None:
-        self.queries += 1
-        return None if self.is_down else self.ends[partition]
+    def __init__(self, ends: dict[int, int]) -> None:
+        self.now_s, self.ends = 1000.0, ends
+        self.probe = EndProbe(lambda partition: self.ends.get(partition), clock=lambda: self.now_s)
 
 
 def test_a_partition_is_caught_up_as_of_the_moment_before_its_end_was_queried() -> None:
-    broker = Broker()
-    broker.ends = {0: 10}
+    broker = Broker({0: 10})
     broker.probe.update({0: 0})
     broker.now_s += 5
     # The log has grown since; the earlier end counts.
@@ -257,16 +240,14 @@ def test_a_partition_is_caught_up_as_of_the_moment_before_its_end_was_queried() 
 
 
 def test_before_a_commit_partitions_without_an_answer_are_queried() -> None:
-    broker = Broker()
-    broker.ends = {0: 0, 1: 7}
+    broker = Broker({0: 0, 1: 7})
     broker.probe.finish({0: 0, 1: 0})
     assert broker.probe.caught_up_ms == {0: 1_000_000}
     broker.now_s += 1
     broker.probe.finish({0: 0, 1: 7})
     assert broker.probe.caught_up_ms == {0: 1_001_000, 1: 1_000_000}, "partition 1 as of its first query"
     # Without an answer of the broker no partition is caught up.
-    broker = Broker()
-    broker.is_down = True
+    broker = Broker({})
     broker.probe.update({0: 0})
     broker.probe.finish({0: 0})
     assert broker.probe.caught_up_ms == {}

@@ -1,6 +1,8 @@
 import json
 import ssl
+import subprocess
 from pathlib import Path
+from typing import Any
 from unittest.mock import Mock
 
 import pytest
@@ -67,10 +69,8 @@ def test_a_processor_logs_the_warnings_at_its_start(
     monkeypatch.setattr("barograph_server.streams.run.run_until_signal", lambda *_: 0)
     getattr(run, f"run_{kind}")(installation(tmp_path).processor())
     lines = [json.loads(line) for line in capfd.readouterr().err.splitlines()]
-    assert [(line["level"], line["event"], line["server"]) for line in lines] == [
-        ("warning", "not encrypted", "Kafka"),
-        ("warning", "not encrypted", "ClickHouse"),
-    ]
+    assert {(line["level"], line["event"]) for line in lines} == {("warning", "not encrypted")}
+    assert [line["server"] for line in lines] == ["Kafka", "ClickHouse"]
     assert "clickhouse.secure = true" in lines[1]["action"]
     assert "xyzzy" not in str(lines)
 
@@ -88,13 +88,10 @@ def test_a_sketcher_without_its_acls_stops_its_services(tmp_path: Path, monkeypa
 def test_apply_prints_the_warnings(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def fail(*_: object, **__: object) -> None:
-        raise ApplyError("stop")
-
     monkeypatch.chdir(tmp_path)
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.setattr("barograph_server.provisioning.deploy.apply_all", fail)
+    monkeypatch.setattr("barograph_server.provisioning.deploy.apply_all", Mock(side_effect=ApplyError("stop")))
     assert command_line.run("apply") == EXIT_FAILED
     output = capsys.readouterr()
     assert output.out == ""
@@ -107,19 +104,13 @@ def test_apply_prints_the_warnings(
 def test_doctor_reports_the_warnings_before_it_connects(tmp_path: Path) -> None:
     findings = run_checks(installation(tmp_path))
     first, second = next(findings), next(findings)
-    assert [(each.subject, each.level) for each in (first, second)] == [
-        ("Kafka", FindingLevel.WARNING),
-        ("ClickHouse", FindingLevel.WARNING),
-    ]
+    assert (first.subject, second.subject) == ("Kafka", "ClickHouse")
+    assert first.level is second.level is FindingLevel.WARNING
     assert "xyzzy" not in f"{first}{second}"
 
 
-SCRAM = {
-    "security.protocol": "SASL_SSL",
-    "sasl.mechanism": "SCRAM-SHA-512",
-    "sasl.username": "monitor",
-    "sasl.password": "top-secret",
-}
+LOGIN = {"sasl.username": "monitor", "sasl.password": "top-secret"}
+SCRAM = {"security.protocol": "SASL_SSL", "sasl.mechanism": "SCRAM-SHA-512", **LOGIN}
 
 
 @pytest.fixture(scope="module")
@@ -133,16 +124,15 @@ def test_without_settings_there_is_no_security_and_without_encryption_no_tls() -
     assert security_of({"socket.timeout.ms": "5"}) == Security()
     assert faust_credentials(Security()) is None
     security = security_of(SCRAM | {"security.protocol": "sasl_plaintext"})
-    assert security.tls is None
-    assert faust_credentials(security).protocol.value == "SASL_PLAINTEXT"
-    assert "top-secret" not in repr(security_of(SCRAM | {"security.protocol": "sasl_plaintext"}))
+    assert (security.tls, faust_credentials(security).protocol.value) == (None, "SASL_PLAINTEXT")
+    assert "top-secret" not in repr(security)
 
 
 @pytest.mark.parametrize("mechanism", ["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN"])
 @pytest.mark.parametrize("name", ["sasl.mechanism", "sasl.mechanisms"])
 def test_passwords_are_translated(mechanism: str, name: str, certificates: Certificates) -> None:
-    settings = {key: value for key, value in SCRAM.items() if key != "sasl.mechanism"}
-    security = security_of({**settings, name: mechanism, "ssl.ca.location": str(certificates.ca)})
+    encrypted = {"security.protocol": "SASL_SSL", "ssl.ca.location": str(certificates.ca)}
+    security = security_of({**encrypted, **LOGIN, name: mechanism})
     assert (security.protocol, security.mechanism) == ("sasl_ssl", mechanism)
     credentials = faust_credentials(security)
     assert isinstance(credentials, SASLCredentials)
@@ -153,26 +143,24 @@ def test_passwords_are_translated(mechanism: str, name: str, certificates: Certi
 
 def test_certificate_and_host_name_are_verified_and_each_can_be_left_out(certificates: Certificates) -> None:
     settings = {"security.protocol": "ssl", "ssl.ca.location": str(certificates.ca)}
+    for change, verified in (
+        ({}, (ssl.CERT_REQUIRED, True)),
+        ({"ssl.endpoint.identification.algorithm": "none"}, (ssl.CERT_REQUIRED, False)),
+        ({"enable.ssl.certificate.verification": "false"}, (ssl.CERT_NONE, False)),
+    ):
+        tls: Any = security_of(settings | change).tls
+        assert (tls.verify_mode, tls.check_hostname) == verified
     tls = security_of(settings).tls
-    assert tls is not None
-    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert [authority["subject"] for authority in tls.get_ca_certs()] == [((("commonName", "authority"),),)]
     assert isinstance(faust_credentials(Security("ssl", tls=tls)), SSLCredentials)
-    named = security_of(settings | {"ssl.endpoint.identification.algorithm": "none"}).tls
-    assert named is not None
-    assert (named.verify_mode, named.check_hostname) == (ssl.CERT_REQUIRED, False)
-    trusting = security_of(settings | {"enable.ssl.certificate.verification": "false"}).tls
-    assert trusting is not None
-    assert trusting.verify_mode == ssl.CERT_NONE
 
 
-def test_certificates_are_files_or_texts(certificates: Certificates, tmp_path: Path) -> None:
+def test_certificates_are_files_or_texts(certificates: Certificates) -> None:
     certificate, key = certificates.issue("monitor")
     settings = {"security.protocol": "ssl", "ssl.ca.pem": certificates.ca.read_text()}
-    by_file = security_of(settings | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)})
-    by_text = security_of(settings | {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()})
-    assert by_file.tls is not None
-    assert by_text.tls is not None
+    assert security_of(settings | {"ssl.certificate.location": str(certificate), "ssl.key.location": str(key)}).tls
+    texts = {"ssl.certificate.pem": certificate.read_text(), "ssl.key.pem": key.read_text()}
+    assert security_of(settings | texts).tls
 
 
 def test_settings_without_an_equivalent_are_rejected() -> None:
@@ -195,17 +183,12 @@ def test_settings_without_an_equivalent_are_rejected() -> None:
 
 
 def test_encrypted_key_without_password_is_an_error_and_no_prompt(certificates: Certificates, tmp_path: Path) -> None:
-    import subprocess
-
     certificate, key = certificates.issue("encrypted")
     locked = tmp_path / "locked.key"
     command = ["openssl", "pkey", "-in", str(key), "-aes256", "-passout", "pass:right", "-out", str(locked)]
     subprocess.run(command, check=True, capture_output=True)
-    settings = {
-        "security.protocol": "ssl",
-        "ssl.certificate.location": str(certificate),
-        "ssl.key.location": str(locked),
-    }
+    files = {"ssl.certificate.location": str(certificate), "ssl.key.location": str(locked)}
+    settings = {"security.protocol": "ssl", **files}
     assert security_of(settings | {"ssl.key.password": "right"}).tls is not None
     for password in ({}, {"ssl.key.password": "wrong"}):
         with pytest.raises(ProcessorError, match=r"ssl.certificate.location and ssl.key.location cannot be used"):

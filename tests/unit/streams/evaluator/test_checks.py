@@ -6,22 +6,9 @@ import pytest
 import yaml
 from barograph.text.language import LanguageDetector
 
-from barograph_server.streams.evaluator.checks import format_checks, json_schema
-from barograph_server.streams.evaluator.checks.citations import (
-    CitationResult,
-    CitationScope,
-    CitationStatus,
-    check_answer_citations,
-    check_claim,
-    check_claims,
-)
-from barograph_server.streams.evaluator.checks.claims import (
-    MAX_CLAIMS,
-    MAX_QUOTE_CHARS,
-    SourceClaim,
-    claims_of_answer,
-    claims_of_list,
-)
+from barograph_server.streams.evaluator.checks import citations, claims, format_checks, json_schema
+from barograph_server.streams.evaluator.checks.citations import CitationScope, CitationStatus, check_claim
+from barograph_server.streams.evaluator.checks.claims import SourceClaim, claims_of_answer, claims_of_list
 from barograph_server.streams.evaluator.checks.differences import DifferenceKind
 from barograph_server.streams.evaluator.checks.documents import MAX_DOCUMENT_CHARS, DocumentSet
 from barograph_server.streams.evaluator.checks.errors import MAX_ANSWER_CHARS, AnswerCheckError
@@ -60,9 +47,8 @@ def test_a_pattern_that_cannot_be_used() -> None:
 @pytest.mark.parametrize("pattern", ["(a+)+$", "^(a|a)*$", "a*a*a*a*a*b", r"(\w+\s?)+$"])
 def test_a_pattern_takes_bounded_time(pattern: str) -> None:
     started = time.process_time()
-    assert not format_checks.check_pattern(
-        "a" * (format_checks.MAX_FORMATTED_CHARS - 1) + "!", json_schema.AnswerPattern(pattern)
-    ).is_valid
+    answer = "a" * (format_checks.MAX_FORMATTED_CHARS - 1) + "!"
+    assert not format_checks.check_pattern(answer, json_schema.AnswerPattern(pattern)).is_valid
     assert time.process_time() - started < 20
 
 
@@ -181,12 +167,8 @@ def test_phrases_of_the_file_and_added_ones_are_found_at_the_start() -> None:
     assert check_refusal("Bedaurlech, neen.", {"lb": ["bedaurlech neen"]}).language == "lb"
     with pytest.raises(AnswerCheckError, match="'lb'"):
         check_refusal("a", {"lb": ["?!"]})
-    text = (
-        resources.files("barograph_server.streams.evaluator.checks")
-        .joinpath("refusals.yaml")
-        .read_text(encoding="utf-8")
-    )
-    phrases = [phrase for group in yaml.safe_load(text).values() for phrase in group]
+    file = resources.files("barograph_server.streams.evaluator.checks") / "refusals.yaml"
+    phrases = [phrase for group in yaml.safe_load(file.read_text(encoding="utf-8")).values() for phrase in group]
     assert len(phrases) == len(set(phrases)) > 70
     assert all(check_refusal(phrase).is_refusal for phrase in phrases)
 
@@ -289,8 +271,7 @@ def test_numbers_units_and_words() -> None:
 def test_a_point_before_three_digits_has_two_readings() -> None:
     (token,) = tokenize("1.250")
     assert {token.key, *token.readings} == {"1250", "1.25"}
-    assert token.same_value(tokenize("1.25")[0])
-    assert token.same_value(tokenize("1,250")[0])
+    assert all(token.same_value(tokenize(text)[0]) for text in ("1.25", "1,250"))
     assert not tokenize("1,250")[0].same_value(tokenize("1.25")[0])
 
 
@@ -309,8 +290,7 @@ def test_spellings_of_a_day() -> None:
 
 def test_a_day_with_slashes_has_two_readings_and_may_leave_out_its_year() -> None:
     (token,) = tokenize("05/03/2026")
-    assert token.same_value(tokenize("5 March 2026")[0])
-    assert token.same_value(tokenize("3 May 2026")[0])
+    assert all(token.same_value(tokenize(text)[0]) for text in ("5 March 2026", "3 May 2026"))
     assert keys("25/03/2026") == keys("3/25/2026") == ["2026-03-25"]
     march, next_year, other = (tokenize(text)[0] for text in ("5 March", "5 March 2027", "6 March 2027"))
     assert march.same_value(next_year)
@@ -337,17 +317,13 @@ def test_values() -> None:
 
 def test_the_least_supported_sentence() -> None:
     answer = "Customers may return goods. It takes 1.5 hours at the counter! Opened software cannot be returned."
-    result = measure_grounding(answer, GroundingContext(["Nothing.", CONTEXT]))
-    assert result.least_span is not None
+    result: Any = measure_grounding(answer, GroundingContext(["Nothing.", CONTEXT]))
     assert answer[slice(*result.least_span)] == "It takes 1.5 hours at the counter"
     assert result.least_value == 0.0
     # 2, 5 and 4 n-grams; those of the second sentence are not in the context
     assert result.value == pytest.approx((2 + 4) / (2 + 5 + 4))
-
-
-def test_arguments_that_cannot_be_used() -> None:
     with pytest.raises(AnswerCheckError, match="at most 2,000,000"):
-        measure_grounding("a", GroundingContext(["a" * MAX_CONTEXT_CHARS, "b"]))
+        GroundingContext(["a" * MAX_CONTEXT_CHARS, "b"])
 
 
 @pytest.mark.parametrize("piece", ["a", "word ", ".", ". ", ".)", "\n", "مرحبا ", "退货", "\x00", "\u202eé"])
@@ -386,9 +362,8 @@ def test_passages_without_text_are_left_out_and_too_long_documents_an_error() ->
 
 
 def test_rare_words_and_words_in_the_same_order_weigh_more() -> None:
-    index = PassageIndex(
-        {"b": "Goods may days within 30 return customers.", "a": WORDS, "c": "May I?", "d": "Bicycles."}
-    )
+    documents = {"b": "Goods may days within 30 return customers.", "a": WORDS, "c": "May I?", "d": "Bicycles."}
+    index = PassageIndex(documents)
     assert [each.document_id for each in index.passages] == ["a", "b", "c", "d"]
     weights = index.overlaps(WORDS)
     assert weights[0] > weights[1] > weights[2]
@@ -409,7 +384,7 @@ DOCUMENTS = DocumentSet(
 )
 
 
-def check(quote: str, document_id: str | None = "returns") -> CitationResult:
+def check(quote: str, document_id: str | None = "returns") -> citations.CitationResult:
     return check_claim(SourceClaim(document_id, quote), DOCUMENTS)
 
 
@@ -457,8 +432,7 @@ def test_kinds_of_differences() -> None:
 
 
 def test_the_span_and_the_reason_show_the_passage() -> None:
-    result = check("goods within 31 days of")
-    assert result.span is not None
+    result: Any = check("goods within 31 days of")
     assert RETURNS[slice(*result.span)] == "goods within 30 days of"
     assert result.reason == "number: the answer says '31', the document '30'"
     (difference,) = result.differences
@@ -478,7 +452,7 @@ def test_a_quote_that_its_document_does_not_contain_is_unsupported() -> None:
     assert check("Express delivery costs €15.90 and is free", None).kind is DifferenceKind.NUMBER
     assert check("Bicycles are lent to members of the club", None).status is CitationStatus.UNSUPPORTED
     assert check("software", "empty").status is CitationStatus.UNSUPPORTED
-    result = check("software " * MAX_QUOTE_CHARS)
+    result = check("software " * claims.MAX_QUOTE_CHARS)
     assert result.status is CitationStatus.UNSUPPORTED
     assert "at most 10,000 are compared" in result.reason
     assert {check(quote).reason for quote in ("", " … ", "\x00", "()")} == {"the quote contains no word"}
@@ -491,29 +465,27 @@ def test_a_reference_without_quote_is_checked_by_its_values() -> None:
         ("You have until 5 March 2026", CitationStatus.SUPPORTED, CitationScope.VALUES),
         ("You can return it", CitationStatus.SUPPORTED, CitationScope.ID),
     ):
-        (result,) = check_answer_citations(f"{statement} [returns].", DOCUMENTS).results
+        (result,) = citations.check_answer_citations(f"{statement} [returns].", DOCUMENTS).results
         assert (result.status, result.scope) == (status, scope)
 
 
 def test_the_report_counts() -> None:
     answer = "“Opened software can be returned” [returns]. “Gold members” [fees] [nothing]"
-    report = check_answer_citations(answer, DOCUMENTS)
+    report = citations.check_answer_citations(answer, DOCUMENTS)
     counts = {status: report.count(status) for status in CitationStatus}
     assert counts == {"altered": 1, "supported": 1, "unknown-source": 1, "unsupported": 0}
-    listed = check_claims(claims_of_list([{"source": "fees", "quote": "Gold members"}, "nothing"]), DOCUMENTS)
+    listed = citations.check_claims(claims_of_list([{"source": "fees", "quote": "Gold members"}, "nothing"]), DOCUMENTS)
     assert [result.status for result in listed.results] == ["supported", "unknown-source"]
 
 
 def test_scripts_without_spaces() -> None:
-    documents = DocumentSet(
-        {"zh": "商品可以在三十天内退货。食品不能退货。", "ar": "يمكن إرجاع البضائع خلال 30 يوما من التسليم"}
-    )
+    texts = {"zh": "商品可以在三十天内退货。食品不能退货。", "ar": "يمكن إرجاع البضائع خلال 30 يوما من التسليم"}
+    documents = DocumentSet(texts)
     chinese = [check_claim(SourceClaim("zh", quote), documents) for quote in ("食品不能退货", "食品能退货")]
     assert [result.status for result in chinese] == ["supported", "altered"]
     assert chinese[1].kind is DifferenceKind.NEGATION
-    arabic = [
-        check_claim(SourceClaim("ar", quote), documents) for quote in ("البضائع خلال 30 يوما", "البضائع خلال 40 يوما")
-    ]
+    quotes = ("البضائع خلال 30 يوما", "البضائع خلال 40 يوما")
+    arabic = [check_claim(SourceClaim("ar", quote), documents) for quote in quotes]
     assert [result.kind for result in arabic] == [None, DifferenceKind.NUMBER]
 
 
@@ -531,7 +503,7 @@ def test_documents_that_cannot_be_used() -> None:
 @pytest.mark.parametrize("form", ["“{}”", "„{}“", "«{}»", '"{}"'])
 def test_a_quote_of_an_answer_that_is_too_long_is_a_claim(form: str, reference: str) -> None:
     answer = f"{form.format('invented ' * 1_300)}{reference} and {form.format('software written by others')} [a-1]"
-    report = check_answer_citations(answer, DocumentSet({"a-1": "It is software written by others."}))
+    report = citations.check_answer_citations(answer, DocumentSet({"a-1": "It is software written by others."}))
     assert [result.status for result in report.results] == [CitationStatus.UNSUPPORTED, CitationStatus.SUPPORTED]
     assert report.results[0].reason == "the quote has 11,700 characters; at most 10,000 are compared"
 
@@ -545,8 +517,11 @@ def test_citations_of_hostile_text_take_bounded_time(piece: str) -> None:
     text = piece * (210_000 // len(piece))
     started = time.process_time()
     documents = DocumentSet({"a-1": text})
-    report = check_answer_citations(text, documents)
-    check_claim(SourceClaim("a-1", f"{text[: MAX_QUOTE_CHARS // 2]} zz {text[7 : MAX_QUOTE_CHARS // 2]}"), documents)
+    report = citations.check_answer_citations(text, documents)
+    check_claim(
+        SourceClaim("a-1", f"{text[: claims.MAX_QUOTE_CHARS // 2]} zz {text[7 : claims.MAX_QUOTE_CHARS // 2]}"),
+        documents,
+    )
     assert time.process_time() - started < 30
     assert report.unread_chars == len(text) - MAX_ANSWER_CHARS
 
@@ -585,10 +560,10 @@ def test_claims_have_their_sentence_and_position_and_may_be_listed() -> None:
 
 
 def test_what_is_not_read_is_counted() -> None:
-    many = claims_of_answer("[doc-3] " * (MAX_CLAIMS + 5), CITED)
-    assert (len(many.claims), many.omitted) == (MAX_CLAIMS, 5)
+    many = claims_of_answer("[doc-3] " * (claims.MAX_CLAIMS + 5), CITED)
+    assert (len(many.claims), many.omitted) == (claims.MAX_CLAIMS, 5)
     assert claims_of_answer("a" * (MAX_ANSWER_CHARS + 7), CITED).unread_chars == 7
-    assert claims_of_list(["doc-3"] * (MAX_CLAIMS + 5)).omitted == 5
+    assert claims_of_list(["doc-3"] * (claims.MAX_CLAIMS + 5)).omitted == 5
     assert claims_of_list([{"id": "doc-3", "quote": "a" * MAX_ANSWER_CHARS}] * 2).omitted == 1
 
 

@@ -1,8 +1,8 @@
-import io
 import json
 import re
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +17,7 @@ from structlog.testing import capture_logs
 from barograph_server.errors import SettingsError
 from barograph_server.settings import load_settings
 from barograph_server.streams.errors import ProcessorError
-from barograph_server.streams.evaluator.active import (
-    FILES_S,
-    NO_VERSION,
-    ActiveEvaluator,
-    ActiveEvaluators,
-    HourlyBudget,
-)
+from barograph_server.streams.evaluator import active
 from barograph_server.streams.evaluator.anchors import read_anchors
 from barograph_server.streams.evaluator.answer import Answer, read_answers
 from barograph_server.streams.evaluator.check_evaluators import Check, SetupError, build_check
@@ -32,6 +26,7 @@ from barograph_server.streams.evaluator.evaluation import Evaluation, is_chosen
 from barograph_server.streams.evaluator.judge_evaluators import JudgeEvaluators
 from barograph_server.streams.evaluator.settings import EvaluatorSettings, JudgeEndpoint, cost_usd
 from barograph_server.streams.registry.registry import Registry
+from tests.support.arrow_types import write
 from tests.support.judge_server import Answer as ServerAnswer
 from tests.support.judge_server import JudgeServer, always, chat, send
 from tests.support.scripted_http import Exchange
@@ -155,31 +150,25 @@ Start = Callable[[ServerAnswer], "Judges"]
 
 
 class Judges:
-    def __init__(self, returned: ServerAnswer, rubrics: Path) -> None:
-        self.server = JudgeServer(returned)
-        self._folder = rubrics
+    def __init__(self, server: JudgeServer, rubrics: Path) -> None:
+        self.server, self._folder = server, rubrics
         settings = EvaluatorSettings(endpoints=(JudgeEndpoint("small", "m", self.server.url, 1.0, 2.0),), timeout_s=5.0)
         self._evaluators = JudgeEvaluators(settings, threading.Event().wait)
+        self.close = self._evaluators.close
 
     def build(self, evaluator: Evaluator) -> tuple[Check, str]:
         return self._evaluators.build(evaluator, self._folder)
 
-    def stop(self) -> None:
-        self._evaluators.close()
-        self.server.stop()
-
 
 @pytest.fixture
 def start(rubrics: Path) -> Iterator[Start]:
-    started: list[Judges] = []
+    with ExitStack() as started:
 
-    def start(returned: ServerAnswer) -> Judges:
-        started.append(Judges(returned, rubrics))
-        return started[-1]
+        def start(returned: ServerAnswer) -> Judges:
+            server = started.enter_context(JudgeServer(returned))
+            return started.enter_context(closing(Judges(server, rubrics)))
 
-    yield start
-    for judges in started:
-        judges.stop()
+        yield start
 
 
 @pytest.fixture
@@ -270,10 +259,9 @@ def read(text: str) -> EvaluatorSettings:
 
 def test_endpoints_are_read_with_their_prices_and_one_without_encryption_is_logged() -> None:
     text = (
-        "{small: {model: 'org/m:1', url: 'https://host/v1/', input: 0.15, output: 0.6}, "
-        "other: {model: n, url: 'http://[::1]:80/v1'}}"
+        "{small: {model: 'org/m:1', url: 'https://host/v1/', input: 0.15, output: 0.6}, other: {model: n, url: '%s'}}"
     )
-    small, other = read(text).endpoints_by_name().values()
+    small, other = read(text % "http://[::1]:80/v1").endpoints_by_name().values()
     assert small == JudgeEndpoint("small", "org/m:1", "https://host/v1/", 0.15, 0.6)
     assert (other.name, other.url, other.input_price) == ("other", "http://[::1]:80/v1", 0.0)
     assert cost_usd(small, {"input_tokens": 1e6, "output_tokens": 1e6}) == pytest.approx(0.75)
@@ -344,11 +332,11 @@ class Follower:
         judges = JudgeEvaluators(
             EvaluatorSettings(endpoints=(JudgeEndpoint("small", "m", "http://127.0.0.1:9/v1"),)), lambda _: False
         )
-        self._active = ActiveEvaluators(
+        self._active = active.ActiveEvaluators(
             lambda: Registry(contracts={"bot": self.contract}), folder, judges.build, lambda: self.now_s
         )
 
-    def refresh(self, after_s: float = FILES_S) -> tuple[dict[str, ActiveEvaluator], list[Any]]:
+    def refresh(self, after_s: float = active.FILES_S) -> tuple[dict[str, active.ActiveEvaluator], list[Any]]:
         self.now_s += after_s
         with capture_logs() as lines:
             self._active.refresh()
@@ -356,7 +344,7 @@ class Follower:
         return {each.name: each for each in self._active.by_model["bot"]}, errors
 
 
-def versions(evaluators: dict[str, ActiveEvaluator]) -> dict[str, str]:
+def versions(evaluators: dict[str, active.ActiveEvaluator]) -> dict[str, str]:
     return {name: each.version for name, each in evaluators.items()}
 
 
@@ -368,13 +356,13 @@ def test_files_that_are_missing_or_change(tmp_path: Path) -> None:
     follower = Follower(tmp_path)
     evaluators, errors = follower.refresh()
     assert {name for name, reason in errors if "has no documents" in reason} == {"cited", "grounded"}
-    assert evaluators["cited"].version == evaluators["grounded"].version == NO_VERSION
+    assert evaluators["cited"].version == evaluators["grounded"].version == active.NO_VERSION
     assert evaluators["cited"].evaluate(ANSWER).error == "setup-failed"
     document.write_text(RETURNS, encoding="utf-8")
-    assert versions(follower.refresh(FILES_S / 2)[0]) == versions(evaluators), "files are looked at now and then"
+    assert versions(follower.refresh(active.FILES_S / 2)[0]) == versions(evaluators), "files are looked at now and then"
     evaluators, errors = follower.refresh()
     assert (evaluators["cited"].evaluate(ANSWER).answer_class, errors) == ("sound", [])
-    assert NO_VERSION not in versions(evaluators).values()
+    assert active.NO_VERSION not in versions(evaluators).values()
     assert versions(follower.refresh()[0]) == versions(evaluators)
     document.write_text(RETURNS.replace("30", "60 or 90"), encoding="utf-8")
     (tmp_path / "right.yaml").write_text(SHORT_RUBRIC.replace("right?", "correct?"), encoding="utf-8")
@@ -383,7 +371,7 @@ def test_files_that_are_missing_or_change(tmp_path: Path) -> None:
     assert not set(versions(changed).values()) & set(versions(evaluators).values())
     (tmp_path / "right.yaml").write_text(SHORT_RUBRIC.replace("scale", "scales"), encoding="utf-8")
     evaluators, ((name, reason),) = follower.refresh()
-    assert (name, "scales" in reason, evaluators["right"].version) == ("right", True, NO_VERSION)
+    assert (name, "scales" in reason, evaluators["right"].version) == ("right", True, active.NO_VERSION)
 
 
 def test_a_changed_contract_counts_at_once_and_a_judge_runs_without_anchors_that_cannot_be_read(tmp_path: Path) -> None:
@@ -400,22 +388,12 @@ def test_a_changed_contract_counts_at_once_and_a_judge_runs_without_anchors_that
 
 
 AT_MS = 1_790_000_000_123
-EVENT = {
-    "model": "m",
-    "version": "1",
-    "id": "a",
-    "at": AT_MS,
-    "context": {"answer_text": "An answer.", "prompt_text": "A question?", "prompt": "answer@7"},
-}
+TEXTS = {"answer_text": "An answer.", "prompt_text": "A question?", "prompt": "answer@7"}
+EVENT = {"model": "m", "version": "1", "id": "a", "at": AT_MS, "context": TEXTS}
 
 
 def event(**members: Any) -> bytes:
     return json.dumps({**EVENT, **members}).encode()
-
-
-def context(**members: Any) -> dict[str, Any]:
-    own: Any = EVENT["context"]
-    return {**own, **members}
 
 
 def test_an_answer_is_read_with_its_question_and_context_and_with_odd_members() -> None:
@@ -423,21 +401,19 @@ def test_an_answer_is_read_with_its_question_and_context_and_with_odd_members() 
     assert (answer.model, answer.version, answer.id, answer.at_ms, answer.arm) == ("m", "1", "a", AT_MS, "b")
     assert (answer.text, answer.question, answer.context) == ("An answer.", "A question?", {"prompt": "answer@7"})
     assert not answer.is_cut
-    (answer,) = read_answers(event(arm=7, score=float("nan"), context=context(session=4711, beta=True)), {"m"})
+    (answer,) = read_answers(event(arm=7, score=float("nan"), context={**TEXTS, "session": 4711, "beta": True}), {"m"})
     assert answer.arm == "7"
     assert answer.context == {"prompt": "answer@7", "session": "4711", "beta": "true"}
-    (answer,) = read_answers(event(context=context(answer_text="half \ud83d of a pair", user="\ud83d")), {"m"})
+    (answer,) = read_answers(event(context={"answer_text": "half \ud83d of a pair", "user": "\ud83d"}), {"m"})
     assert answer.text == "half ? of a pair"
     assert answer.context["user"] == "?"
 
 
 def test_what_is_no_answer_gives_none() -> None:
+    contexts = ({"prompt_text": "answer_text"}, {"answer_text": ""}, {"answer_text": 7}, None)
     no_answers: list[dict[str, Any]] = [
         *({"model": "other"}, {"role": "shadow"}, {"error": "Timeout"}, {"at": "yesterday"}, {"id": None}),
-        *(
-            {"context": each}
-            for each in ({"prompt_text": "answer_text"}, {"answer_text": ""}, {"answer_text": 7}, None)
-        ),
+        *({"context": each} for each in contexts),
     ]
     for members in no_answers:
         assert read_answers(event(**members), {"m"}) == [], members
@@ -454,11 +430,7 @@ def arrow(**columns: Any) -> bytes:
         "context.answer_text": ["x", None, "z"],
         "context.prompt": ["answer@7"] * 3,
     }
-    table = pa.table({**plain, **columns})
-    buffer = io.BytesIO()
-    with pa.ipc.new_stream(buffer, table.schema) as writer:
-        writer.write_table(table)
-    return buffer.getvalue()
+    return write(pa.table({**plain, **columns}))
 
 
 def test_arrow_batches_are_read_with_times_in_utc(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -498,10 +470,8 @@ def test_anchors_are_read_and_only_their_content_decides_the_hash(tmp_path: Path
     anchors = read_anchors(written(tmp_path, lines()))
     assert len(anchors.anchors) == 20
     assert anchors.anchors[1].answer_class == "sound"
-    spaced = written(
-        tmp_path, [], *(json.dumps(each, indent=None, separators=(" ,", ":  ")) + "\r" for each in lines()[::-1]), ""
-    )
-    assert read_anchors(spaced).hash == anchors.hash, "order and white space do not count"
+    spaced = (json.dumps(each, separators=(" ,", ":  ")) + "\r" for each in lines()[::-1])
+    assert read_anchors(written(tmp_path, [], *spaced, "")).hash == anchors.hash, "order and white space do not count"
     changed = [*lines()[:-1], lines()[-1] | {"class": "faulty"}]
     assert read_anchors(written(tmp_path, changed)).hash != anchors.hash
 
@@ -544,7 +514,7 @@ def test_many_wrong_lines_are_not_all_listed_and_files_may_be_unreadable(tmp_pat
 
 def taken(budget: EvaluatorBudget, seconds: int, **used: float) -> list[int]:
     now_s = 1_000.0
-    hourly = HourlyBudget(budget, lambda: now_s)
+    hourly = active.HourlyBudget(budget, lambda: now_s)
     minutes = [0] * (seconds // 60)
     for tenth in range(seconds * 10):
         now_s += 0.1
@@ -573,7 +543,7 @@ def test_a_small_budget_allows_a_call_at_last_and_none_is_unlimited() -> None:
 
 
 def test_retries_count_and_a_call_that_was_not_needed_is_given_back() -> None:
-    budget = HourlyBudget(EvaluatorBudget(calls=120), lambda: 1_000.0)
+    budget = active.HourlyBudget(EvaluatorBudget(calls=120), lambda: 1_000.0)
     for _ in range(100):
         assert budget.take_call()
         budget.charge({"calls": -1.0})
@@ -589,8 +559,7 @@ def test_an_error_of_the_endpoint_waits_unless_the_endpoint_answers_for_others()
     # Nothing was answered since its latest request, or nothing was sent.
     tries = [(error, -1, now_ms) for now_ms in range(1, 100)] + [(breaker, 99, 99)]
     for evaluation, answered_ms, now_ms in [*tries, (error, 100, 100), (error, 101, 101)]:
-        again = due.after_try(evaluation, answered_ms, now_ms)
-        assert again is not None
+        again: Any = due.after_try(evaluation, answered_ms, now_ms)
         due = decode_due(msgspec.json.encode(again))
         assert (due.failures, due.answer, due.has_waited) == (max(0, now_ms - 99), ANSWER, True)
     assert due.after_try(error, 102, 102) is None
@@ -598,30 +567,23 @@ def test_an_error_of_the_endpoint_waits_unless_the_endpoint_answers_for_others()
     assert Evaluation(False, metrics={"calls": 1.0}).after(Evaluation(metrics=used)).metrics == {**used, "calls": 5.0}
 
 
+SHARES: Any = {"share": 0.1, "prompts": {"answer@8": 0.6, "answer@9": 0.0}, "slices": {"country=de": 0.5}}
 SAMPLED = Contract(
     model="bot",
     text=Text(content="keep", sample=1.0),
     slices=(Slice(name="country", source="context.land"),),
-    evaluators={
-        "refuses": Evaluator(
-            check="refusal", share=0.1, prompts={"answer@8": 0.6, "answer@9": 0.0}, slices={"country=de": 0.5}
-        )
-    },
+    evaluators={"refuses": Evaluator(check="refusal", **SHARES)},
 )
 
 
-@pytest.mark.parametrize(
-    ("context", "share"),
-    [
+def test_the_largest_share_of_prompt_and_slices_counts() -> None:
+    budget = active.HourlyBudget(EvaluatorBudget())
+    evaluator = active.ActiveEvaluator(SAMPLED, "refuses", "v", lambda _: Evaluation(False), budget)
+    for context, share in (
         ({}, 0.1),
         ({"land": "de"}, 0.5),
         ({"country": "de"}, 0.1),
         ({"prompt": "answer@8"}, 0.6),
         ({"prompt": "answer@9", "land": "de"}, 0.5),
-    ],
-)
-def test_the_largest_share_of_prompt_and_slices_counts(context: dict[str, str], share: float) -> None:
-    evaluator = ActiveEvaluator(
-        SAMPLED, "refuses", "v", lambda answer: Evaluation(False), HourlyBudget(SAMPLED.evaluators["refuses"].budget)
-    )
-    assert evaluator.share(Answer("bot", "1", "a", 0, "Hello.", context=context)) == share
+    ):
+        assert evaluator.share(Answer("bot", "1", "a", 0, "Hello.", context=context)) == share

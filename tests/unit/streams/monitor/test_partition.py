@@ -157,27 +157,20 @@ def test_resketched_offsets_are_rejected_and_recorded_as_one_loss(is_redelivered
     assert len(monitor.warehouse.tables["losses"]) == 1
 
 
-def first_partial(monitor: MonitorHarness) -> records.Partial:
-    [partial] = make_partials(monitor.registry, [event(T0_S)], records.OffsetRange(0, 0, 1))
+def one_partial(registry: Registry, at_s: int = T0_S, offset: int = 0) -> records.Partial:
+    [partial] = make_partials(registry, [event(at_s)], records.OffsetRange(0, offset, offset + 1))
     return partial
 
 
 def test_partials_without_a_matching_contract_or_baseline_are_rejected() -> None:
-    for case, reason in (
-        ("no contract", "no contract of model m"),
-        ("no baseline", "no baseline"),
-        ("another pane length", "panes last 3600 s"),
+    for registry, reason in (
+        (Registry(), "no contract of model m"),
+        (build_registry([(contract("m", HOUR_S), 1)], []), "no baseline"),
+        (make_registry(pane_s=1800), "panes last 3600 s"),
     ):
-        monitor = MonitorHarness(make_registry(), live=True)
-        partial = first_partial(monitor)
-        first = baseline("m", "1")
-        entries = [] if case == "no baseline" else [RegisteredBaseline(first, first.id, 0, 1)]
-        pane_s = 1800 if case == "another pane length" else HOUR_S
-        changed = msgspec.structs.replace(contract("m", HOUR_S), pane_s=pane_s)
-        monitor.registry = Registry() if case == "no contract" else build_registry([(changed, 1)], entries)
-        monitor.restart()
-        rejected = monitor.state.merge_partial(partial, 0)
-        assert rejected is not None
+        partial = one_partial(make_registry())
+        monitor = MonitorHarness(registry, live=True)
+        rejected: Any = monitor.state.merge_partial(partial, 0)
         assert reason in rejected.reason
 
 
@@ -191,27 +184,23 @@ def test_unreadable_contract_or_baseline_costs_only_its_own_model(unreadable_par
         contracts.append((intact.contracts["m"], T0_S * 1000))
     unreadable = build_registry(contracts, [registered("n")], unreadable={"m": "unknown key: colours"})
     monitor = MonitorHarness(unreadable, live=True)
-    [partial] = make_partials(intact, [event(T0_S + 10)], records.OffsetRange(0, 0, 1))
-    rejected = monitor.state.merge_partial(partial, 0)
-    assert rejected is not None
+    rejected: Any = monitor.state.merge_partial(one_partial(intact, T0_S + 10), 0)
     assert rejected.code == "unregistered"
     assert rejected.reason.endswith("can be read: unknown key: colours")
-    monitor.offset = 1
-    monitor.positions[0] = 1
+    monitor.offset = monitor.positions[0] = 1
     monitor.flush(caught_up_s=T0_S + 2 * HOUR_S + 1200)
     silent = {(row["model"], row["n"]) for row in monitor.warehouse.tables["volume"].values()}
     assert silent == {("n", 0)}
     # A readable copy that comes later takes effect without a restart.
     monitor.registry = intact
-    [later] = make_partials(intact, [event(T0_S + 20)], records.OffsetRange(0, 1, 2))
-    assert monitor.state.merge_partial(later, monitor.offset) is None
+    assert monitor.state.merge_partial(one_partial(intact, T0_S + 20, 1), monitor.offset) is None
 
 
 @pytest.mark.parametrize("loses", ["contract", "baseline"])
 def test_model_that_becomes_unreadable_continues_on_its_last_copy(loses: str) -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(T0_S + 10, caught_up_s=T0_S + 30)
-    [partial] = make_partials(monitor.registry, [event(T0_S + 40)], records.OffsetRange(0, 1, 2))
+    partial = one_partial(monitor.registry, T0_S + 40, 1)
     contracts = [(monitor.registry.contracts["m"], T0_S * 1000)] if loses == "baseline" else []
     monitor.registry = build_registry(contracts, [], unreadable={"m": "unknown key: colours"})
     assert monitor.state.merge_partial(partial, monitor.offset) is None
@@ -238,11 +227,10 @@ def test_model_whose_contract_is_withdrawn_is_forgotten() -> None:
 
 def test_partial_with_a_damaged_sketch_is_rejected_whole() -> None:
     monitor = MonitorHarness(make_registry(), live=True)
-    partial = first_partial(monitor)
+    partial = one_partial(monitor.registry)
     intact = list(partial.sketches)
     partial.sketches[0] = intact[0][:-1] + bytes([intact[0][-1] ^ 1])
-    rejected = monitor.state.merge_partial(partial, 0)
-    assert rejected is not None
+    rejected: Any = monitor.state.merge_partial(partial, 0)
     assert "sketch of field x" in rejected.reason
     partial.sketches = intact
     assert monitor.state.merge_partial(partial, 1) is None
@@ -277,6 +265,15 @@ def test_recreated_partials_topic_starts_a_new_epoch() -> None:
     assert max(row["epoch"] for row in monitor.warehouse.tables["offset_ledger"].values()) == 1
 
 
+def judged(monitor: MonitorHarness, *columns: str) -> dict[tuple[str, int], Any]:
+    """Columns of the three-hour windows of `x` by baseline and end in hours."""
+    return {
+        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): tuple(row[name] for name in columns)
+        for row in monitor.warehouse.last("drift").values()
+        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
+    }
+
+
 def with_another_baseline(effective_s: int) -> tuple[Registry, str, str]:
     """Return the registry after a second baseline was accepted, and the ids of both."""
     first, second = baseline("m", "1"), baseline("m", "1", shift=1.0)
@@ -297,11 +294,7 @@ def test_new_baseline_takes_effect_at_its_pane_and_earlier_verdicts_stay() -> No
     assert {key[2] for key in monitor.warehouse.tables["drift"]} == {old}
     monitor.flush(*(T0_S + h * HOUR_S + 10 for h in range(8, 12)), caught_up_s=T0_S + 12 * HOUR_S + 1200)
     assert before.items() <= monitor.warehouse.tables["drift"].items(), "earlier verdicts stay to the bit"
-    result = {
-        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): row["n"]
-        for row in monitor.warehouse.last("drift").values()
-        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h") and row["window_end"] > T0_S + 7 * HOUR_S
-    }
+    result = {key: n for key, (n,) in judged(monitor, "n").items() if key[1] > 7}
     # Three-hour windows that contain the change have rows of both baselines, each with its own events.
     of_old, of_new = {8: 3, 9: 2, 10: 1}, {9: 1, 10: 2, 11: 3, 12: 3}
     assert result == {(old, end): n for end, n in of_old.items()} | {(new, end): n for end, n in of_new.items()}
@@ -320,39 +313,32 @@ def test_windows_that_contain_a_baseline_change_are_insufficient() -> None:
     monitor = MonitorHarness(registry, live=True)
     hours = [T0_S + h * HOUR_S + 1 + i for h in range(8) for i in range(600)]
     monitor.flush(*hours, caught_up_s=T0_S + 8 * HOUR_S + 1200)
-    verdicts = {
-        (row["baseline_id"], (row["window_end"] - T0_S) // HOUR_S): (row["level"] == "insufficient", row["reason"])
-        for row in monitor.warehouse.last("drift").values()
-        if (row["field"], row["slice"], row["window"]) == ("x", "all", "3h")
-    }
-    changes = {(old, 5), (old, 6), (new, 5), (new, 6)}
-    assert verdicts == (
-        dict.fromkeys({(old, 3), (old, 4), (new, 7), (new, 8)}, (False, ""))
-        | dict.fromkeys({(old, 1), (old, 2)}, (True, "partly recorded"))
-        | dict.fromkeys(changes, (True, "baseline change"))
+    verdicts = judged(monitor, "level", "reason")
+    sufficient = {key for key, (level, _) in verdicts.items() if level != "insufficient"}
+    assert sufficient == {(old, 3), (old, 4), (new, 7), (new, 8)}
+    assert {key: reason for key, (_, reason) in verdicts.items()} == (
+        dict.fromkeys(sufficient, "")
+        | dict.fromkeys({(old, 1), (old, 2)}, "partly recorded")
+        | dict.fromkeys({(old, 5), (old, 6), (new, 5), (new, 6)}, "baseline change")
     )
     # A late event revises a window of the old baseline by the old baseline.
     monitor.flush(T0_S + 2 * HOUR_S)
-    last = monitor.warehouse.last("drift").values()
-    revised = [row for row in last if row["n"] == 1801 and row["field"] == "x" and row["slice"] == "all"]
-    assert {row["baseline_id"] for row in revised} == {old}
+    assert {of_baseline for (of_baseline, _), (n,) in judged(monitor, "n").items() if n == 1801} == {old}
 
 
 def test_a_pane_that_a_first_baseline_splits_is_partly_recorded() -> None:
     """The first calls of the version 2 are counted on the baseline of 1, the others of this hour on their own."""
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(*range(T0_S + 1, T0_S + 600), version="2")
-    first, own = baseline("m", "1"), baseline("m", "2")
-    entries = [RegisteredBaseline(first, first.id, 0, 1), RegisteredBaseline(own, own.id, 0, 2)]
+    own = baseline("m", "2")
+    entries = [registered("m"), RegisteredBaseline(own, own.id, 0, 2)]
     monitor.registry = build_registry([(contract("m", HOUR_S), T0_S * 1000)], entries)
     hours = [T0_S + h * HOUR_S + 700 + i for h in range(5) for i in range(600)]
     monitor.flush(*hours, version="2", caught_up_s=T0_S + 5 * HOUR_S + 1200)
     reasons = {
-        (row["window_end"] - T0_S) // HOUR_S: row["reason"]
-        for row in monitor.warehouse.last("drift").values()
-        if (row["baseline_id"], row["field"], row["slice"], row["window"]) == (own.id, "x", "all", "3h")
+        end: reason for (of_baseline, end), (reason,) in judged(monitor, "reason").items() if of_baseline == own.id
     }
-    assert reasons == {1: "partly recorded", 2: "partly recorded", 3: "partly recorded", 4: "", 5: ""}
+    assert reasons == {**dict.fromkeys((1, 2, 3), "partly recorded"), 4: "", 5: ""}
 
 
 def test_replay_is_judged_to_its_own_last_event() -> None:
@@ -554,8 +540,7 @@ def test_tallies_are_written_with_the_next_commit_and_count_once() -> None:
 def test_tallies_of_resketched_offsets_are_rejected() -> None:
     monitor = MonitorHarness(make_registry(), live=True)
     monitor.flush(T0_S + 10, T0_S + 20, caught_up_s=T0_S + 30)
-    rejected = monitor.state.add_tally(tally(1, start=1, end=3), monitor.offset)
-    assert rejected is not None
+    rejected: Any = monitor.state.add_tally(tally(1, start=1, end=3), monitor.offset)
     assert "sketched before" in rejected.reason
     # The offset ledger does not cover labels, and offsets of another topic are independent.
     of_labels = records.Tally(model="m", topic="labels", dead=[records.DeadCount("empty", T0_S, 1)])

@@ -76,18 +76,16 @@ def otlp_tree(value: Any) -> Any:
     return otlp_value(value)
 
 
+CUT = '[{"inline_data": {"data": "'
+
+
 def test_media_in_texts_and_in_json_that_was_cut_off() -> None:
     answer = [{"role": "assistant", "parts": [{"type": "blob", "mime_type": "image/png", "content": DATA}]}]
     for attributes, chars, member, text in (
         ({"gen_ai.prompt": f"See {URL} here"}, {"input_chars": 9}, "prompt_text", f"See {PNG} here"),
         ({"gen_ai.input.messages": json.dumps(user(URL))}, {"input_chars": 0}, "prompt_text", PNG),
         ({"gen_ai.output.messages": json.dumps(answer)}, {"output_chars": 0}, "answer_text", PNG),
-        (
-            {"gen_ai.input.messages": '[{"inline_data": {"data": "' + DATA},
-            {"input_chars": 27},
-            "prompt_text",
-            '[{"inline_data": {"data": "' + f"<media {SIZE} bytes>",
-        ),
+        ({"gen_ai.input.messages": CUT + DATA}, {"input_chars": 27}, "prompt_text", f"{CUT}<media {SIZE} bytes>"),
         ({"gen_ai.prompt": "a" * 2_000}, {"input_chars": 2_000}, "prompt_text", "a" * 2_000),
     ):
         event = event_of(attributes=attributes)
@@ -112,56 +110,40 @@ def events_of(*events: tuple[str, dict[str, Any]]) -> list[dict[str, Any]]:
 
 MESSAGES = json.dumps(user(TEXT))
 ANSWER = json.dumps([{"role": "assistant", "parts": [{"type": "text", "content": "A cat."}]}])
-EVENTS: tuple[tuple[list[dict[str, Any]], int], ...] = (
+DETAILS = {"gen_ai.input.messages": MESSAGES, "gen_ai.output.messages": ANSWER, "gen_ai.request.model": "m"}
+EVENTS: tuple[tuple[Any, ...], ...] = (
     (
-        events_of(
-            ("gen_ai.content.prompt", {"gen_ai.prompt": MESSAGES}),
-            ("gen_ai.content.completion", {"gen_ai.completion": '[{"role": "assistant", "content": "A cat."}]'}),
-        ),
-        0,
+        "",
+        ("gen_ai.content.prompt", {"gen_ai.prompt": MESSAGES}),
+        ("gen_ai.content.completion", {"gen_ai.completion": '[{"role": "assistant", "content": "A cat."}]'}),
+    ),
+    ("", ("gen_ai.content.prompt", {"content": QUESTION}), ("gen_ai.content.completion", {"content": "A cat."})),
+    (
+        "Be kind.earlierYes?7",
+        ("gen_ai.system.message", {"content": "Be kind.", "gen_ai.system": "openai"}),
+        ("gen_ai.user.message", {"content": "earlier", "role": "user"}),
+        ("gen_ai.assistant.message", {"content": "Yes?"}),
+        ("gen_ai.user.message", {"content": f'[{{"text": "{QUESTION}"}}]'}),
+        ("gen_ai.tool.message", {"content": "7", "id": "call-1"}),
+        ("gen_ai.choice", {"message": '[{"text": "A cat."}]', "finish_reason": "end_turn", "index": 0}),
     ),
     (
-        events_of(
-            ("gen_ai.content.prompt", {"content": QUESTION}), ("gen_ai.content.completion", {"content": "A cat."})
-        ),
-        0,
+        "",
+        ("gen_ai.user.message", {"gen_ai.event.content": json.dumps({"role": "user", "content": QUESTION})}),
+        ("gen_ai.choice", {"gen_ai.event.content": '{"message": {"content": "A cat."}, "finish_reason": "stop"}'}),
     ),
-    (
-        events_of(
-            ("gen_ai.system.message", {"content": "Be kind.", "gen_ai.system": "openai"}),
-            ("gen_ai.user.message", {"content": "earlier", "role": "user"}),
-            ("gen_ai.assistant.message", {"content": "Yes?"}),
-            ("gen_ai.user.message", {"content": f'[{{"text": "{QUESTION}"}}]'}),
-            ("gen_ai.tool.message", {"content": "7", "id": "call-1"}),
-            ("gen_ai.choice", {"message": '[{"text": "A cat."}]', "finish_reason": "end_turn", "index": 0}),
-        ),
-        len("Be kind." + "earlier" + "Yes?" + "7"),
-    ),
-    (
-        events_of(
-            ("gen_ai.user.message", {"gen_ai.event.content": json.dumps({"role": "user", "content": QUESTION})}),
-            ("gen_ai.choice", {"gen_ai.event.content": '{"message": {"content": "A cat."}, "finish_reason": "stop"}'}),
-        ),
-        0,
-    ),
-    (
-        events_of(
-            (
-                "gen_ai.client.inference.operation.details",
-                {"gen_ai.input.messages": MESSAGES, "gen_ai.output.messages": ANSWER, "gen_ai.request.model": "m"},
-            )
-        ),
-        0,
-    ),
+    ("", ("gen_ai.client.inference.operation.details", DETAILS)),
 )
+"""The texts of other messages, and the events."""
 
 
 @pytest.mark.parametrize("encode", [as_json, as_protobuf])
 def test_texts_of_events_are_read_as_those_of_attributes(encode: Any) -> None:
-    for events, further_chars in EVENTS:
+    for further, *named in EVENTS:
+        events = events_of(*named)
         event = event_of(encode, events=events)
         lengths = event["metrics"]["input_chars"], event["metrics"]["output_chars"]
-        assert lengths == (len(QUESTION) + further_chars, len("A cat.")), events
+        assert lengths == (len(QUESTION) + len(further), len("A cat.")), events
         assert (event["context"]["prompt_text"], event["context"]["answer_text"]) == (QUESTION, "A cat.")
         dropped = event_of(encode, reads_text=False, events=events)
         assert "A cat." not in str(dropped)

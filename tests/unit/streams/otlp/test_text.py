@@ -72,16 +72,10 @@ def test_the_last_message_of_the_user() -> None:
 
 
 def test_numbered_messages_are_read_by_role_and_other_content_is_not() -> None:
-    texts = of_attributes(
-        gen_ai__prompt__0__role="user",
-        gen_ai__prompt__0__content="first",
-        gen_ai__prompt__10__content="last",
-        gen_ai__prompt__10__role="user",
-        gen_ai__prompt__11__content="no",
-        gen_ai__prompt__11__role="model",
-        gen_ai__completion__0__content="answer",
-    )
-    assert texts == ("last", "answer")
+    named = {"gen_ai__completion__0__content": "answer"}
+    for i, role, content in ((0, "user", "first"), (10, "user", "last"), (11, "model", "no")):
+        named |= {f"gen_ai__prompt__{i}__role": role, f"gen_ai__prompt__{i}__content": content}
+    assert of_attributes(**named) == ("last", "answer")
     assert of_attributes(gen_ai__system_instructions="no", gen_ai__tool__call__arguments="no", note="no") is None
 
 
@@ -97,8 +91,11 @@ def ingest_of(current: Registry) -> Any:
 QUESTION = {"gen_ai.input.messages": json.dumps([{"role": "user", "content": "How do I reset my password?"}])}
 
 
+ASKED = otlp.export_of(otlp.span(attributes=otlp.CALL | QUESTION))
+
+
 def features_of(current: Registry) -> dict[str, Any]:
-    (event,) = otlp.predictions([otlp.export_of(otlp.span(attributes=otlp.CALL | QUESTION))], ingest=ingest_of(current))
+    (event,) = otlp.predictions([ASKED], ingest=ingest_of(current))
     return event
 
 
@@ -117,9 +114,7 @@ def test_features_are_what_the_contract_says(monkeypatch: pytest.MonkeyPatch) ->
     assert "prompt_hash" not in event["context"]
     current = build_registry([(Contract(model="support-bot"), 0)], [])
     assert "features" not in features_of(current)
-    (decoded,) = (
-        ingest_of(current).json.decode(otlp.as_json(otlp.export_of(otlp.span(attributes=otlp.CALL | QUESTION)))).spans
-    )
+    (decoded,) = ingest_of(current).json.decode(otlp.as_json(ASKED)).spans
     assert decoded.text is None
 
 
@@ -152,9 +147,8 @@ def test_text_that_waits_is_counted_and_released_and_calls_inside_of_it_hold_non
 def test_text_of_a_span_that_arrives_again_is_not_read_again() -> None:
     recorded = RecordedTexts()
     ingest = otlp.make_ingest(text=recorded)
-    body = otlp.as_json(
-        otlp.export_of(*[otlp.span(f"{i:02x}", trace_id=f"{i:x}", attributes=otlp.CALL | QUESTION) for i in (1, 2, 3)])
-    )
+    spans = [otlp.span(f"{i:02x}", trace_id=f"{i:x}", attributes=otlp.CALL | QUESTION) for i in (1, 2, 3)]
+    body = otlp.as_json(otlp.export_of(*spans))
     counted = [len(ingest.add(ingest.json.decode(body), otlp.RECEIVED_MS)[0]) for _ in range(3)]
     assert (counted, recorded.texts) == ([3, 0, 0], [("How do I reset my password?", None)] * 3)
 
@@ -164,23 +158,19 @@ def test_a_generation_claims_that_the_user_is_content(label: Any, expected: str 
     contract = Contract(model="support-bot", label=None if label is None else LabelSpec(type=label))
     feedback = FeedbackClass(lambda: build_registry([(contract, 0)], []))
     failed = otlp.span("02", status={"code": 2})
-    first, second = otlp.predictions(
-        [otlp.export_of(otlp.span(), failed)], ingest=otlp.make_ingest(steps=[feedback.set_class])
-    )
-    assert first.get("class") == expected
-    assert second["error"] == "unknown"
-    assert "class" not in second
+    ingest = otlp.make_ingest(steps=[feedback.set_class])
+    first, second = otlp.predictions([otlp.export_of(otlp.span(), failed)], ingest=ingest)
+    assert (first.get("class"), second["error"], "class" in second) == (expected, "unknown", False)
 
 
 USER = Field(name="customer", type="category", source="context.user", pii="hash")
 
 
-def protected(contract: Contract | None, model: str = "bot") -> dict[str, str] | None:
+def protected(contract: Contract | None) -> Any:
     registry = Registry() if contract is None else Registry(contracts={contract.model: contract})
-    prediction = QuickPrediction(model, "1", "a", 0, context={"user": "ana", "session": "s", "prompt": "answer@1"})
+    prediction = QuickPrediction("bot", "1", "a", 0, context={"user": "ana", "session": "s", "prompt": "answer@1"})
     ContractPrivacy(lambda: registry).protect(prediction)
-    context: dict[str, str] | None = prediction.context
-    return context
+    return prediction.context
 
 
 def test_ids_of_people_are_published_only_if_the_contract_names_them() -> None:
@@ -191,20 +181,16 @@ def test_ids_of_people_are_published_only_if_the_contract_names_them() -> None:
         (Contract(model="bot", user="context.user"), {"user"}),
         (Contract(model="bot", arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user")), {"user"}),
     ):
-        context = protected(contract)
-        assert context is not None
-        assert context.keys() == {"prompt", *names}
+        assert protected(contract).keys() == {"prompt", *names}
 
 
 def test_ids_of_people_are_hashed_or_left_out_as_the_contract_says(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BAROGRAPH_PII_KEY", "0123456789abcdef")
     context = protected(Contract(model="bot", fields=(USER,)))
-    assert context is not None
     assert "ana" not in context["user"]
     assert len(context["user"]) > 30
     monkeypatch.delenv("BAROGRAPH_PII_KEY")
-    context = protected(Contract(model="bot", fields=(USER,)))
-    assert context == {"prompt": "answer@1"}
+    assert protected(Contract(model="bot", fields=(USER,))) == {"prompt": "answer@1"}
     prediction = QuickPrediction("bot", "1", "a", 0, context={"user": "ana"})
     ContractPrivacy(Registry).protect(prediction)
     assert prediction.context is None

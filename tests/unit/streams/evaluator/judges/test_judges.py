@@ -2,6 +2,7 @@ import json
 import re
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,22 +15,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from barograph_server.streams.evaluator.checks.errors import AnswerCheckError
-from barograph_server.streams.evaluator.judges import consistency
+from barograph_server.streams.evaluator.judges import consistency, messages
 from barograph_server.streams.evaluator.judges.chat import ChatParameters, ChatRequest
 from barograph_server.streams.evaluator.judges.context import MAX_CONTEXT_CHARS, OMISSION, DocumentContext
 from barograph_server.streams.evaluator.judges.endpoint import ChatEndpoint, ChatEndpointSettings
 from barograph_server.streams.evaluator.judges.errors import JudgeError, JudgeErrorCode, JudgeSettingsError
 from barograph_server.streams.evaluator.judges.judge import Judge, JudgeResult, JudgeVerdict, JudgeVote, combine_votes
-from barograph_server.streams.evaluator.judges.messages import (
-    MAX_JUDGED_CHARS,
-    data_message,
-    draw_token,
-    judge_request,
-    neutralize,
-    rubric_hash,
-    rubric_messages,
-    verdict_schema,
-)
+from barograph_server.streams.evaluator.judges.messages import judge_request, neutralize, rubric_hash
 from barograph_server.streams.evaluator.judges.pairs import compare_pair
 from barograph_server.streams.evaluator.judges.retries import CallRetries, EndpointBreaker, RetryingEndpoint
 from barograph_server.streams.evaluator.judges.rubric import JudgedTexts, Rubric, ScoreRange, parse_rubric, read_rubric
@@ -49,17 +41,13 @@ inputs: [answer, context, prompt]
 """
 
 
+Serve = Callable[[Answer], JudgeServer]
+
+
 @pytest.fixture
-def serve() -> Iterator[Callable[[Answer], JudgeServer]]:
-    servers: list[JudgeServer] = []
-
-    def start(answer: Answer) -> JudgeServer:
-        servers.append(JudgeServer(answer))
-        return servers[-1]
-
-    yield start
-    for server in servers:
-        server.stop()
+def serve() -> Iterator[Serve]:
+    with ExitStack() as servers:
+        yield lambda answer: servers.enter_context(JudgeServer(answer))
 
 
 @pytest.fixture
@@ -67,7 +55,6 @@ def rubric() -> Rubric:
     return parse_rubric(TEXT, "faithful.yaml")
 
 
-Serve = Callable[[Answer], JudgeServer]
 TEXTS = JudgedTexts("How long?", "9 years.", "3 years.")
 FAULTY, SOUND = '{"reason": "It says 9.", "class": "faulty"}', '{"reason": "Fine.", "class": "sound"}'
 
@@ -83,9 +70,8 @@ def test_verdicts_and_failures(serve: Serve, rubric: Rubric) -> None:
     assert (verdict.answer_class, verdict.score, verdict.reason, verdict.error) == ("faulty", None, "It says 9.", None)
     assert (verdict.input_tokens, verdict.output_tokens, verdict.attempts) == (11, 7, 1)
     assert verdict.latency_ms >= verdict.votes[0].latency_ms > 0.0
-    assert server.bodies[0]["response_format"]["json_schema"]["schema"]["properties"]["class"]["enum"] == [
-        "faulty", "sound",
-    ]  # fmt: skip
+    schema = server.bodies[0]["response_format"]["json_schema"]["schema"]
+    assert schema["properties"]["class"]["enum"] == ["faulty", "sound"]
     scored = replace(rubric, scores=ScoreRange(1, 5, 2))
     assert evaluate(scored, serve(always('{"score": 2}'))).answer_class == "faulty"
     verdict = evaluate(scored, serve(always('{"score": 3}')))
@@ -133,7 +119,7 @@ def test_reasons_are_short_and_a_missing_input_sends_nothing(serve: Serve, rubri
     verdict = evaluate(rubric, server, texts=JudgedTexts("How long?", "9 years.", " "))
     assert (verdict.error, verdict.attempts, server.bodies) == (JudgeErrorCode.MISSING_INPUT, 0, [])
     assert "context" in verdict.message
-    verdict = evaluate(rubric, server, texts=replace(TEXTS, context="x" * MAX_JUDGED_CHARS))
+    verdict = evaluate(rubric, server, texts=replace(TEXTS, context="x" * messages.MAX_JUDGED_CHARS))
     assert (verdict.error, verdict.attempts, server.bodies) == (JudgeErrorCode.TOO_LONG, 0, [])
 
 
@@ -201,9 +187,8 @@ def test_only_preferences_in_both_orders_count(serve: Serve, rubric: Rubric) -> 
         assert verdict.as_given.better == as_given
         one, other = (body["messages"][-1]["content"] for body in server.bodies)
         assert one.index("9 years.") < one.rindex("3 years.")
-        assert (
-            other.index("BEGIN first answer") < other.index("3 years.", other.index("BEGIN first")) < other.index("9 y")
-        )
+        first = other.index("BEGIN first answer")
+        assert first < other.index("3 years.", first) < other.index("9 y")
 
 
 def test_a_comparison_with_one_order_has_no_preference(serve: Serve, rubric: Rubric) -> None:
@@ -237,7 +222,7 @@ def test_a_rubric_with_scores_and_one_with_defaults(rubric: Rubric) -> None:
     assert [scored.scores.class_of(score) for score in range(1, 6)] == ["faulty", "faulty", "sound", "sound", "sound"]
     assert scored.parameters == ChatParameters(0.5, 99, 7)
     assert scored.examples[0].texts == JudgedTexts("Hi?", "Hello.")
-    schema = verdict_schema(scored)
+    schema = messages.verdict_schema(scored)
     assert schema["properties"] == {"score": {"type": "integer", "enum": [1, 2, 3, 4, 5]}, "reason": {"type": "string"}}
     assert list(schema["properties"]) == schema["required"] == ["score", "reason"]
     assert rubric.inputs == ("prompt", "context", "answer"), "the order of the message, not of the file"
@@ -246,7 +231,7 @@ def test_a_rubric_with_scores_and_one_with_defaults(rubric: Rubric) -> None:
 
 
 def test_messages_are_these(rubric: Rubric) -> None:
-    system, user = rubric_messages(rubric, JudgedTexts("Q", "A", "C"), "0f0f0f0f")
+    system, user = messages.rubric_messages(rubric, JudgedTexts("Q", "A", "C"), "0f0f0f0f")
     assert system.role == "system"
     assert "Does the answer state only what the context supports?" in system.content
     assert "faulty: It states something else.\nsound: It does." in system.content
@@ -263,8 +248,8 @@ def test_messages_are_these(rubric: Rubric) -> None:
 
 def test_all_messages_but_the_last_are_the_same_for_each_answer() -> None:
     rubric = parse_rubric(SCORED, "r.yaml")
-    one = rubric_messages(rubric, JudgedTexts("Q", "A"), "11111111")
-    other = rubric_messages(rubric, JudgedTexts("R", "B"), "22222222")
+    one = messages.rubric_messages(rubric, JudgedTexts("Q", "A"), "11111111")
+    other = messages.rubric_messages(rubric, JudgedTexts("R", "B"), "22222222")
     assert one[:-1] == other[:-1]
     assert one[-1] != other[-1]
     assert [message.role for message in one] == ["system", "user", "assistant", "user"]
@@ -302,26 +287,23 @@ def test_a_rubric_is_read_from_its_file(tmp_path: Path) -> None:
 
 
 def test_all_that_decides_the_result_is_in_the_version(rubric: Rubric) -> None:
-    scored = parse_rubric(SCORED, "r.yaml")
-    assert scored.scores is not None
-    versions = {
-        "it": rubric_hash(rubric, "m"),
-        "model": rubric_hash(rubric, "n"),
-        "models": rubric_hash(rubric, "m", "n"),
-        "votes": rubric_hash(rubric, "m", votes=3),
-        "question": rubric_hash(replace(rubric, question="Why?"), "m"),
-        "scale": rubric_hash(replace(rubric, sound="It is."), "m"),
-        "inputs": rubric_hash(replace(rubric, inputs=("prompt", "answer")), "m"),
-        "reason": rubric_hash(replace(rubric, reason="none"), "m"),
-        "temperature": rubric_hash(replace(rubric, parameters=ChatParameters(1.0)), "m"),
-        "seed": rubric_hash(replace(rubric, parameters=ChatParameters(seed=2)), "m"),
-        "scores": rubric_hash(scored, "m"),
-        "threshold": rubric_hash(replace(scored, scores=replace(scored.scores, faulty_at_most=3)), "m"),
-        "examples": rubric_hash(replace(scored, examples=()), "m"),
-    }
-    assert len(set(versions.values())) == len(versions)
-    assert all(len(version) == 12 and int(version, 16) >= 0 for version in versions.values())
-    assert rubric_hash(replace(rubric, name="other"), "m") == versions["it"], "the name decides nothing"
+    scored: Any = parse_rubric(SCORED, "r.yaml")
+    changed = (
+        *(replace(rubric, question="Why?"), replace(rubric, sound="It is."), replace(rubric, reason="none")),
+        *(replace(rubric, inputs=("prompt", "answer")), replace(rubric, parameters=ChatParameters(1.0))),
+        *(replace(rubric, parameters=ChatParameters(seed=2)), scored, replace(scored, examples=())),
+        replace(scored, scores=replace(scored.scores, faulty_at_most=3)),
+    )
+    versions = [
+        rubric_hash(rubric, "m"),
+        rubric_hash(rubric, "n"),
+        rubric_hash(rubric, "m", "n"),
+        rubric_hash(rubric, "m", votes=3),
+        *(rubric_hash(each, "m") for each in changed),
+    ]
+    assert len(set(versions)) == len(versions)
+    assert all(len(version) == 12 and int(version, 16) >= 0 for version in versions)
+    assert rubric_hash(replace(rubric, name="other"), "m") == versions[0], "the name decides nothing"
 
 
 def test_the_section_of_the_documentation_has_a_rubric_that_can_be_read_and_every_code() -> None:
@@ -447,9 +429,7 @@ def test_keys_that_cannot_be_sent() -> None:
 RETRIED = ChatRequest((PromptMessage("user", "Judge."),))
 
 
-class TestClock:
-    __test__ = False
-
+class ManualClock:
     def __init__(self) -> None:
         self.now_s = 0.0
         self.pauses_s: list[float] = []
@@ -466,7 +446,7 @@ def statuses(*codes: int, **headers: str) -> Answer:
 
 
 def caller(
-    server: JudgeServer, clock: TestClock, retries: CallRetries | None = None, breaker: EndpointBreaker | None = None
+    server: JudgeServer, clock: ManualClock, retries: CallRetries | None = None, breaker: EndpointBreaker | None = None
 ) -> RetryingEndpoint:
     return RetryingEndpoint(
         server.endpoint(), retries or CallRetries(), breaker, sleep=clock.sleep, clock=lambda: clock.now_s
@@ -480,7 +460,7 @@ def retried_failure(endpoint: RetryingEndpoint) -> JudgeError:
 
 
 def test_transient_failures_are_retried_with_growing_pauses(serve: Serve) -> None:
-    clock = TestClock()
+    clock = ManualClock()
     completion = caller(serve(statuses(500, 502, 429, 200)), clock).complete(RETRIED)
     assert (completion.text, completion.attempts) == ("Yes.", 4)
     first, second, third = clock.pauses_s
@@ -489,25 +469,24 @@ def test_transient_failures_are_retried_with_growing_pauses(serve: Serve) -> Non
 
 def test_attempts_are_limited_and_pauses_those_of_the_server(serve: Serve) -> None:
     server = serve(statuses(500))
-    error = retried_failure(caller(server, TestClock()))
+    error = retried_failure(caller(server, ManualClock()))
     assert (error.code, error.attempts, len(server.bodies)) == (JudgeErrorCode.ERROR, 4, 4)
     server = serve(statuses(400, 200))
-    error = retried_failure(caller(server, TestClock()))
+    error = retried_failure(caller(server, ManualClock()))
     assert (error.code, error.attempts, len(server.bodies)) == (JudgeErrorCode.REFUSED, 1, 1)
-    clock = TestClock()
+    clock = ManualClock()
     assert caller(serve(statuses(429, 200, Retry_After="30")), clock).complete(RETRIED).attempts == 2
     assert clock.pauses_s == [30.0]
-    clock = TestClock()
+    clock = ManualClock()
     error = retried_failure(caller(serve(statuses(503, 200, Retry_After="130")), clock))
     assert (error.code, error.attempts, clock.pauses_s) == (JudgeErrorCode.OVERLOADED, 1, [])
-    stopping = RetryingEndpoint(serve(statuses(500)).endpoint(), sleep=lambda seconds: True)
     with pytest.raises(RetryInterrupted):
-        stopping.complete(RETRIED)
+        RetryingEndpoint(serve(statuses(500)).endpoint(), sleep=lambda seconds: True).complete(RETRIED)
 
 
 def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
     for limit_s, least_s, most_s in ((None, 8.0, 10.0), (4.0, 2.0, 4.0), (1_000.0, 8.0, 10.0)):
-        clock = TestClock()
+        clock = ManualClock()
         endpoint = caller(serve(statuses(500)), clock, CallRetries(max_attempts=100, limit_s=10.0, max_pause_s=2.0))
         with pytest.raises(JudgeError) as error:
             endpoint.complete(RETRIED, limit_s)
@@ -516,13 +495,12 @@ def test_the_limit_of_the_call_bounds_all_pauses(serve: Serve) -> None:
 
 
 def test_an_open_breaker_sends_nothing(serve: Serve) -> None:
-    clock = TestClock()
+    clock = ManualClock()
     server = serve(statuses(500, 500, 500, 500, 200))
     breaker = EndpointBreaker(0.5, 4, 30.0, clock=lambda: clock.now_s)
     endpoint = caller(server, clock, CallRetries(max_attempts=2), breaker)
-    assert [retried_failure(endpoint).code for _ in range(3)] == [
-        JudgeErrorCode.ERROR, JudgeErrorCode.ERROR, JudgeErrorCode.BREAKER,
-    ]  # fmt: skip
+    codes = [retried_failure(endpoint).code for _ in range(3)]
+    assert codes == [JudgeErrorCode.ERROR, JudgeErrorCode.ERROR, JudgeErrorCode.BREAKER]
     assert (breaker.state, len(server.bodies)) == ("open", 4)
     assert retried_failure(endpoint).attempts == 0
     clock.now_s += 30.0
@@ -534,21 +512,19 @@ def test_an_open_breaker_sends_nothing(serve: Serve) -> None:
 @pytest.mark.parametrize(("status", "state"), [(400, "closed"), (422, "closed"), (401, "open"), (404, "open")])
 def test_refusals_of_one_request_do_not_open_the_breaker(serve: Serve, status: int, state: str) -> None:
     breaker = EndpointBreaker(0.5, 2, 30.0)
-    endpoint = caller(serve(statuses(status)), TestClock(), breaker=breaker)
-    retried_failure(endpoint)
-    retried_failure(endpoint)
+    endpoint = caller(serve(statuses(status)), ManualClock(), breaker=breaker)
+    assert [retried_failure(endpoint).attempts for _ in range(2)] == [1, 1]
     assert breaker.state == state
 
 
 def test_an_operation_that_breaks_ends_its_trial() -> None:
-    clock = TestClock()
+    clock = ManualClock()
     breaker = EndpointBreaker(1.0, 1, 30.0, clock=lambda: clock.now_s)
-    with pytest.raises(ZeroDivisionError):
-        breaker.call(lambda: 1 // 0)
-    clock.now_s = 30.0
-    with pytest.raises(ZeroDivisionError):
-        breaker.call(lambda: 1 // 0)
-    assert breaker.state == "open"
+    for now_s in (0.0, 30.0):
+        clock.now_s = now_s
+        with pytest.raises(ZeroDivisionError):
+            breaker.call(lambda: 1 // 0)
+        assert breaker.state == "open"
     clock.now_s = 60.0
     assert breaker.call(lambda: 7) == 7
 
@@ -560,10 +536,8 @@ PARAMETERS = ChatParameters(0.8, 50)
 def test_the_mean_similarity_by_every_comparison_of_contracts() -> None:
     assert set(COMPARISON_NAMES) == set(consistency.COMPARISONS)
     samples = ["Paris", "Paris", "paris.", "Lyon"]
-    means = {
-        name: consistency.mean_similarity("Paris", samples, similarity)
-        for name, similarity in consistency.COMPARISONS.items()
-    }
+    compare = consistency.mean_similarity
+    means = {name: compare("Paris", samples, similarity) for name, similarity in consistency.COMPARISONS.items()}
     assert means == {"exact": 2 / 4, "normalized": 3 / 4, "tokens": 3 / 4}
 
 
@@ -606,13 +580,11 @@ def test_samples_count_without_log_probabilities(serve: Serve, status: int, lack
 
 def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Serve) -> None:
     server = serve(lambda handler, body, n: send(handler, chat("a") if n == 0 else b"", 200 if n == 0 else 500))
-    result = consistency.sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
-    assert result.error is not None
+    result: Any = consistency.sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
     assert (result.error.code, result.texts, result.attempts) == (JudgeErrorCode.ERROR, ("a",), 2)
     assert (result.input_tokens, result.output_tokens, result.lacks_logprobs) == (11, 7, False)
     server = serve(lambda handler, body, n: send(handler, chat("a", finish_reason="length" if n else "stop")))
     result = consistency.sample_answers(server.endpoint(), MESSAGES, 3, PARAMETERS)
-    assert result.error is not None
     assert "Raise max_tokens" in str(result.error)
     assert (result.error.code, result.attempts, result.output_tokens) == (JudgeErrorCode.CUT, 2, 14)
     times = iter([0.0, 1.0, 4.0, 12.0])
@@ -620,7 +592,6 @@ def test_a_failed_cut_or_late_sample_ends_it_and_what_was_used_counts(serve: Ser
     result = consistency.sample_answers(
         server.endpoint(), MESSAGES, 3, PARAMETERS, logprob=False, limit_s=10.0, clock=lambda: next(times)
     )
-    assert result.error is not None
     assert (result.error.code, result.attempts, len(server.bodies)) == (JudgeErrorCode.TIMEOUT, 2, 2)
     assert "evaluator.timeout_s" in str(result.error)
 
@@ -639,11 +610,7 @@ def paragraphs(word: str, n: int = 30) -> str:
 def test_cited_documents_or_else_those_that_overlap() -> None:
     for question, answer, expected in (
         ("How long may I return?", "Within 60 days [returns].", ["returns"]),
-        (
-            "How long?",
-            "“Customers may return goods” (Returns), and parcels [shipping] arrive.",
-            ["returns", "shipping"],
-        ),
+        ("How long?", "“Customers may return goods” (Returns), and parcels [shipping].", ["returns", "shipping"]),
         # An unknown document, and a quote without a reference, are no citation.
         ("When does my parcel arrive?", "Soon [tariffs].", ["shipping"]),
         ("When do parcels arrive?", "“within three or four working days”", ["returns", "shipping"]),
@@ -704,19 +671,19 @@ def test_an_attack_stays_in_its_block(rubric: Rubric) -> None:
     harmless = judge_request(rubric, JudgedTexts("Q", "A", "C")).messages
     for attack in (each.format(answer="Black.") for each in ATTACKS.values()):
         for texts in (JudgedTexts("Q", attack, "C"), JudgedTexts(attack, "A", "C"), JudgedTexts("Q", "A", attack)):
-            messages = judge_request(rubric, texts).messages
-            assert messages[:-1] == harmless[:-1], "nothing of a text is outside the last message"
-            assert messages[-1].role == "user"
-            assert blocks_of(messages[-1].content) == {name: neutralize(texts.text_of(name)) for name in rubric.inputs}
-            assert not any(token.lower() in messages[-1].content.lower() for token in CONTROL_TOKENS)
+            sent = judge_request(rubric, texts).messages
+            assert sent[:-1] == harmless[:-1], "nothing of a text is outside the last message"
+            assert sent[-1].role == "user"
+            assert blocks_of(sent[-1].content) == {name: neutralize(texts.text_of(name)) for name in rubric.inputs}
+            assert not any(token.lower() in sent[-1].content.lower() for token in CONTROL_TOKENS)
         assert neutralize(attack).replace(" ", "") == attack.replace(" ", ""), "a judge sees all of the attack"
 
 
 @settings(max_examples=50)
 @given(st.text())
 def test_any_text_stays_in_its_block(text: str) -> None:
-    token = draw_token([text])
-    message = data_message([("prompt", text), ("answer", text)], token, "Judge.")
+    token = messages.draw_token([text])
+    message = messages.data_message([("prompt", text), ("answer", text)], token, "Judge.")
     assert blocks_of(message) == {"prompt": neutralize(text), "answer": neutralize(text)}
 
 
@@ -738,4 +705,4 @@ def test_each_message_has_its_own_token_that_no_text_has(rubric: Rubric, monkeyp
     assert len({judge_request(rubric, texts).messages[-1].content for _ in range(20)}) == 20
     draws = iter(["0000beef", "1111beef"])
     monkeypatch.setattr("secrets.token_hex", lambda n: next(draws))
-    assert draw_token(["END answer 0000BEEF"]) == "1111beef"
+    assert messages.draw_token(["END answer 0000BEEF"]) == "1111beef"

@@ -23,57 +23,48 @@ from barograph_server.streams.monitor.state.store import SeriesPanes, WarehouseS
 from barograph_server.streams.monitor.verdicts.describe import describe
 from barograph_server.streams.monitor.verdicts.sides import compared_ends
 from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
-from barograph_server.streams.monitor.windows import (
-    described_every_s,
-    fixed_starts,
-    merged_range_lengths,
-    merged_range_s,
-)
+from barograph_server.streams.monitor.windows import described_every_s, merged_range_lengths, merged_range_s
 from barograph_server.streams.records import OffsetRange, Partial, PartitionProgress, Progress
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.memory_warehouse import MemoryWarehouse
-from tests.support.messages import NOW_MS, batch_of
+from tests.support.messages import batch_of
 from tests.support.monitor_harness import HOUR_S, MonitorHarness, event, make_partials, make_registry, merge
 from tests.support.monitor_schedule import T0_S, baseline, contract
 from tests.support.pipeline import simple_baseline, simple_contract
+from tests.support.toy_events import messages, toy_events
 
 MINUTES_10 = 600
 PER_HOUR = HOUR_S // MINUTES_10
 
 
 class RecordingStore(WarehouseStore):
-    def __init__(self, warehouse: MemoryWarehouse, rows_per_load: int) -> None:
-        super().__init__(warehouse, rows_per_load)  # type: ignore[arg-type]
-        self.loaded: list[list[int]] = []
+    def __init__(self, warehouse: MemoryWarehouse) -> None:
+        super().__init__(warehouse, 1)  # type: ignore[arg-type]
+        self.loaded: list[set[int]] = []
         """The pane starts of each query."""
 
     def load_panes(self, model: str, start_s: int, end_s: int) -> list[SeriesPanes]:
         panes = super().load_panes(model, start_s, end_s)
-        self.loaded.append(sorted({at for entry in panes for at in entry.table.column("pane_start").to_pylist()}))
+        self.loaded.append({at for entry in panes for at in entry.table.column("pane_start").to_pylist()})
         return panes
 
 
 class EvictingHarness(MonitorHarness):
     reads: RecordingStore
 
-    def __init__(self, budget_bytes: int, rows_per_load: int) -> None:
-        self.rows_per_load = rows_per_load
+    def __init__(self, budget_bytes: int) -> None:
         windows = (Window(2 * MINUTES_10, MINUTES_10), Window(HOUR_S, HOUR_S), Window(2 * HOUR_S, HOUR_S))
         registry = make_registry(pane_s=MINUTES_10, windows=windows)
         super().__init__(registry, live=True, budget_bytes=budget_bytes)
 
     def make_store(self) -> WarehouseStore:
-        self.reads = RecordingStore(self.warehouse, self.rows_per_load)
+        self.reads = RecordingStore(self.warehouse)
         return self.reads
 
     @property
-    def model(self) -> ModelState:
-        return self.state.models["m"]
-
-    @property
     def series(self) -> Series:
-        [series] = self.model.series.values()
+        [series] = self.state.models["m"].series.values()
         return series
 
     def fill(self, hours: int) -> None:
@@ -89,7 +80,7 @@ class EvictingHarness(MonitorHarness):
 
 
 def test_hour_is_summed_and_merged_from_evicted_panes_that_late_events_change() -> None:
-    monitor = EvictingHarness(0, rows_per_load=1)
+    monitor = EvictingHarness(0)
     monitor.fill(2)
     assert monitor.series.panes == {}, "all are evicted"
     monitor.reads.loaded.clear()
@@ -109,7 +100,7 @@ def test_hour_is_summed_and_merged_from_evicted_panes_that_late_events_change() 
 
 
 def test_loading_stays_within_the_budget_and_keeps_the_nearest_panes() -> None:
-    monitor = EvictingHarness(1 << 30, rows_per_load=1)
+    monitor = EvictingHarness(1 << 30)
     monitor.fill(2)
     size = max(pane.n_bytes for pane in monitor.series.panes.values())
     all_starts = set(monitor.series.panes)
@@ -117,7 +108,7 @@ def test_loading_stays_within_the_budget_and_keeps_the_nearest_panes() -> None:
     monitor.restart()
     monitor.seal(2)
     # Panes before the sealed time are only read by windows; those after it may change.
-    assert monitor.model.sealed_until_s == T0_S + 2 * HOUR_S
+    assert monitor.state.models["m"].sealed_until_s == T0_S + 2 * HOUR_S
     cached = set(monitor.series.panes)
     assert 3 <= len(cached) < PER_HOUR
     assert min(cached) > max(all_starts - cached)
@@ -160,8 +151,7 @@ def test_a_changed_type_of_sketches_drops_merged_ranges_and_other_changes_do_not
     state = ModelState(registry.contracts["m"])
     cache.load(state)
     [baseline_id] = registry.layouts
-    series = cache.get_series(state, "1", baseline_id)
-    assert series is not None
+    series: Any = cache.get_series(state, "1", baseline_id)
     for i, partial in enumerate(make_partials(registry, [event(T0_S)], OffsetRange(0, 0, 1))):
         cache.merge(state, series, partial, i, late=False)
     [window] = state.contract.windows
@@ -219,27 +209,23 @@ def test_gap_is_a_loss_with_the_times_around_it() -> None:
 
 
 def test_redelivered_record_changes_nothing() -> None:
-    ledger = offset_ledger.OffsetLedger()
-    for record_seq, (start, end) in enumerate([(0, 10), (15, 20), (20, 30)]):
-        ledger.advance(progress(covered(0, start, end, newest_ms={"m": end})), record_seq, live=True)
+    ranges = [(0, 10), (15, 20), (20, 30)]
+    ledger = ledger_of(*(progress(covered(0, start, end, newest_ms={"m": end})) for start, end in ranges))
     before = ledger.rows[0].end, dict(ledger.rows[0].watermarks), list(ledger.losses)
-    redelivered = progress(covered(0, 15, 20, newest_ms={"m": 99_999}), partitions=1)
-    assert not ledger.is_resketched(0, 15, "t", 1)
-    ledger.advance(redelivered, 1, live=True)
+    assert not ledger.is_resketched(0, 15, "t", 2)
+    ledger.advance(progress(covered(0, 15, 20, newest_ms={"m": 99_999})), 2, live=True)
     assert (ledger.rows[0].end, ledger.rows[0].watermarks, ledger.losses) == before
 
 
 def test_reset_offsets_are_a_resketch_and_only_new_ones_are_lost() -> None:
-    ledger = offset_ledger.OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 1000}), covered(1, 0, 4), partitions=2), 1, live=True)
+    ledger = ledger_of(progress(covered(0, 0, 10, newest_ms={"m": 1000}), covered(1, 0, 4), partitions=2))
     assert ledger.is_resketched(0, 3, "t", 2)
     assert not ledger.is_resketched(0, 10, "t", 2)
     assert not ledger.is_resketched(0, 3, "another topic", 2)
     assert not ledger.is_resketched(7, 0, "t", 2)
     ledger.record_resketch(progress(covered(0, 3, 14, oldest_ms=500), covered(1, 2, 4)), 2)
-    assert [(loss.source_partition, loss.start, loss.end, loss.reason) for loss in ledger.losses] == [
-        (0, 10, 14, "re-sketch")
-    ]
+    [loss] = ledger.losses
+    assert (loss.source_partition, loss.start, loss.end, loss.reason) == (0, 10, 14, "re-sketch")
     assert (ledger.rows[0].end, ledger.rows[1].end) == (14, 4)
 
 
@@ -271,8 +257,7 @@ def test_watermark_is_the_lowest_of_all_partitions_and_never_decreases() -> None
 
 
 def test_added_partition_holds_back_the_watermark() -> None:
-    ledger = offset_ledger.OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000})), 1, live=True)
+    ledger = ledger_of(progress(covered(0, 0, 1, newest_ms={"m": 1000})))
     assert ledger.watermark_ms("m", 0) == 1000
     ledger.advance(progress(covered(0, 1, 2, newest_ms={"m": 2000}), partitions=2), 2, live=True)
     assert ledger.watermark_ms("m", 0) is None
@@ -297,21 +282,18 @@ def test_sketcher_clock_is_limited_to_the_broker_clock() -> None:
 
 
 def test_in_a_replay_idleness_advances_no_watermark_and_end_markers_advance_all() -> None:
-    ledger = offset_ledger.OffsetLedger()
-    ledger.advance(progress(covered(0, 0, 1, newest_ms={"m": 1000}, caught_up_at_ms=10**12)), 1, live=False)
+    ledger = ledger_of(progress(covered(0, 0, 1, newest_ms={"m": 1000}, caught_up_at_ms=10**12)), live=False)
     assert ledger.watermark_ms("m", 0) == 1000
     assert offset_ledger.EVERY_MODEL not in ledger.rows[0].watermarks
     ledger.advance(progress(covered(0, 1, 2, end_mark=True)), 2, live=False)
-    assert ledger.watermark_ms("m", 600_000) == offset_ledger.ENDED_MS
-    assert ledger.watermark_ms("a model without events", 600_000) == offset_ledger.ENDED_MS
+    for model in ("m", "a model without events"):
+        assert ledger.watermark_ms(model, 600_000) == offset_ledger.ENDED_MS
 
 
 def test_loss_counts_once_in_every_window_that_may_contain_its_events() -> None:
     loss = offset_ledger.Loss(0, 10, 15, 10_000, 20_000, "gap", 1)
-    assert not loss.overlaps(0, 9_000, 1_000)
-    assert loss.overlaps(0, 9_001, 1_000)
-    assert loss.overlaps(21_000, 30_000, 1_000)
-    assert not loss.overlaps(21_001, 30_000, 1_000)
+    windows = (0, 9_000), (0, 9_001), (21_000, 30_000), (21_001, 30_000)
+    assert [loss.overlaps(start_ms, end_ms, 1_000) for start_ms, end_ms in windows] == [False, True, True, False]
     ledger = offset_ledger.OffsetLedger(losses=[loss, offset_ledger.Loss(1, 0, 2, 0, offset_ledger.ENDED_MS, "gap", 2)])
     assert ledger.lost_offsets(12_000, 13_000, 0) == 7
     assert ledger.lost_offsets(50_000, 60_000, 0) == 2
@@ -324,18 +306,16 @@ def test_loss_counts_once_in_every_window_that_may_contain_its_events() -> None:
 
 def test_late_event_after_a_gap_does_not_define_its_end() -> None:
     for newest, until in (({"m": 9000}, 9000), ({"m": 2900}, 30_000), ({}, 30_000)):
-        ledger = offset_ledger.OffsetLedger()
-        ledger.advance(progress(covered(0, 0, 10, newest_ms={"m": 3000})), 1, live=False)
         after = progress(covered(0, 15, 20, newest_ms=newest, oldest_ms=500))
-        ledger.advance(msgspec.structs.replace(after, counted_at_ms=30_000), 2, live=False)
+        after = msgspec.structs.replace(after, counted_at_ms=30_000)
+        ledger = ledger_of(progress(covered(0, 0, 10, newest_ms={"m": 3000})), after, live=False)
         assert [(loss.from_ms, loss.to_ms) for loss in ledger.losses] == [(3000, until)]
 
 
 DAY_S = 86_400
-NO_LOSS = np.zeros(100)
 
 
-def test_windows_are_described_every_quarter_length_in_whole_hops() -> None:
+def test_windows_are_described_every_quarter_length_in_whole_hops_and_ranges_stored_as_long_as_needed() -> None:
     for window, every_s, range_s in (
         (Window(900, 60), 240, 60),
         (Window(HOUR_S, 300), 900, 900),
@@ -344,11 +324,7 @@ def test_windows_are_described_every_quarter_length_in_whole_hops() -> None:
         (Window(3 * HOUR_S, HOUR_S), HOUR_S, HOUR_S),
         (Window(HOUR_S, HOUR_S), HOUR_S, HOUR_S),
     ):
-        assert described_every_s(window) == every_s
-        assert merged_range_s(window) == range_s
-
-
-def test_ranges_are_stored_as_long_as_a_window_contains_them() -> None:
+        assert (described_every_s(window), merged_range_s(window)) == (every_s, range_s)
     assert merged_range_lengths(Contract(model="m")) == {900: HOUR_S, HOUR_S: DAY_S, 6 * HOUR_S: DAY_S}
     hourly = Contract(model="m", pane_s=HOUR_S, windows=(Window(DAY_S, HOUR_S), Window(7 * DAY_S, DAY_S)))
     assert merged_range_lengths(hourly) == {6 * HOUR_S: DAY_S, DAY_S: 7 * DAY_S}
@@ -392,9 +368,9 @@ class RangeHarness:
     def describe(self, *ends_h: int, whole: bool = True) -> list[dict[str, Any]]:
         [window] = self.contract.windows
         ends_s = compared_ends(window, [T0_S + end * HOUR_S for end in ends_h])
-        lost, starts_s = NO_LOSS[: len(ends_s)], fixed_starts(window, ends_s)
+        until_s, lost = np.array(ends_s), np.zeros(len(ends_s))
         gaps = np.full(len(ends_s), 0 if whole else InsufficientReason.partly_recorded, np.int8)
-        windows = WindowSet(self.contract, window, starts_s, np.array(ends_s), lost, gaps, 7, 8)
+        windows = WindowSet(self.contract, window, until_s - window.length_s, until_s, lost, gaps, 7, 8)
         columns = describe(self.series, windows, self.merge_window)
         if columns is None:
             return []
@@ -600,29 +576,22 @@ def test_judging_baseline_has_the_same_quantiles() -> None:
 
 
 def test_counting_baseline_has_less_and_gives_the_same_layout_and_counts() -> None:
-    for field in for_counting(BASELINE).fields:
+    counting = for_counting(BASELINE)
+    for field in counting.fields:
         assert (field.quantiles, field.hours_of_week, field.slices) == ((), {}, {}), "nothing that only judging reads"
-    whole, less = Layout(BASELINE), Layout(for_counting(BASELINE))
+    whole, less = Layout(BASELINE), Layout(counting)
     assert (less.slices, less.n_fields, less.width) == (whole.slices, whole.n_fields, whole.width)
     for name in ("starts", "n_cells"):
         assert (getattr(less, name) == getattr(whole, name)).all()
-    rng = np.random.default_rng(1)
-    events = []
-    for i in range(500):
-        features = {"x": rng.normal(), "k": int(rng.integers(0, 9)), "colour": "red" if i % 3 else "mauve"}
-        context = {"region": "north" if i % 2 else "west"}
-        head = {"model": "toy", "version": "1", "id": str(i), "at": NOW_MS}
-        events.append(msgspec.json.encode(head | {"features": features, "context": context}))
+    events = [value for _, value, _ in messages(toy_events(500, hours=1))]
     results = []
-    for each in (BASELINE, for_counting(BASELINE)):
+    for each in (BASELINE, counting):
         registry = build_registry([(simple_contract(), 0)], [RegisteredBaseline(each, BASELINE.id, 0, 0)])
         summaries = FlushSummaries(registry)
         for columns in JsonDecoder(registry).decode(batch_of(*events)).events:
             summaries.add(columns)
-        results.append(summaries.panes)
+        [pane] = summaries.panes.values()
+        results.append(pane)
     original, stripped = results
-    assert original.keys() == stripped.keys()
-    assert len(original) == 1
-    for key, pane in original.items():
-        assert (pane.counts == stripped[key].counts).all()
-        assert (pane.moments == stripped[key].moments).all()
+    assert (original.counts == stripped.counts).all()
+    assert (original.moments == stripped.moments).all()

@@ -25,7 +25,6 @@ from barograph_server.sketches.drift.psi import psi_verdicts
 from barograph_server.sketches.drift.season import Season
 from barograph_server.streams.hour_of_week import compute_hours_of_week
 from barograph_server.streams.monitor.rows.pane_rows import pane_columns
-from barograph_server.streams.monitor.state.commit_rows import Columns
 from barograph_server.streams.monitor.state.series import CompiledBaseline, Series
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.streams.monitor.verdicts.window_counts import WindowSet
@@ -109,14 +108,7 @@ def rows(series: Series, window: Window, ends_s: list[int]) -> dict[tuple[str, s
     windows = WindowSet(series.contract, window, starts_s, np.array(ends_s), lost, gaps, 1, 1)
     ((drift, _),) = judge(series, windows, always=np.ones(len(ends_s), dtype=bool))
     assert drift is not None
-    return {(row["field"], row["slice"], int(row["window_end"])): row for row in as_rows(drift)}
-
-
-def as_rows(columns: Columns) -> list[dict[str, Any]]:
-    lists = {
-        name: column.to_pylist() if hasattr(column, "to_pylist") else list(column) for name, column in columns.items()
-    }
-    return [dict(zip(lists, values, strict=True)) for values in zip(*lists.values(), strict=True)]
+    return {(row["field"], row["slice"], int(row["window_end"])): row for row in pa.table(dict(drift)).to_pylist()}
 
 
 CASES = [(600, Window(HOUR_S, 600)), (600, Window(DAY_S, HOUR_S)), (HOUR_S, Window(DAY_S, HOUR_S))]
@@ -142,22 +134,16 @@ def test_windows_are_compared_with_the_mix_of_their_hours(pane_s: int, window: W
         expected = season.expectation(list(range(168)), by_slot.sum(axis=1)[None, :, None])
         verdicts = psi_verdicts(bins.base_bins, counted, bins.starts, expected=expected)
         row = judged["x", ALL, end]
-        assert row["psi"] == verdicts.psi[0, group]
-        assert row["psi_high"] == verdicts.high[0, group]
-        assert row["p_value"] == verdicts.p_value[0, group]
         top = int(bins.starts[group]) + row["top_bin_index"]
-        assert row["expected_share"] == expected.share[0, top]
+        own = verdicts.psi[0, group], verdicts.high[0, group], verdicts.p_value[0, group], expected.share[0, top]
+        assert (row["psi"], row["psi_high"], row["p_value"], row["expected_share"]) == own
 
 
-@pytest.mark.parametrize("missing", ["the request in the contract", "the hours in the baseline"])
-def test_without_request_or_hours_the_whole_week_judges(missing: str) -> None:
-    baseline = make_baseline()
-    window = Window(HOUR_S, 600)
+@pytest.mark.parametrize(("season", "hours_of_week"), [("none", True), ("hour_of_week", False)])
+def test_without_request_or_hours_the_whole_week_judges(season: str, hours_of_week: bool) -> None:
+    baseline, window = make_baseline(), Window(HOUR_S, 600)
     seasonal = make_series(600, (window,), baseline)
-    if missing == "the request in the contract":
-        plain = make_series(600, (window,), baseline, season="none")
-    else:
-        plain = make_series(600, (window,), without_hours(baseline))
+    plain = make_series(600, (window,), baseline if hours_of_week else without_hours(baseline), season=season)
     ends = list(range(FROM_S + HOUR_S, FROM_S + DAY_S, 600))
     by_hour, whole = rows(seasonal, window, ends), rows(plain, window, ends)
     bins = seasonal.compiled.bins
@@ -214,8 +200,7 @@ def test_psi_of_a_range_equals_the_monitors(pane_s: int, window: Window, season:
     ends = list(range(FROM_S + window.length_s, FROM_S + HOURS * HOUR_S + 1, 7 * HOUR_S))
     judged = rows(series, window, ends)
     for end in ends:
-        psi = compute_distribution(field_panes(series, end - window.length_s, end), DistributionQuery()).psi
-        assert psi is not None
+        psi: Any = compute_distribution(field_panes(series, end - window.length_s, end), DistributionQuery()).psi
         row = judged["x", ALL, end]
         assert (psi.psi, psi.low, psi.high) == (row["psi"], row["psi_low"], row["psi_high"])
         assert (psi.level, psi.df, psi.phi, psi.phi_window) == (row["level"], row["df"], row["phi"], window.name)
@@ -226,8 +211,7 @@ def test_other_ranges_use_the_phi_of_the_nearest_length() -> None:
     windows = (Window(6 * HOUR_S, HOUR_S), Window(DAY_S, HOUR_S), Window(9 * DAY_S, DAY_S, last=500))
     series = make_series(HOUR_S, windows, with_phi(make_baseline()))
     for length_s, window in ((HOUR_S, "6h"), (11 * HOUR_S, "6h"), (12 * HOUR_S, "1d"), (9 * DAY_S, "1d")):
-        psi = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
-        assert psi is not None
+        psi: Any = compute_distribution(field_panes(series, FROM_S, FROM_S + length_s), DistributionQuery()).psi
         assert (psi.phi_window, psi.phi) == (window, {"6h": 1.5, "1d": 3.5}[window])
 
 
