@@ -5,9 +5,10 @@ from collections.abc import Callable
 from barograph.contract import Field
 from barograph.contract.check_alerts import is_output
 
+from barograph_server.alerts.templates.fields import RATE_RULES
 from barograph_server.drills.faults.fault import ExpectedRule, Injection
 
-RATES = ("null-rate", "invalid-rate", "unseen-rate", "range-rate")
+RATES = tuple(RATE_RULES)
 NONE: tuple[ExpectedRule, ...] = ()
 
 

@@ -8,7 +8,7 @@ import pyarrow.compute as pc
 from barograph.contract.model import NUMERIC_TYPES, FieldType
 from numpy.typing import NDArray
 
-from barograph_server.drills.faults.expected import drift, drift_of, field_rates
+from barograph_server.drills.faults.expected import RATES, drift, drift_of, field_rates
 from barograph_server.drills.faults.fault import (
     EventTables,
     ExpectedRule,
@@ -84,8 +84,7 @@ def _swapped_fires(injection: Injection) -> tuple[ExpectedRule, ...]:
 
 def _swapped_may_fire(injection: Injection) -> tuple[ExpectedRule, ...]:
     assert injection.second is not None
-    names = ("null-rate", "range-rate", "invalid-rate")
-    return tuple(ExpectedRule(name, field.name) for field in (injection.field, injection.second) for name in names)
+    return tuple(ExpectedRule(name, field.name) for field in (injection.field, injection.second) for name in RATES)
 
 
 def _swap_problem(injection: Injection) -> str:

@@ -89,10 +89,13 @@ class SliceCounts(msgspec.Struct, frozen=True, kw_only=True):
     if the rates were not learned."""
 
     @classmethod
-    def from_columns(cls, columns: Sequence[int], singletons: int = 0) -> SliceCounts:
-        """Make the counts of a field from its columns of the layout: cells, then the tail."""
+    def from_columns(
+        cls, columns: Sequence[int], singletons: int = 0, before: SliceCounts | None = None
+    ) -> SliceCounts:
+        """Make the counts of a field from its columns of the layout; what an earlier baseline lacks stays unknown."""
         n_cells = len(columns) - len(TAIL_KEYS)
         tail: dict[str, Any] = dict(zip(TAIL_KEYS, columns[n_cells:], strict=True))
+        tail |= {key: None for key in TAIL_KEYS if before is not None and getattr(before, key) is None}
         return cls(cells=tuple(columns[:n_cells]), singletons=singletons, **tail)
 
     def count(self, column: FieldColumn) -> int | None:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import ALL, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.bins import bins_of
+from barograph_server.sketches.baseline.cells import numeric_cells
 from barograph_server.sketches.drift.rates import RATE_KINDS
 
 FloatArray = NDArray[np.float64]
@@ -89,13 +90,11 @@ def changed_values(field: FieldBaseline, change: Transform, slice_name: str = AL
     after = np.bincount(np.searchsorted(edges, changed, "right"), weight, minlength=len(own))
     after = after + np.where(points_per_bin > 0, 0.0, own)
     rates, total = dict(before.rates), max(weight.sum(), 1e-300)
-    beyond = {
-        "below": None if field.low is None else changed < field.low,
-        "above": None if field.high is None else changed > field.high,
-    }
-    for kind, is_beyond in beyond.items():
-        if is_beyond is not None and kind in rates:
-            rates[kind] = max(before.rates[kind], float(weight[is_beyond].sum() / total) * before.valid)
+    flags = dict(numeric_cells(field, changed).flags)
+    for kind in RATE_KINDS:
+        if kind.column in flags and kind.name in rates:
+            share = float(weight[flags[kind.column]].sum() / total)
+            rates[kind.name] = max(before.rates[kind.name], share * before.valid)
     return FieldShares(np.append(after, before.bins[-1]), rates)
 
 

@@ -60,12 +60,13 @@ RULES: dict[str, str] = {
 }
 """Every alert rule with the condition that fires it."""
 
-FIELD_RULES = frozenset(
-    {"psi-major", "psi-minor", "mean-shift", "null-rate", "invalid-rate", "unseen-rate", "range-rate", "output-shift"}
-)
-"""Rules with an instance per field."""
+FIELD_RULES: dict[str, Literal["all", "inputs", "outputs", "categories", "numbers"]] = {
+    **{"psi-major": "inputs", "psi-minor": "inputs", "output-shift": "outputs", "mean-shift": "all"},
+    **{"null-rate": "all", "invalid-rate": "all", "unseen-rate": "categories", "range-rate": "numbers"},
+}
+"""Rules with an instance per field, and the fields that have one."""
 THRESHOLD_RULES = (
-    FIELD_RULES
+    FIELD_RULES.keys()
     | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
     | {"shadow-missing", "shadow-harm"}
     | {"cost-budget", "cache-hit-fall", "token-coverage"}

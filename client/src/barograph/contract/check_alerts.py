@@ -147,12 +147,10 @@ def applies_to(name: str, field: Field) -> bool:
     """
     if field.pii == "drop" or field.source == "latency_ms":
         return False
-    if name == "output-shift":
-        return is_output(field)
-    if name in ("psi-major", "psi-minor"):
-        return not is_output(field)
-    if name == "unseen-rate":
-        return field.type == "category"
-    if name == "range-rate":
-        return field.type in NUMERIC_TYPES
-    return True
+    return {
+        "all": True,
+        "inputs": not is_output(field),
+        "outputs": is_output(field),
+        "categories": field.type == "category",
+        "numbers": field.type in NUMERIC_TYPES,
+    }[FIELD_RULES[name]]

@@ -177,7 +177,8 @@ def _learn_field(
             # A dimension without training data is unchanged: its slices are compared with `all`.
             slices[name] = old.slices[name]
             continue
-        slices[name] = SliceCounts.from_columns(counts[row, layout.span(index, index + 1)].tolist())
+        columns = counts[row, layout.span(index, index + 1)].tolist()
+        slices[name] = SliceCounts.from_columns(columns, before=old.slices[name])
     if old.kind == "category":
         return msgspec.structs.replace(old, slices=slices, hours_of_week={})
     valid = int(counts[0, layout.valid_cells(index)].sum())

@@ -11,6 +11,7 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import binomtest, false_discovery_control, fisher_exact
 
 from barograph_server.alerts.templates.fields import RATE_RULES
+from barograph_server.profiling.baseline.from_production import _learn_field
 from barograph_server.sketches.baseline.baseline import Baseline, SliceCounts, dump_baseline, load_baseline
 from barograph_server.sketches.baseline.columns import COLUMN_KEYS, FieldColumn
 from barograph_server.sketches.baseline.layout import Layout
@@ -213,6 +214,10 @@ def test_a_count_that_a_baseline_lacks_is_unknown_and_its_rate_is_not_judged() -
     changed = changed_values(older.fields[0], lambda values: values + 2)
     assert "above" not in changed.rates
     assert changed.rates.keys() == trained.rates.keys()
+    # Panes from before the count existed have 0: `baseline accept` does not learn it from them.
+    layout = Layout(older)
+    accepted = _learn_field(layout, 0, layout.empty_counts(), layout.empty_moments()[0], None).slices["all"]
+    assert (accepted.below, accepted.above) == (0, None)
 
 
 def test_a_known_count_is_part_of_the_id_and_checked() -> None:
