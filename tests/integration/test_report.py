@@ -230,7 +230,8 @@ def test_the_command_prints_tables_or_json_and_sets_the_exit_code(
     partitions = "predictions_partitions = 2\nlabels_partitions = 1\npartials_partitions = 2"
     enter_folder(tmp_path, monkeypatch, settings.warehouse, servers, partitions)
     out = output_of(EXIT_OK, "doctor")
-    assert ("0 errors, " in out, "Traceback" in out) == (True, False)
+    assert "0 errors, " in out
+    assert "Traceback" not in out
     assert " ok, 1 unknown." in out, "checks that were not possible are counted: no Grafana is configured"
     admin = AdminClient({"bootstrap.servers": settings.bootstrap_servers})
     admin.delete_topics([settings.topics.labels])[settings.topics.labels].result(30)
@@ -353,7 +354,8 @@ def test_grafana_before_and_after_apply(settings: Settings, stub: StubGrafana, m
     (refused,) = check(stub.settings(token="glsa_another"))
     (unreachable,) = check(stub.settings(url=f"http://127.0.0.1:{choose_port()}"))
     assert refused.level is unreachable.level is FindingLevel.ERROR
-    assert ("token" in refused.message, "glsa_another" in refused.message) == (True, False)
+    assert "token" in refused.message
+    assert "glsa_another" not in refused.message
     monkeypatch.delenv("ALERTS_WEBHOOK_URL")
     (unset,) = check(stub.settings())
     assert "ALERTS_WEBHOOK_URL" in unset.message
@@ -364,14 +366,16 @@ def test_each_unreachable_server_is_one_finding_and_the_others_are_checked(setti
     unreachable = f"127.0.0.1:{choose_port()}"
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable))
     (wrong,) = with_status(findings, FindingLevel.ERROR)
-    assert (wrong.subject, unreachable in wrong.message) == ("Kafka", True)
+    assert wrong.subject == "Kafka"
+    assert unreachable in wrong.message
     assert "Check bootstrap_servers and that the broker runs." in wrong.message
     checked = {finding.subject for finding in with_status(findings, FindingLevel.OK)}
     assert checked >= {"ClickHouse", "Contracts", "Clocks"}
     nowhere = Address("127.0.0.1", choose_port(), settings.warehouse.database)
     findings = run_doctor(dataclasses.replace(settings, warehouse=nowhere))
     (wrong,) = with_status(findings, FindingLevel.ERROR)
-    assert (wrong.subject, "could not be reached" in wrong.message) == ("ClickHouse", True)
+    assert wrong.subject == "ClickHouse"
+    assert "could not be reached" in wrong.message
     checked = {finding.subject for finding in with_status(findings, FindingLevel.OK)}
     assert checked == {"JSON", "Kafka", "Topics", "Clocks"}
     findings = run_doctor(dataclasses.replace(settings, bootstrap_servers=unreachable, warehouse=nowhere))

@@ -136,7 +136,8 @@ def test_a_worse_prompt_is_proposed_once(client: Client, score: Score) -> None:
     insert_rows(client, "predictions", later_hours(1.5))
     score().score_once()
     after = client.rows("SELECT * FROM arm_comparisons FINAL ORDER BY ALL")
-    assert (set(before) < set(after), len(after)) == (True, 2 * len(before))
+    assert set(before) < set(after)
+    assert len(after) == 2 * len(before)
     assert read_proposals(client) == [proposal]
 
 

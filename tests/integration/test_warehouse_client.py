@@ -126,7 +126,8 @@ def test_an_untrusted_server_gets_no_password(door: Door, database: str, ca_file
     door.users.clear()
     with pytest.raises(WarehouseError) as refused:
         connect(Address("127.0.0.1", door.port, database, "ana", PASSWORD, secure=True, ca_file=ca_file))
-    assert (advice in str(refused.value), PASSWORD in str(refused.value)) == (True, False)
+    assert advice in str(refused.value)
+    assert PASSWORD not in str(refused.value)
     assert not door.users, "no password went out"
 
 
