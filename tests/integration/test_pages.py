@@ -30,6 +30,7 @@ from barograph_server.warehouse.evaluation.evaluation_rates import read_evaluati
 from barograph_server.warehouse.evaluation.review_queue import read_queue
 from barograph_server.warehouse.evaluation.reviews import Review, read_reviews, unsent_gold
 from tests.support.browser import PreviewPage
+from tests.support.http import request
 from tests.support.incident_models import DAY_S, HOUR_S, INCIDENTS, SHORT_DRIFT, PlantedIncident
 from tests.support.page_scenes import (
     SCENES,
@@ -187,6 +188,19 @@ def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, sho
     preview.wait_drawn()
     assert (chosen(preview)["var-model"], chosen(preview)["to"]) == (shop.contract.model, str(ms(shop, HOURS)))
     assert preview.panels("failed") == []
+
+
+def test_a_panel_cannot_change_anything(server: PreviewServer, shop: Shop) -> None:
+    """The server runs queries read-only, so a page with a writing query fails."""
+    page = json.loads(json.dumps(dashboards()["fleet"]))
+    panel = next(each for each in page["panels"] if each.get("targets"))
+    panel["targets"] = [{"refId": "A", "format": 1, "rawSql": "INSERT INTO contracts SELECT * FROM contracts"}]
+    with PreviewServer([page], server.address) as other:
+        arguments = {"from": ms(shop, 0), "to": ms(shop, 1), "variables": {}}
+        url = f"{other.url}api/pages/{page['uid']}/panels/{panel['id']}"
+        refused = request("POST", url, json.dumps(arguments).encode(), {"Content-Type": "application/json"})
+        assert refused.status == 502
+        assert "readonly" in refused.json()["error"]
 
 
 Points = dict[str, dict[int, float]]
