@@ -61,16 +61,20 @@ RULES: dict[str, str] = {
 """Every alert rule with the condition that fires it."""
 
 FIELD_RULES: dict[str, Literal["all", "inputs", "outputs", "categories", "numbers"]] = {
-    **{"psi-major": "inputs", "psi-minor": "inputs", "output-shift": "outputs", "mean-shift": "all"},
-    **{"null-rate": "all", "invalid-rate": "all", "unseen-rate": "categories", "range-rate": "numbers"},
+    "psi-major": "inputs",
+    "psi-minor": "inputs",
+    "mean-shift": "all",
+    "null-rate": "all",
+    "invalid-rate": "all",
+    "unseen-rate": "categories",
+    "range-rate": "numbers",
+    "output-shift": "outputs",
 }
 """Rules with an instance per field, and the fields that have one."""
 THRESHOLD_RULES = (
     FIELD_RULES.keys()
-    | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness"}
-    | {"shadow-missing", "shadow-harm"}
-    | {"cost-budget", "cache-hit-fall", "token-coverage"}
-    | {"reviewer-agreement", "unevaluated-version"}
+    | {"performance-drop", "cbpe-drop", "latency", "errors", "completeness", "shadow-missing", "shadow-harm"}
+    | {"cost-budget", "cache-hit-fall", "token-coverage", "reviewer-agreement", "unevaluated-version"}
 )
 """Rules with a threshold that a contract may override."""
 BELOW_RULES = frozenset({"reviewer-agreement"})
