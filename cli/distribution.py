@@ -144,7 +144,7 @@ def _range(low: int, high: int) -> str:
 MAX_BINS = 1_000
 
 
-class Shown(Options, frozen=True):
+class DistributionOptions(Options, frozen=True):
     bins: Annotated[int | None, Opt("Show shares of N bins of equal width.", "N", min=1, max=MAX_BINS)] = None
     edges: Annotated[str | None, Opt("Show shares between these edges.", "A,B,…")] = None
     quantiles: Annotated[str | None, Opt("Show these quantiles, from 0 to 1.", "P,Q,…")] = None
@@ -162,7 +162,7 @@ class Shown(Options, frozen=True):
 
 
 def distribution_command(
-    shown: Shown,
+    options: DistributionOptions,
     output: Output,
     connection: Connection,
     model: Model,
@@ -181,7 +181,7 @@ def distribution_command(
         barograph distribution --model flight-delay --field temp --from 2026-03-01 --to 2026-03-08
         barograph distribution --model m --field score --from 2026-03-01 --to 2026-03-02 --edges 0.2,0.5 --format json
     """
-    query = shown.query()
+    query = options.query()
     start, stop = parse_range(from_, to)
     selection = PaneSelection(model, field, int(start.timestamp()), math.ceil(stop.timestamp()), version, slice_name)
     with connection.warehouse() as client:

@@ -89,7 +89,6 @@ class SuiteRunning(Running, frozen=True):
 
 
 class Injecting(Options, frozen=True):
-    fault: Annotated[str, Arg("Fault, such as mean-shift; see `list`.")]
     field: Annotated[str | None, Opt("Affected field; by default the first critical field that fits.")] = None
     other: Annotated[str | None, Opt("Second field of swapped-columns.")] = None
     magnitude: Annotated[float | None, Opt("Size of the fault, in the unit of its kind.")] = None
@@ -98,11 +97,11 @@ class Injecting(Options, frozen=True):
     duration: Annotated[str | None, Opt("Length of the fault; by default half of the rest.", "DURATION")] = None
     route: Annotated[str | None, Opt("Route of the notifications; by default that of the contract.")] = None
 
-    def request(self) -> DrillRequest:
+    def request(self, fault: str) -> DrillRequest:
         from barograph_server.drills.faults import InjectionRequest, find_fault
         from barograph_server.drills.run.plan import DrillRequest
 
-        injection = InjectionRequest(find_fault(self.fault), self.field, self.other, self.magnitude, self.rate)
+        injection = InjectionRequest(find_fault(fault), self.field, self.other, self.magnitude, self.rate)
         duration_s, start_s = _seconds("--duration", self.duration), _seconds("--start", self.start)
         return DrillRequest(injection, duration_s, start_s, self.route)
 
@@ -120,6 +119,7 @@ def run_command(
     running: Running,
     output: Output,
     connection: Connection,
+    fault: Annotated[str, Arg("Fault, such as mean-shift; see `list`.")],
     model: Annotated[str, Opt("Model whose events are used.", "NAME")],
     version: Annotated[str | None, Opt("Its version; by default the one with the most predictions.")] = None,
     history: Annotated[str | None, Opt("Replayed range; by default six times the longest window.", "DURATION")] = None,
@@ -143,7 +143,7 @@ def run_command(
     """
     running.run(
         model,
-        [injecting.request()],
+        [injecting.request(fault)],
         output,
         connection,
         version=version,

@@ -115,7 +115,7 @@ class Worker:
         Args:
             refresh: reads the registry again; called for partials of unknown models.
             partials_topic: Kafka's id of the topic `partials`, and its number of partitions.
-            retry_s: nominal delays before the first retry of a call to the warehouse, and the largest one.
+            retry_s: first and largest nominal delay before a call to the warehouse is retried.
         """
         self._settings, self._registry, self._refresh = settings, registry, refresh
         self._store = _RetryingStore(store, self._retry)
