@@ -2,7 +2,7 @@ from dataclasses import fields
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -287,6 +287,7 @@ def test_intervals_move_with_a_constant_gain(size: int, seed: int, gain: float) 
 
 
 @UNHURRIED
+@example(size=30, seed=100866, share=5.65908108469393e-05)
 @given(SIZES, SEEDS, st.floats(0.0, 0.3))
 def test_missing_answers_never_help(size: int, seed: int, share: float) -> None:
     sums, pairs = days(size, seed)
@@ -299,7 +300,8 @@ def test_missing_answers_never_help(size: int, seed: int, share: float) -> None:
     complete = CriterionDays(Criterion("accuracy", 0.02), sums, pairs)
     verdict = decide([CriterionDays(complete.criterion, sums, pairs, missing)]).criteria[0]
     assert verdict.is_met <= decide([complete]).criteria[0].is_met
-    assert verdict.least_value <= verdict.value + 1e-12 or not np.any(missing.candidate)
+    # A pair that the primary answers with 0 can draw a mean below 0 nearer to 0.
+    assert verdict.least_value <= verdict.value * pairs.sum() / bounds.pairs.sum() + 1e-12
     swapped = MissingPairs(missing.primary, missing.candidate_quality, missing.candidate, missing.primary_quality)
     mirrored = bounded_sums(-sums, pairs, swapped)
     np.testing.assert_array_equal(mirrored.low, -bounds.high)
