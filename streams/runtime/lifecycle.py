@@ -116,9 +116,10 @@ class ShutdownSignal:
         self._log.info("stopping", signal=signal.Signals(number).name)
         with self._lock:
             self.requested.set()
-        for hook in self._hooks:
+        # This thread outlives the work, and must not keep alive what a hook refers to.
+        while self._hooks:
             with suppress(Exception):
-                hook()
+                self._hooks.pop(0)()
         self._sleep(self._stop_s)
         self._log.warning(
             "stopped", reason=f"requested; work that a server did not confirm within {self._stop_s:.0f} s is done again"

@@ -405,6 +405,6 @@ def test_hooks_are_called_at_the_signal_or_at_once_after_it() -> None:
         signal.set_wakeup_fd(-1)
         for number, handler in handlers.items():
             signal.signal(number, handler)
-    assert (calls, shutdown.requested.is_set()) == (["early"], True)
+    assert (calls, shutdown.requested.is_set(), shutdown._hooks) == (["early"], True, [])
     shutdown.add_hook(lambda: calls.append("late"))
     assert calls == ["early", "late"]
