@@ -28,8 +28,8 @@ LIMITS: dict[str, str | int] = {
     "max_result_bytes": 1 << 30,
     "result_overflow_mode": "throw",
 }
-_READONLY_CODE = 164
-"""ClickHouse's error code for a write in read-only mode."""
+_UNKNOWN = "docs/tables.md lists tables and columns: correct the name, or run `barograph apply` if it is there."
+_ADVICE = {47: _UNKNOWN, 60: _UNKNOWN, 164: "`barograph query` is read-only."}  # by error code of ClickHouse
 _FORMATS: dict[OutputFormat, tuple[str, dict[str, str | int]]] = {
     "table": ("JSONCompact", {"limit": MAX_TABLE_ROWS + 1, "output_format_json_quote_denormals": 1}),
     "json": ("JSONEachRow", {"output_format_json_array_of_rows": 1, "output_format_json_quote_64bit_integers": 0}),
@@ -103,7 +103,7 @@ def _shorten(text: str, format_name: str, code: int | None) -> str:
     text = re.sub(r"Expected one of: .*?(?=\(SYNTAX_ERROR\))", "", text, flags=re.DOTALL)
     text = re.sub(r"\s\([A-Z_]+\)(?= \(code)", "", text.replace(f"FORMAT {format_name}", ""))
     line = re.sub(r"\s+([.,])", r"\1", " ".join(text.split()))
-    return f"{line} `barograph query` is read-only." if code == _READONLY_CODE else line
+    return f"{line.partition(end := f' (code {code}).')[0]}{end} {_ADVICE[code]}" if code in _ADVICE else line
 
 
 def _print_table(answer: Mapping[str, Any]) -> None:

@@ -15,4 +15,4 @@ COLUMNS = "--id id --time at --score score --label late"
 
 if __name__ == "__main__":  # python -m barograph_server.sample_tables: copies both into the current folder
     for _table in (TRAIN, PRODUCTION):
-        shutil.copy(_table, _table.name)
+        print(shutil.copy(_table, _table.name), "(written)")  # noqa: T201

@@ -183,8 +183,8 @@ def test_query_cannot_change_anything_and_an_error_is_one_line(
         before = client.rows("SELECT * FROM topics ORDER BY name")
         for sql, message in (
             ("SELEC 1", "refused to answer the query: Syntax error: failed at position 1 (SELEC)"),
-            ("SELECT nope FROM topics", "Unknown expression identifier `nope`"),
-            ("SELECT * FROM nowhere", "Run `barograph apply`, which creates the tables."),
+            ("SELECT nope FROM topics", "(code 47). docs/tables.md lists tables and columns: correct the name"),
+            ("SELECT * FROM nowhere", "(code 60). docs/tables.md lists tables and columns: correct the name"),
             ("SELECT 1 INTO OUTFILE 'x'", "does not allow INTO OUTFILE. (code 164). `barograph query` is read-only."),
             ("SELECT sleepEachRow(0.5) FROM numbers(10)", "took too long"),
             ("INSERT INTO topics VALUES ('x', 'y', 1, now64(3))", "(code "),

@@ -245,7 +245,9 @@ def test_questions_and_the_way_from_a_page_to_its_cause(shell: Shell) -> None:
 
 
 def test_own_servers(shell: Shell) -> None:
-    follow(shell, "platform", plan="flight-delay", doctor="matching baselines")
+    shell.pipeline.clock = "live"
+    follow(shell, "platform", plan="flight-delay", doctor="matching baselines", status="major")
+    assert "8,062 sent = 8,062 counted" in shell.load_report
 
 
 def call_the_model(seed: int, begin_s: int) -> None:
