@@ -176,13 +176,13 @@ class Warehouse:
         return _NAMES[self.mode]
 
     def apply(self, world: World) -> str:
-        before = world.proxy.requests[self.mode]
+        before = world.proxy.hits[self.mode]
         world.proxy.mode = self.mode
         try:
             kill_half_way(world, self.kill, self.for_s)
         finally:
             world.proxy.mode = "open"
-        hit = world.proxy.requests[self.mode] - before
+        hit = world.proxy.hits[self.mode] - before
         return f"for {self.for_s:.0f} s, {hit} requests, a {self.kill} was killed meanwhile"
 
 

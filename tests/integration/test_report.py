@@ -34,7 +34,7 @@ from tests.support.command_line import OutputOf, run
 from tests.support.environment import enter_folder, installation, kafka_lines, write_settings
 from tests.support.incident_models import END_S, ONE_MODEL, contract_of, fill
 from tests.support.pipeline import Pipeline, configure_topic, simple_baseline, simple_contract
-from tests.support.stub_grafana import StubGrafana, serving
+from tests.support.stub_grafana import StubGrafana
 from tests.support.warehouse import add_row, migrated, row
 
 [MODEL] = ONE_MODEL
@@ -346,7 +346,7 @@ def test_the_round_trip_is_an_error_margin() -> None:
 @pytest.fixture
 def grafana(monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
     monkeypatch.setenv("ALERTS_WEBHOOK_URL", "https://alerts.example.com/hook")
-    with serving() as stub:
+    with StubGrafana() as stub:
         yield stub
 
 

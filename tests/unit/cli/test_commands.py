@@ -319,7 +319,7 @@ run_codebook = partial(command_line.run, "codebook")
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
-    lines = [json.dumps({"prompt": text}) for text in all_questions()[:120]]
+    lines = [json.dumps({"prompt": text}) for text in [*all_questions()][:120]]
     path.write_text("\n".join([*lines, lines[0].upper().replace("PROMPT", "prompt", 1), ""]), encoding="utf-8")
     return path
 
