@@ -18,14 +18,7 @@ from scipy.stats import poisson
 from barograph_server.profiling.baseline.new_bins import find_new_edges, move_to_new_bins
 from barograph_server.profiling.infer.columns import TextColumn
 from barograph_server.profiling.infer.summarise import summarise_texts
-from barograph_server.sketches.baseline.baseline import (
-    ALL,
-    HOUR_NAMES,
-    QUANTILE_RANKS,
-    Baseline,
-    FieldBaseline,
-    SliceCounts,
-)
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import IntArray, Layout
 from barograph_server.sketches.baseline.levels import Level
@@ -46,6 +39,7 @@ from barograph_server.sketches.performance.selective import selective
 from barograph_server.sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
 from barograph_server.sketches.sketch.quantiles import exact_quantiles
 from barograph_server.streams.scorer.verdicts import change_levels
+from tests.support import baselines
 from tests.support.sketches import sketch_of
 
 FloatArray = NDArray[np.float64]
@@ -121,26 +115,17 @@ def trained_by_the_hour() -> tuple[PsiBins, Season, FloatArray]:
     fields = []
     for i in range(SEASONAL_FIELDS):
         hours_of_week = rng.multinomial(np.where(hour < 6, 5_000, 20_000), shares)
-        fields.append(
-            FieldBaseline(
-                name=f"x{i}",
-                kind="numeric",
-                edges=tuple(float(edge) for edge in range(9)),
-                hours_of_week={name: tuple(row) for name, row in zip(HOUR_NAMES, hours_of_week.tolist(), strict=True)},
-                slices={ALL: SliceCounts(cells=tuple(hours_of_week.sum(axis=0).tolist()))},
-            )
-        )
-    rows = sum(fields[0].slices[ALL].cells)
-    baseline = Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, timezone="UTC", fields=tuple(fields))
-    bins = PsiBins(Layout(baseline))
+        by_hour = {name: tuple(row) for name, row in zip(HOUR_NAMES, hours_of_week.tolist(), strict=True)}
+        counts = SliceCounts(cells=tuple(hours_of_week.sum(axis=0).tolist()))
+        fields.append(baselines.numeric(f"x{i}", *map(float, range(9)), counts=counts, hours_of_week=by_hour))
+    bins = PsiBins(Layout(baselines.baseline(*fields, timezone="UTC")))
     return bins, Season(bins), shares[NIGHT]
 
 
 def psi_by_the_hour(rng: Rng, n: int) -> Alarms:
     bins, season, shares = trained_by_the_hour()
-    windows = rng.multinomial(n, shares, size=(DRAWS // SEASONAL_FIELDS, SEASONAL_FIELDS)).reshape(
-        DRAWS // SEASONAL_FIELDS, -1
-    )
+    size = DRAWS // SEASONAL_FIELDS, SEASONAL_FIELDS
+    windows = rng.multinomial(n, shares, size=size).reshape(size[0], -1)
     events = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
     result = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation([NIGHT], events))
     return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
@@ -190,8 +175,7 @@ def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatAr
         kept_indices = np.array([int(name.partition("-")[2]) for name in field.categories])
         fields.append(field)
         unseen.append(max(0.0, 1.0 - shares[kept_indices].sum()))
-    baseline = Baseline(model="m", version="1", rows=TRAINED, slice_rows={ALL: TRAINED}, fields=tuple(fields))
-    return RateCells(Layout(baseline)), np.array(unseen)
+    return RateCells(Layout(baselines.baseline(*fields))), np.array(unseen)
 
 
 def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
@@ -250,9 +234,7 @@ ACCEPTED_WINDOWS = 20
 def accepted_on_new_bins(values: Values, kind: SketchKind) -> list[FieldBaseline]:
     """Accepted baselines whose bins and shares come from the merged sketches of many panes."""
     rng = np.random.default_rng([2_013, KINDS_OF_SKETCHES.index(kind)])
-    before = FieldBaseline(
-        name="x", kind="numeric", slices={ALL: SliceCounts(cells=(ACCEPTED_PANES * ACCEPTED_PER_PANE, 0))}
-    )
+    before = baselines.numeric("x", counts=SliceCounts(cells=(ACCEPTED_PANES * ACCEPTED_PER_PANE, 0)))
     fields = []
     for _ in range(ACCEPTED):
         merged = numeric_sketch(False, kind)

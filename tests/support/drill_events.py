@@ -11,7 +11,8 @@ from barograph.contract import Contract, Field, Window
 from barograph.contract.model import LabelSpec, Slo
 
 from barograph_server.drills.faults import EventTables, FaultPeriod
-from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline, SliceCounts
+from tests.support import baselines
 from tests.support.warehouse import row
 
 DAY_MS, HOUR_MS = 86_400_000, 3_600_000
@@ -42,27 +43,17 @@ CONTRACT = Contract(
 
 def baseline(contract: Contract = CONTRACT) -> Baseline:
     normal = np.random.default_rng(1).normal(size=10_000)
-    quantiles = tuple(np.quantile(normal, np.linspace(0, 1, QUANTILE_RANKS)).tolist())
+    edges = np.quantile(normal, np.arange(1, 10) / 10).tolist()
+    known: dict[str, Any] = {"low": -10.0, "high": 10.0, "std": 1.0, "counts": SliceCounts(cells=(*[1000] * 10, 0))}
+    known["quantiles"] = tuple(np.quantile(normal, np.linspace(0, 1, QUANTILE_RANKS)).tolist())
     fields = []
     for field in contract.fields:
         if field.type == "category":
             counts = SliceCounts(cells=(5000, 3000, 2000, 0, 0))
-            fields.append(FieldBaseline(name=field.name, kind="category", categories=COLOURS, slices={"all": counts}))
-            continue
-        fields.append(
-            FieldBaseline(
-                name=field.name,
-                kind="numeric",
-                integer=field.type == "int",
-                edges=tuple(np.quantile(normal, np.arange(1, 10) / 10).tolist()),
-                low=-10.0,
-                high=10.0,
-                std=1.0,
-                quantiles=quantiles,
-                slices={"all": SliceCounts(cells=(1000,) * 10 + (0,))},
-            )
-        )
-    return Baseline(model=contract.model, version="1", rows=10_000, slice_rows={"all": 10_000}, fields=tuple(fields))
+            fields.append(baselines.category(field.name, *COLOURS, counts=counts))
+        else:
+            fields.append(baselines.numeric(field.name, *edges, integer=field.type == "int", **known))
+    return msgspec.structs.replace(baselines.baseline(*fields), model=contract.model)
 
 
 def make_events(n: int = 900, days: int = 3, seed: int = 7) -> EventTables:

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from barograph import parse_contract
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, dump_baseline
+from barograph_server.sketches.baseline.baseline import SliceCounts, dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.serving_facts import (
     ServingFact,
@@ -16,6 +16,7 @@ from barograph_server.warehouse.operations.serving_facts import (
     store_serving_sections,
 )
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import baselines
 from tests.support.two_day_model import DAY_S, END, END_S, HOUR_S
 from tests.support.warehouse import add_row, insert, row
 
@@ -92,14 +93,9 @@ def _prediction(model: str, version: str, id_: str, at_ms: int, **values: Any) -
 def fill_topics(client: Client, model: str) -> None:
     """Write the baseline of topics and languages of prompts, an hour of them, and 40 prompts with text."""
     known = {"model": model, "version": "1", "baseline_id": "b"}
-    fields = tuple(
-        FieldBaseline(name=name, kind="category", categories=categories, slices={"all": SliceCounts(cells=cells)})
-        for name, categories, cells in (
-            ("topic", ("billing", "refund"), (600, 390, 10, 0)),
-            ("language", ("en",), (1000, 0, 0)),
-        )
-    )
-    baseline = Baseline(model=model, version="1", fields=fields, rows=1000, slice_rows={"all": 1000})
+    topics = baselines.category("topic", "billing", "refund", counts=SliceCounts(cells=(600, 390, 10, 0)))
+    languages = baselines.category("language", "en", counts=SliceCounts(cells=(1000, 0, 0)))
+    baseline = msgspec.structs.replace(baselines.baseline(topics, languages), model=model)
     add_row(client, "baselines", **known, body=dump_baseline(baseline).decode())
     predictions = [
         _prediction(
