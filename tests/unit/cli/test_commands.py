@@ -43,7 +43,7 @@ from barograph_server.terminal import TableColumn, Terminal, rows_text
 from tests.support import command_line
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 from tests.support.command_line import run
-from tests.support.drill_events import CONTRACT, baseline, make_events, without
+from tests.support.drill_models import CONTRACT, baseline, make_events, without
 from tests.support.drill_simulation import ON_CALL
 from tests.support.pipeline import ROOT
 from tests.support.questions import all_questions
