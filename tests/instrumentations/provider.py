@@ -164,8 +164,8 @@ def _chat(request: dict[str, Any], model: str, n: int, words: list[str]) -> dict
     if uses_tool:
         reason, function["name"] = "tool_calls", request["tools"][0]["function"]["name"]
     if not request.get("stream"):
-        said = {"content": None, "tool_calls": [call]} if uses_tool else {"content": "".join(words)}
-        choice = {"index": 0, "message": {"role": "assistant", **said}, "finish_reason": reason}
+        message = {"content": None, "tool_calls": [call]} if uses_tool else {"content": "".join(words)}
+        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
         return head | {"object": "chat.completion", "choices": [choice], "usage": usage, "_usage": usage}
 
     def chunk(delta: Any, reason: str | None = None) -> dict[str, Any]:
