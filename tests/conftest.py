@@ -2,10 +2,10 @@
 
 import gc
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 from zlib import crc32
 
 import clickhouse_connect
@@ -16,16 +16,14 @@ from hypothesis import settings
 from barograph_server.local.child_process import PartMissingError
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
-from barograph_server.local.managed_server import LocalServer
 from barograph_server.warehouse.client import Client
 from tests.support import command_line
 from tests.support.command_line import OutputOf
 from tests.support.missing_dependencies import skip_without
-from tests.support.shared_servers import SharedClickHouse, SharedKafka, SharedServers
+from tests.support.shared_servers import SERVERS, SharedServers, shared
 from tests.support.warehouse import emptied, login, migrated
 
 _TESTS = Path(__file__).parent
-Server = TypeVar("Server", bound=LocalServer)
 
 # How long an example takes depends on the machine.
 settings.register_profile("unhurried", deadline=None)
@@ -81,16 +79,14 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     gc.unfreeze()
 
 
-def _server(
-    config: pytest.Config, paths: pytest.TempPathFactory, own: Callable[..., Server], shared: Callable[[Path], Server]
-) -> Iterator[Server]:
+def _server(config: pytest.Config, paths: pytest.TempPathFactory, name: str) -> Iterator[Any]:
     """The server of the run, or one of this process where pytest runs without workers."""
     folder = getattr(config, "workerinput", {}).get("shared_servers")
     try:
         if folder is not None:
-            yield shared(Path(folder))
+            yield shared(Path(folder), name)
             return
-        server = own(paths.mktemp("server"), port=0)
+        server = SERVERS[name](paths.mktemp("server"), port=0)
         server.start()
     except PartMissingError as error:
         skip_without(error)
@@ -100,12 +96,12 @@ def _server(
 
 @pytest.fixture(scope="session")
 def broker(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalKafka]:
-    yield from _server(pytestconfig, tmp_path_factory, LocalKafka, SharedKafka)
+    yield from _server(pytestconfig, tmp_path_factory, "kafka")
 
 
 @pytest.fixture(scope="session")
 def engine(pytestconfig: pytest.Config, tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalClickHouse]:
-    yield from _server(pytestconfig, tmp_path_factory, LocalClickHouse, SharedClickHouse)
+    yield from _server(pytestconfig, tmp_path_factory, "clickhouse")
 
 
 @pytest.fixture(autouse=True)

@@ -55,9 +55,8 @@ class Harness:
 
     def live(self) -> None:
         plan = live_plan(self.seed, short=self.short)
-        self.run(
-            "live", lambda world: run_storm(world, plan, COUNTS), clock="live", contract=live_contract(), rate=40.0
-        )
+        run = partial(run_storm, plan=plan, counts=COUNTS)
+        self.run("live", run, clock="live", contract=live_contract(), rate=40.0)
 
     def shadow(self) -> None:
         plan = shadow_plan(self.seed, SHORT_KILLS if self.short else LONG_KILLS)
@@ -98,8 +97,7 @@ class Harness:
     def run(
         self, scenario: str, act: Callable[[World], Verdict], servers: Servers | None = None, **settings: Any
     ) -> None:
-        began = time.monotonic()
-        seed: int = settings.pop("seed", self.seed)
+        began, seed = time.monotonic(), settings.pop("seed", self.seed)
         say(f"\n=== {scenario}, seed {seed}")
         folder = self.folder / scenario.replace(" ", "-")
         world = World(servers or self.servers, folder, seed, lambda what: say(f"   {scenario}: {what}"), **settings)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.faults.kill_points import armed_file, reached_file
+from tests.support.operation import lines
 from tests.support.pipeline import Pipeline
 
 RESTART_S = 0.5
@@ -162,11 +163,7 @@ class Fleet:
                         self._start(name)
 
     def _reason(self, name: str, code: int) -> str:
-        for line in reversed(self.pipeline.log(name).splitlines()):
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                continue
+        for entry in reversed(lines(self.pipeline, name)):
             if entry.get("event") in ("stopped", "stopping", "stuck") and "reason" in entry:
                 return f"exit {code}: {entry['reason']}"[:160]
         return f"exit {code}"

@@ -33,19 +33,16 @@ class KillPoints:
         self._folder, self._instance = folder, instance
 
     def is_armed(self, point: str) -> bool:
-        return self._file(point).exists()
+        return armed_file(self._folder, self._instance, point).exists()
 
     def stop_at(self, point: str) -> None:
-        armed, reached = self._file(point), reached_file(self._folder, self._instance, point)
+        at = self._folder, self._instance, point
         try:
-            armed.rename(reached)
+            reached = armed_file(*at).rename(reached_file(*at))
         except FileNotFoundError:
             return
         while reached.exists():
             time.sleep(0.02)
-
-    def _file(self, point: str) -> Path:
-        return armed_file(self._folder, self._instance, point)
 
 
 def armed_file(folder: Path, instance: str, point: str) -> Path:
@@ -90,9 +87,8 @@ class KillPointProducer:
 
 
 def install(kind: str, points: KillPoints) -> None:
-    {"sketcher": _sketcher, "recorder": _recorder, "monitor": _monitor, "scorer": _scorer, "guard": _guard}[kind](
-        points
-    )
+    installers = {"sketcher": _sketcher, "recorder": _recorder, "monitor": _monitor, "scorer": _scorer, "guard": _guard}
+    installers[kind](points)
 
 
 def _guard(points: KillPoints) -> None:

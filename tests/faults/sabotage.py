@@ -135,14 +135,12 @@ SABOTAGES = {
         Sabotage("transaction removed", "sketcher", _no_transaction, ("sketcher", "in-transaction")),
         Sabotage("read_committed removed", "monitor", _read_uncommitted, ("sketcher", "in-transaction")),
         Sabotage("record_seq check removed", "monitor", _no_record_seq, ("monitor", "written")),
-        Sabotage(
-            "monitor acknowledges before it writes", "monitor", _monitor_acknowledges_first, ("monitor", "before-write")
-        ),
-        Sabotage(
-            "recorder acknowledges before it inserts",
-            "recorder",
-            _recorder_acknowledges_first,
-            ("recorder", "before-insert"),
+        *(
+            Sabotage(f"{kind} acknowledges before it {verb}s", kind, install, (kind, f"before-{verb}"))
+            for kind, verb, install in (
+                ("monitor", "write", _monitor_acknowledges_first),
+                ("recorder", "insert", _recorder_acknowledges_first),
+            )
         ),
     )
 }

@@ -122,16 +122,17 @@ def _outcome(error: str) -> str:
 
 
 def check_pairs(verdict: Verdict, rows: Rows, world: World) -> None:
-    expected = joined(rows)
+    expected, client = joined(rows), world.pipeline.client
     deadline = time.monotonic() + world.quiet_s
     last: Pairs = {}
-    while differences(result := _stored_pairs(world), expected):
+    while differences(result := stored(client), expected):
         if result != last:
             last, deadline = result, time.monotonic() + world.quiet_s
         if time.monotonic() > deadline:
             world.fleet.dump_stacks()
             break
         time.sleep(0.5)
+    client.close()
     verdict.compared["rows of pairs"] += len(expected)
     for difference in differences(result, expected):
         verdict.say(difference)
@@ -144,8 +145,3 @@ def check_pairs(verdict: Verdict, rows: Rows, world: World) -> None:
     world.say(f"{requests} requests = {pairs} pairs + {dict(sorted(missing.items()))}")
     if absent := REASONS - missing.keys():
         verdict.say(f"no request was missing for the reasons {sorted(absent)[:SHOWN]}, so they were not tested")
-
-
-def _stored_pairs(world: World) -> Pairs:
-    with world.pipeline.client as client:
-        return stored(client)

@@ -6,7 +6,7 @@ import random
 import threading
 import time
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pyarrow as pa
@@ -240,28 +240,23 @@ class Source:
         events = []
         for i in range(ARROW_ROWS):
             plain = self._event(at_ms, model=STRICT)
-            events.append(_changed(plain, id=f"{plain.id}-{i}"))
+            events.append(replace(plain, id=f"{plain.id}-{i}"))
+        kinds = {name: pa.string() for name in ("model", "version", "id", "features.colour", "context.region")}
+        kinds |= {"at_ms": pa.int64(), "features.k": pa.int64(), "features.flag": pa.bool_()}
+        kinds |= {"features.x": pa.float64(), "score": pa.float64()}
         columns = {
-            "model": [e.model for e in events],
-            "version": [e.version for e in events],
-            "id": [e.id for e in events],
-            "at": pa.array([e.at_ms for e in events]).cast(pa.timestamp("ms", "UTC")),
-            "features.x": pa.array([e.x for e in events], pa.float64()),
-            "features.k": pa.array([e.k for e in events], pa.int64()),
-            "features.flag": pa.array([e.flag for e in events], pa.bool_()),
-            "features.colour": pa.array([e.colour for e in events], pa.string()),
-            "context.region": [e.region for e in events],
-            "score": pa.array([e.score for e in events], pa.float64()),
+            name: pa.array([getattr(e, name.rpartition(".")[2]) for e in events], kind) for name, kind in kinds.items()
         }
+        columns["at"] = columns.pop("at_ms").cast(pa.timestamp("ms", "UTC"))
         return Sent(encode_arrow(pa.table(columns)), ARROW, events=tuple(enumerate(events)))
 
     def _poison(self, kind: Kind, at_ms: int) -> Sent:
-        plain = _changed(self._event(at_ms, model=STRICT), version="1", x=0.5, k=3, flag=True, colour="red")
+        plain = replace(self._event(at_ms, model=STRICT), version="1", x=0.5, k=3, flag=True, colour="red")
         value = kind.make(_event_fields(plain))
         if kind.name == "Arrow with one bad row":
             rows = ((0, 0.1, 1, True, "red", ""), (2, 0.3, 3, True, "blue", "-c"))
             good = tuple(
-                (i, _changed(plain, id=plain.id + end, x=x, k=k, flag=flag, colour=c, region="north", score=None))
+                (i, replace(plain, id=plain.id + end, x=x, k=k, flag=flag, colour=c, region="north", score=None))
                 for i, x, k, flag, c, end in rows
             )
             return Sent(value, kind.headers, events=good, dead=((1, str(kind.reason)),))
@@ -269,7 +264,7 @@ class Source:
             return Sent(value, kind.headers, dead=((0, str(kind.reason)),))
         colour = {"megabyte string": "x", "lone surrogate": "?"}.get(kind.name, plain.colour)
         return Sent(
-            value, kind.headers, events=((0, _changed(plain, colour=colour, invalid=kind.invalid, exact=False)),)
+            value, kind.headers, events=((0, replace(plain, colour=colour, invalid=kind.invalid, exact=False)),)
         )
 
     def _label(self, event: Event) -> None:
@@ -305,7 +300,3 @@ def _event_fields(event: Event) -> dict[str, Any]:
 
 def _as_json(event: Event) -> Sent:
     return Sent(json.dumps(_event_fields(event)).encode(), None, events=((0, event),))
-
-
-def _changed(event: Event, **changes: Any) -> Event:
-    return Event(**{name: changes.get(name, getattr(event, name)) for name in Event.__slots__})

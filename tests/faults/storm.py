@@ -45,7 +45,6 @@ def run_storm(
     return verdict
 
 
-TRIAL_COUNTS = {"sketcher": 1, "recorder": 1, "monitor": 1}
 HOLD_S = 1.5
 """Time at a kill point before the kill, in seconds. The monitor commits acknowledged offsets every second."""
 KILLS = sorted({sabotage.killed for sabotage in SABOTAGES.values()})
@@ -54,12 +53,11 @@ KILLS = sorted({sabotage.killed for sabotage in SABOTAGES.values()})
 
 def run_trial(world: World) -> Verdict:
     """Fail if a safeguard of the product is disabled, and pass otherwise."""
-    kills, counts = KILLS, TRIAL_COUNTS
+    kills, counts = KILLS, {"sketcher": 1, "recorder": 1, "monitor": 1}
     if world.sabotage:
-        kind, _ = SABOTAGES[world.sabotage].killed
         kills = [SABOTAGES[world.sabotage].killed]
         # Only the processors that the safeguard concerns: differences of others would pass as detection.
-        counts = {"recorder": 1} if kind == "recorder" else {"sketcher": 1, "monitor": 1}
+        counts = {"recorder": 1} if kills[0][0] == "recorder" else {"sketcher": 1, "monitor": 1}
     world.begin(counts)
     world.wait_begun()
     for kind, point in kills:

@@ -153,7 +153,7 @@ class World:
 
     def close(self) -> None:
         self.fleet.close()
-        self.proxy.close()
+        self.proxy.stop()
         self.pipeline.rows("SELECT 1")
         with self.pipeline.client as client:
             client.command(f"DROP DATABASE {self.pipeline.address.database}")

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from tests.fuzz.corpus import read_corpus, write_corpus
 from tests.fuzz.seeds import seeds
@@ -51,19 +52,15 @@ def fuzz(target: str, runs: int, seed: int) -> Outcome:
     """Fuzz one target in a sequence of processes; each starts with the corpus of the previous one."""
     inputs = [*seeds()[target], *read_corpus(target)]
     executions, took_s, peak_mb = 0, 0.0, 0
-    for i, process_runs in enumerate(runs_per_process(target, runs)):
-        result = _fuzz_once(target, process_runs, seed + i, inputs)
+    most = int(PROCESS_S * 1e6 / TARGETS[target].cost_us)
+    for i, start in enumerate(range(0, runs, most)):
+        result = _fuzz_once(target, min(most, runs - start), seed + i, inputs)
         executions, took_s = executions + result.executions, took_s + result.took_s
         peak_mb = max(peak_mb, result.peak_mb)
         inputs = result.corpus
         if result.fault is not None:
             break
     return replace(result, executions=executions, took_s=took_s, peak_mb=peak_mb)
-
-
-def runs_per_process(target: str, runs: int) -> list[int]:
-    most = int(PROCESS_S * 1e6 / TARGETS[target].cost_us)
-    return [min(most, runs - start) for start in range(0, runs, most)]
 
 
 def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcome:
@@ -77,15 +74,10 @@ def _fuzz_once(target: str, runs: int, seed: int, inputs: list[bytes]) -> Outcom
         limits = [f"-timeout={HANG_S}", f"-rss_limit_mb={RSS_MB}", f"-malloc_limit_mb={MALLOC_MB}"]
         options = [f"-runs={runs}", f"-seed={seed}", f"-max_len={TARGETS[target].max_bytes}", *limits]
         output = [f"-artifact_prefix={faults}/", "-print_final_stats=1", "-verbosity=0"]
-        done = subprocess.run(
-            [sys.executable, "-m", "tests.fuzz.child", target, *options, *output, str(corpus)],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
-            check=False,
-        )
+        command = [sys.executable, "-m", "tests.fuzz.child", target, *options, *output, str(corpus)]
+        piped: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "errors": "replace"}
+        environ = os.environ | {"OMP_NUM_THREADS": "1"}
+        done = subprocess.run(command, **piped, text=True, env=environ, check=False)
         took_s = time.monotonic() - began
         statistics = {name: int(n) for name, n in STATISTIC.findall(done.stdout)}
         failing = [each.read_bytes() for each in sorted(faults.iterdir())]

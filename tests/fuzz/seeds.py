@@ -8,17 +8,17 @@ from barograph.events import encode_arrow
 from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.sketches.sketch.categorical import UnseenCategories
 from barograph_server.sketches.sketch.numeric import numeric_sketch
-from barograph_server.streams.events.batch import MessageBatch
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.records import OffsetRange, PartitionProgress, Progress, Tally, encode
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.streams.sketcher.summarise import FlushSummaries
-from tests.fuzz.targets import GOOD, GOOD_LABEL, MODEL, RECEIVED_MS
+from tests.fuzz.targets import GOOD, GOOD_LABEL, MODEL
 from tests.support.arrow_types import all_arrays, write
+from tests.support.messages import NOW_MS, batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 
-_AT = [RECEIVED_MS - 1000, RECEIVED_MS]
+_AT = [NOW_MS - 1000, NOW_MS]
 
 
 def seeds() -> dict[str, list[bytes]]:
@@ -91,12 +91,11 @@ def _labels() -> bytes:
 def _records() -> list[bytes]:
     contract, baseline = simple_contract(), simple_baseline(rows=50)
     registry = build_registry([(contract, 1)], [RegisteredBaseline(baseline, baseline.id, 0, 1)])
-    batch = MessageBatch([GOOD], np.zeros(1, np.int32), np.zeros(1, np.int64), np.full(1, RECEIVED_MS))
     summaries = FlushSummaries(registry)
-    for events in JsonDecoder(registry).decode(batch).events:
+    for events in JsonDecoder(registry).decode(batch_of(GOOD)).events:
         summaries.add(events)
     [(key, pane)] = summaries.panes.items()
     [partial, *_] = encode_partials(key, pane, "topic", [OffsetRange(0, 0, 1)])
-    covered = PartitionProgress(partition=0, start=0, end=1, newest_ms={MODEL: RECEIVED_MS})
-    progress = Progress(source_topic_id="topic", source_partitions=1, counted_at_ms=RECEIVED_MS, ranges=[covered])
+    covered = PartitionProgress(partition=0, start=0, end=1, newest_ms={MODEL: NOW_MS})
+    progress = Progress(source_topic_id="topic", source_partitions=1, counted_at_ms=NOW_MS, ranges=[covered])
     return [partial, encode(Tally(model=MODEL, topic="predictions")), encode(progress)]

@@ -8,7 +8,6 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import numpy as np
 import pyarrow as pa
 from barograph.contract import Slice
 from barograph.contract.file import dump_contract, parse_contract
@@ -20,7 +19,7 @@ from barograph_server.streams import records
 from barograph_server.streams.events import native_reader
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
 from barograph_server.streams.events.arrow_message import open_table
-from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.batch import Decoded
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.recorder.arrow_rows import ArrowRows
 from barograph_server.streams.recorder.json_rows import JsonRows
@@ -28,10 +27,10 @@ from barograph_server.streams.recorder.labels import DecodedLabels, decode_arrow
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.support.decoded import content, row_content
+from tests.support.messages import batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 
 MODEL = "toy"
-RECEIVED_MS = 1_790_000_000_000
 GOOD = b'{"model":"toy","version":"1","id":"good","at":1789999999000,"features":{"x":1.5,"colour":"red"},"score":0.5}'
 GOOD_LABEL = b'{"model":"toy","id":"good","label":true,"at":1789999999000}'
 _CONTRACT = simple_contract(slices=(Slice(name="region", source="context.region", sketches=("x",)),))
@@ -58,22 +57,17 @@ def run(target: str, data: bytes) -> None:
     TARGETS[target].run(data)
 
 
-def _batch(*values: bytes) -> MessageBatch:
-    n = len(values)
-    at = np.full(n, RECEIVED_MS, dtype=np.int64)
-    return MessageBatch(list(values), np.zeros(n, dtype=np.int32), np.arange(n, dtype=np.int64), at)
-
-
-def _check_total(decoded: Decoded, n: int) -> None:
-    counted, dead = sum(len(events) for events in decoded.events), len(decoded.rejected)
-    assert counted + dead == n, f"{n} events received, {counted} decoded and {dead} dead-lettered"
+def _check_total(decoded: Decoded | DecodedLabels, n: int) -> None:
+    rows = decoded.events if isinstance(decoded, Decoded) else decoded.rows
+    counted, dead = sum(map(len, rows)), len(decoded.rejected)
+    assert counted + dead == n, f"{n} events or labels received, {counted} decoded and {dead} dead-lettered"
 
 
 def predictions_json(data: bytes) -> None:
     """One message between two valid ones, which it must not affect; with the same result with and without Rust."""
-    result = _JSON.decode(_batch(GOOD, data, GOOD))
+    result = _JSON.decode(batch_of(GOOD, data, GOOD))
     if native_reader.VERSION is not None:
-        assert content(result) == content(_PURE_JSON.decode(_batch(GOOD, data, GOOD)))
+        assert content(result) == content(_PURE_JSON.decode(batch_of(GOOD, data, GOOD)))
     _check_total(result, 3)
     rejected = {dead.offset for dead in result.rejected}
     assert not {0, 2} & rejected
@@ -88,7 +82,7 @@ def predictions_json(data: bytes) -> None:
 
 def predictions_arrow(data: bytes) -> None:
     """An Arrow batch: one event or dead letter per row, or a single dead letter."""
-    result = _ARROW.decode(_batch(data))
+    result = _ARROW.decode(batch_of(data))
     if result.events or len(result.rejected) != 1:
         _check_total(result, _rows(data))
     summaries = FlushSummaries(_REGISTRY)
@@ -97,8 +91,8 @@ def predictions_arrow(data: bytes) -> None:
 
 
 def _check_rows(rows: ArrowRows | JsonRows, decoder: ArrowDecoder | JsonDecoder, *values: bytes) -> None:
-    recorded = sum(table.num_rows for table in rows.rows(_batch(*values)))
-    counted = sum(map(len, decoder.decode(_batch(*values)).events))
+    recorded = sum(table.num_rows for table in rows.rows(batch_of(*values)))
+    counted = sum(map(len, decoder.decode(batch_of(*values)).events))
     assert recorded == counted, f"{counted} events counted and {recorded} recorded"
     assert not rows.omitted, "the recorder omitted a message"
 
@@ -108,7 +102,7 @@ def rows_json(data: bytes) -> None:
     n = _JSON_ROWS.read_by["native"]
     _check_rows(_JSON_ROWS, _JSON, GOOD, data, GOOD)
     if _JSON_ROWS.read_by["native"] == n + 3:
-        batch = _batch(GOOD, data, GOOD)
+        batch = batch_of(GOOD, data, GOOD)
         assert row_content(_JSON_ROWS.rows(batch)) == row_content(_PURE_JSON_ROWS.rows(batch))
 
 
@@ -124,20 +118,15 @@ def _rows(data: bytes) -> int:
         return 1
 
 
-def _check_total_labels(decoded: DecodedLabels, n: int) -> None:
-    counted, dead = sum(table.num_rows for table in decoded.rows), len(decoded.rejected)
-    assert counted + dead == n, f"{n} labels received, {counted} decoded and {dead} dead-lettered"
-
-
 def labels_json(data: bytes) -> None:
-    _check_total_labels(decode_json_labels(_batch(GOOD_LABEL, data, GOOD_LABEL), frozenset({MODEL})), 3)
+    _check_total(decode_json_labels(batch_of(GOOD_LABEL, data, GOOD_LABEL), frozenset({MODEL})), 3)
 
 
 def labels_arrow(data: bytes) -> None:
     """An Arrow batch of labels: one label or dead letter per row, or a single dead letter."""
-    result = decode_arrow_labels(_batch(data), frozenset({MODEL}))
+    result = decode_arrow_labels(batch_of(data), frozenset({MODEL}))
     if result.rows or len(result.rejected) != 1:
-        _check_total_labels(result, _rows(data))
+        _check_total(result, _rows(data))
 
 
 def record_bytes(data: bytes) -> None:

@@ -49,28 +49,18 @@ ROWS = {
 
 
 def test_psi_verdicts() -> None:
-    for name, row in ROWS.items():
-        verdict = psi_verdicts(row.base, row.window, [0], phi=row.phi)
-        assert verdict.psi.item() == pytest.approx(row.psi, abs=5e-7), name
-        assert verdict.df.item() == row.df, name
-        assert verdict.low.item() == pytest.approx(row.low, abs=5e-7), name
-        assert verdict.high.item() == pytest.approx(row.high, abs=5e-7), name
-        assert LEVEL_NAMES[verdict.level.item()] == row.level, name
-        if row.p_value is not None:
-            rel, absolute = (1e-5, 0.0) if row.p_value < 1e-6 else (0.0, 5e-7)
-            assert verdict.p_value.item() == pytest.approx(row.p_value, rel=rel, abs=absolute), name
-
-
-def test_all_rows_judged_in_one_call() -> None:
     rows = list(ROWS.values())
     starts = np.cumsum([0, *(len(row.base) for row in rows[:-1])])
-    base = np.concatenate([row.base for row in rows])
-    window = np.concatenate([row.window for row in rows])
+    base, window = (np.concatenate([getattr(row, name) for row in rows]) for name in ("base", "window"))
     verdict = psi_verdicts(base, window, starts, phi=[row.phi for row in rows])
-    assert verdict.psi[0] == pytest.approx([row.psi for row in rows], abs=5e-7)
-    assert verdict.low[0] == pytest.approx([row.low for row in rows], abs=5e-7)
-    assert verdict.high[0] == pytest.approx([row.high for row in rows], abs=5e-7)
+    for name in ("psi", "low", "high"):
+        assert getattr(verdict, name)[0] == pytest.approx([getattr(row, name) for row in rows], abs=5e-7), name
     assert [LEVEL_NAMES[level] for level in verdict.level[0]] == [row.level for row in rows]
+    assert verdict.df[0].tolist() == [row.df for row in rows]
+    for (name, row), p_value in zip(ROWS.items(), verdict.p_value[0].tolist(), strict=True):
+        if row.p_value is not None:
+            rel, absolute = (1e-5, 0.0) if row.p_value < 1e-6 else (0.0, 5e-7)
+            assert p_value == pytest.approx(row.p_value, rel=rel, abs=absolute), name
 
 
 def test_enough_data_and_the_visible_shift() -> None:

@@ -158,27 +158,22 @@ def _chat(request: dict[str, Any], model: str, n: int, words: list[str]) -> dict
         "completion_tokens_details": {"reasoning_tokens": 20, "audio_tokens": 0},
     }
     head = {"id": f"chatcmpl-{n}", "created": 1, "model": f"{model}-2024-08-06", "service_tier": "default"}
-    call = {"id": f"call_{n}", "type": "function", "function": {"name": "track", "arguments": '{"parcel": "P1"}'}}
+    function = {"name": "track", "arguments": '{"parcel": "P1"}'}
+    call = {"id": f"call_{n}", "type": "function", "function": function}
+    reason, uses_tool = "stop", _wants_tool(request)
+    if uses_tool:
+        reason, function["name"] = "tool_calls", request["tools"][0]["function"]["name"]
     if not request.get("stream"):
-        message: dict[str, Any] = {"role": "assistant", "content": "".join(words)}
-        if uses_tool := _wants_tool(request):
-            call["function"]["name"] = request["tools"][0]["function"]["name"]  # type: ignore[index]
-            message = {"role": "assistant", "content": None, "tool_calls": [call]}
-        choice = {"index": 0, "message": message, "finish_reason": "tool_calls" if uses_tool else "stop"}
+        message = {"content": None, "tool_calls": [call]} if uses_tool else {"content": "".join(words)}
+        choice = {"index": 0, "message": {"role": "assistant", **message}, "finish_reason": reason}
         return head | {"object": "chat.completion", "choices": [choice], "usage": usage, "_usage": usage}
 
     def chunk(delta: Any, reason: str | None = None) -> dict[str, Any]:
         choice = {"index": 0, "delta": delta, "finish_reason": reason}
         return head | {"object": "chat.completion.chunk", "choices": [choice]}
 
-    uses_tool = _wants_tool(request)
-    if uses_tool:
-        call["function"]["name"] = request["tools"][0]["function"]["name"]  # type: ignore[index]
-        deltas: list[Any] = [{"tool_calls": [{"index": 0, **call}]}]
-    else:
-        deltas = [{"content": word} for word in words]
-    chunks = [chunk({"role": "assistant", "content": ""}), *map(chunk, deltas)]
-    chunks.append(chunk({}, "tool_calls" if uses_tool else "stop"))
+    deltas = [{"tool_calls": [{"index": 0, **call}]}] if uses_tool else [{"content": word} for word in words]
+    chunks = [chunk({"role": "assistant", "content": ""}), *map(chunk, deltas), chunk({}, reason)]
     reports = (request.get("stream_options") or {}).get("include_usage")
     if reports:
         chunks.append(head | {"object": "chat.completion.chunk", "choices": [], "usage": usage})
@@ -194,30 +189,15 @@ def _responses(request: dict[str, Any], model: str, n: int, words: list[str]) ->
         "output_tokens_details": {"reasoning_tokens": 20},
     }
     text = {"type": "output_text", "text": "".join(words), "annotations": []}
-    item: dict[str, Any] = {
-        "type": "message",
-        "id": f"msg_{n}",
-        "role": "assistant",
-        "status": "completed",
-        "content": [text],
-    }
+    item: dict[str, Any] = {"type": "message", "id": f"msg_{n}", "role": "assistant", "content": [text]}
     if _wants_tool(request):
         name = request["tools"][0].get("name", "track")
-        item = {"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", "name": name, "status": "completed"}
+        item = {"type": "function_call", "id": f"fc_{n}", "call_id": f"call_{n}", "name": name}
         item["arguments"] = '{"parcel": "P1"}'
-    body = {
-        "id": f"resp_{n}",
-        "object": "response",
-        "created_at": 1,
-        "model": f"{model}-2024-08-06",
-        "status": "completed",
-        "output": [item],
-        "usage": usage,
-        "parallel_tool_calls": True,
-        "tool_choice": "auto",
-        "tools": [],
-        "service_tier": "default",
-    }
+    item["status"] = "completed"
+    head = {"id": f"resp_{n}", "object": "response", "created_at": 1, "model": f"{model}-2024-08-06"}
+    options = {"parallel_tool_calls": True, "tool_choice": "auto", "tools": [], "service_tier": "default"}
+    body = {**head, "status": "completed", "output": [item], "usage": usage, **options}
     if not request.get("stream"):
         return body | {"_usage": usage}
     opened = body | {"status": "in_progress", "output": [], "usage": None}
@@ -253,16 +233,13 @@ def _messages(request: dict[str, Any], model: str, n: int, words: list[str]) -> 
         deltas = [{"type": "input_json_delta", "partial_json": '{"parcel": "P1"}'}]
     empty = block | ({"input": {}} if uses_tool else {"text": ""})
     message = head | {"content": [], "stop_reason": None, "usage": usage | {"output_tokens": 1}}
+    last = {"output_tokens": 50}
     events = [
         {"type": "message_start", "message": message},
         {"type": "content_block_start", "index": 0, "content_block": empty},
         *({"type": "content_block_delta", "index": 0, "delta": delta} for delta in deltas),
         {"type": "content_block_stop", "index": 0},
-        {
-            "type": "message_delta",
-            "delta": {"stop_reason": reason, "stop_sequence": None},
-            "usage": {"output_tokens": 50},
-        },
+        {"type": "message_delta", "delta": {"stop_reason": reason, "stop_sequence": None}, "usage": last},
         {"type": "message_stop"},
     ]
     return {"_usage": usage, "_events": _sse(*events, typed=True)}
@@ -279,12 +256,9 @@ def _converse(request: dict[str, Any], n: int, words: list[str], *, is_stream: b
         output = {"message": {"role": "assistant", "content": [block]}}
         return {"output": output, "stopReason": reason, "usage": usage, "metrics": metrics, "_usage": usage}
     deltas: list[Any] = [{"text": word} for word in words]
-    start: list[Any] = []
+    start = [{"start": {"toolUse": use}, "contentBlockIndex": 0}] if uses_tool else []
     if uses_tool:
-        deltas, start = (
-            [{"toolUse": {"input": '{"parcel": "P1"}'}}],
-            [{"start": {"toolUse": use}, "contentBlockIndex": 0}],
-        )
+        deltas = [{"toolUse": {"input": '{"parcel": "P1"}'}}]
     events = [
         ("messageStart", {"role": "assistant"}),
         *(("contentBlockStart", each) for each in start),
@@ -312,12 +286,8 @@ def _gemini(request: dict[str, Any], model: str, n: int, words: list[str], *, is
 
     def body(text: str, **more: Any) -> dict[str, Any]:
         candidate = {"content": {"role": "model", "parts": [{"text": text}]}, "index": 0, **more}
-        return {
-            "candidates": [candidate],
-            "modelVersion": f"{model}-001",
-            "responseId": f"gemini-{n}",
-            "usageMetadata": usage,
-        }
+        known = {"modelVersion": f"{model}-001", "responseId": f"gemini-{n}"}
+        return {"candidates": [candidate], **known, "usageMetadata": usage}
 
     if not is_stream:
         return body("".join(words), finishReason="STOP") | {"_usage": usage}

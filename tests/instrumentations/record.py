@@ -107,7 +107,9 @@ def instrument(*names: str) -> Any:
 
 
 def openai_calls(client: Any = None) -> None:
-    client = client or openai_client()
+    import openai
+
+    client = client or openai.OpenAI(max_retries=0)
     chat, usage = client.chat.completions.create, {"stream": True, "stream_options": {"include_usage": True}}
     call("plain", lambda: chat(model=GPT, messages=ASK))
     call("stream", lambda: drain(chat(model=GPT, messages=ASK, **usage)))
@@ -118,10 +120,8 @@ def openai_calls(client: Any = None) -> None:
     call("responses stream", lambda: drain(client.responses.create(model=GPT, input="Hello?", stream=True)))
     call("embeddings", lambda: client.embeddings.create(model=EMBEDDER, input=["a", "b"]))
     call("image", lambda: client.images.generate(model="gpt-image-1", prompt="a parcel"))
-    call(
-        "transcription",
-        lambda: client.audio.transcriptions.create(model="gpt-4o-transcribe", file=("a.wav", io.BytesIO(b"RIFF"))),
-    )
+    recording = "a.wav", io.BytesIO(b"RIFF")
+    call("transcription", lambda: client.audio.transcriptions.create(model="gpt-4o-transcribe", file=recording))
     call("speech", lambda: client.audio.speech.create(model="gpt-4o-mini-tts", voice="alloy", input="Hello."))
 
 
@@ -152,12 +152,6 @@ def anthropic_calls() -> None:
     call("tool", lambda: create(**common, tools=[tool]))
 
 
-def openai_client() -> Any:
-    import openai
-
-    return openai.OpenAI(max_retries=0)
-
-
 def instrumented(instrumentor: str, calls: Callable[[], None]) -> None:
     instrument(instrumentor)
     calls()
@@ -186,9 +180,10 @@ def mlflow(flavor: str, calls: Callable[[], None]) -> None:
 
 def logfire() -> None:
     import logfire
+    import openai
 
     logfire.configure(send_to_logfire=False, console=False)
-    client = openai_client()
+    client = openai.OpenAI(max_retries=0)
     logfire.instrument_openai(client)
     openai_calls(client)
     logfire.force_flush()
@@ -199,10 +194,8 @@ def bedrock(instrumentor: str) -> None:
     import boto3
 
     client = boto3.client("bedrock-runtime", endpoint_url=SERVER.url, region_name="us-east-1")
-    common = {
-        "modelId": "anthropic.claude-sonnet-4-5-v1:0",
-        "messages": [{"role": "user", "content": [{"text": "Hello?"}]}],
-    }
+    ask = [{"role": "user", "content": [{"text": "Hello?"}]}]
+    common = {"modelId": "anthropic.claude-sonnet-4-5-v1:0", "messages": ask}
     call("plain", lambda: client.converse(**common))
     call("stream", lambda: drain(client.converse_stream(**common)["stream"]))
     call("cut", lambda: cut(client.converse_stream(**common | {"system": [{"text": "a long answer"}]})["stream"]))
@@ -262,21 +255,13 @@ def llama_index() -> None:
     call("embeddings", lambda: OpenAIEmbedding(model=EMBEDDER, **common).get_text_embedding("a"))
 
 
-def litellm_otel() -> None:
+def litellm(*instrumentors: str) -> None:
+    if instrumentors:
+        instrument(*instrumentors)
     import litellm
 
-    litellm.callbacks = ["otel"]
-    litellm_calls(litellm)
-
-
-def litellm_openinference() -> None:
-    instrument("openinference.instrumentation.litellm:LiteLLMInstrumentor")
-    import litellm
-
-    litellm_calls(litellm)
-
-
-def litellm_calls(litellm: Any) -> None:
+    if not instrumentors:
+        litellm.callbacks = ["otel"]
     common = {"model": f"openai/{GPT}", "messages": ASK, "max_retries": 0}
     usage = {"stream": True, "stream_options": {"include_usage": True}}
     call("plain", lambda: litellm.completion(**common))
@@ -285,12 +270,8 @@ def litellm_calls(litellm: Any) -> None:
     call("error", lambda: litellm.completion(**common | {"model": "openai/bad-model"}))
     call("tool", lambda: litellm.completion(**common, tools=TOOLS))
     call("embeddings", lambda: litellm.embedding(model=f"openai/{EMBEDDER}", input=["a"], encoding_format="float"))
-    call(
-        "claude",
-        lambda: litellm.completion(
-            model=f"anthropic/{CLAUDE}", messages=ASK, api_base=SERVER.url, api_key="none", max_retries=0
-        ),
-    )
+    claude = {"model": f"anthropic/{CLAUDE}", "api_base": SERVER.url, "api_key": "none"}
+    call("claude", lambda: litellm.completion(**common | claude))
 
 
 def pydantic_ai() -> None:
@@ -362,12 +343,8 @@ def smolagents() -> None:
     from smolagents import OpenAIModel, ToolCallingAgent, tool
 
     call("plain", lambda: OpenAIModel(model_id=GPT)(ASK))
-    call(
-        "agent",
-        lambda: ToolCallingAgent([tool(track)], OpenAIModel(model_id=GPT), max_steps=1, verbosity_level=0).run(
-            "Hello?"
-        ),
-    )
+    agent = ToolCallingAgent([tool(track)], OpenAIModel(model_id=GPT), max_steps=1, verbosity_level=0)
+    call("agent", lambda: agent.run("Hello?"))
     call("error", lambda: OpenAIModel(model_id="bad-model")(ASK))
 
 
@@ -393,13 +370,9 @@ def haystack() -> None:
         pipeline.add_component("it", component)
         pipeline.run({"it": inputs})
 
-    call(
-        "plain", lambda: run(OpenAIChatGenerator(model=GPT, max_retries=0), messages=[ChatMessage.from_user("Hello?")])
-    )
-    call(
-        "error",
-        lambda: run(OpenAIChatGenerator(model="bad-model", max_retries=0), messages=[ChatMessage.from_user("Hello?")]),
-    )
+    ask = [ChatMessage.from_user("Hello?")]
+    call("plain", lambda: run(OpenAIChatGenerator(model=GPT, max_retries=0), messages=ask))
+    call("error", lambda: run(OpenAIChatGenerator(model="bad-model", max_retries=0), messages=ask))
     call("embeddings", lambda: run(OpenAITextEmbedder(model=EMBEDDER, max_retries=0), text="a"))
 
 
@@ -439,17 +412,11 @@ RUNS: dict[str, Callable[[], None]] = {
     ),
     "langchain-openinference": partial(langchain, f"{INFERENCE}.langchain:LangChainInstrumentor"),
     "llama-index-openinference": llama_index,
-    "litellm-otel": litellm_otel,
-    "litellm-openinference": litellm_openinference,
+    "litellm-otel": litellm,
+    "litellm-openinference": partial(litellm, f"{INFERENCE}.litellm:LiteLLMInstrumentor"),
     "pydantic-ai-openai": pydantic_ai,
-    "semantic-kernel": semantic_kernel,
-    "strands": strands,
-    "openai-agents": openai_agents,
-    "smolagents": smolagents,
-    "agno": agno,
-    "haystack": haystack,
-    "dspy": dspy,
-    "vercel-ai": vercel_ai,
+    **{each.__name__.replace("_", "-"): each for each in (semantic_kernel, strands, openai_agents, smolagents)},
+    **{each.__name__.replace("_", "-"): each for each in (agno, haystack, dspy, vercel_ai)},
 }
 
 
@@ -501,9 +468,8 @@ def otlp_json(body: bytes, kind: str) -> Any:
                     if each.get(key) and "json" not in kind:
                         each[key] = base64.b64decode(each[key]).hex()
             for event in span.get("events", []):
-                event["attributes"] = [
-                    each for each in event.get("attributes", []) if each["key"] != "exception.stacktrace"
-                ]
+                attributes = event.get("attributes", [])
+                event["attributes"] = [each for each in attributes if each["key"] != "exception.stacktrace"]
     return parsed
 
 
@@ -530,6 +496,5 @@ if __name__ == "__main__":
         packages = [argument for package in (EXPORTER, *SETUPS[each]) for argument in ("--with", package)]
         program = ["python", __file__, "in-this-environment", each]
         with tempfile.TemporaryDirectory() as scratch:  # uv and some set-ups read files of the working folder
-            subprocess.run(
-                [ROOT / "tools" / "uv", "run", "--no-project", "--quiet", *packages, *program], check=True, cwd=scratch
-            )
+            command = [ROOT / "tools" / "uv", "run", "--no-project", "--quiet", *packages, *program]
+            subprocess.run(command, check=True, cwd=scratch)

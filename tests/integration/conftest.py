@@ -21,7 +21,7 @@ from tests.support.page_scenes import ServedModels, served_models
 from tests.support.pipeline import Pipeline
 from tests.support.scoring import DAY_MS, START_MS, Score
 from tests.support.shop_model import Shop, make_shop, run_shop
-from tests.support.stub_grafana import StubGrafana, serving
+from tests.support.stub_grafana import StubGrafana
 from tests.support.warehouse import migrated
 
 
@@ -43,7 +43,7 @@ def config(client: Client, engine: LocalClickHouse, tmp_path: Path, monkeypatch:
 
 @pytest.fixture
 def stub() -> Iterator[StubGrafana]:
-    with serving() as server:
+    with StubGrafana() as server:
         yield server
 
 

@@ -32,7 +32,7 @@ from tests.support.environment import enter_folder, installation, kafka_lines
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.pipeline import simple_baseline, simple_contract, wait_for
 from tests.support.questions import codebook_of
-from tests.support.stub_grafana import TOKEN, StubGrafana, serving
+from tests.support.stub_grafana import TOKEN, StubGrafana
 
 PANE_S = 3600
 NOW_S = 1_767_225_600.0 + PANE_S / 2
@@ -222,7 +222,7 @@ def test_plan_apply_and_plan_again(folder: Path, settings: Settings, output_of: 
 
 @pytest.fixture
 def grafana(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[StubGrafana]:
-    with serving() as stub:
+    with StubGrafana() as stub:
         monkeypatch.setenv("BAROGRAPH_GRAFANA_URL", stub.url)
         monkeypatch.setenv("BAROGRAPH_GRAFANA_TOKEN", TOKEN)
         monkeypatch.setenv("ALERTS_WEBHOOK_URL", "http://alerts.invalid")
@@ -240,12 +240,12 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
     written = len(grafana.writes)
     for words in (["plan"], ["apply"], ["plan", "toy.yaml"], ["apply", "toy.yaml"]):
         assert "Nothing to do" in output_of(EXIT_OK, *words)
-    assert grafana.since(written) == []
+    assert grafana.writes[written:] == []
     grafana.state.edit_source("barograph", lambda source: source["jsonData"].update(host="elsewhere"))
     for words in (["plan"], ["apply"]):
         error = output_of(EXIT_FAILED, *words)
         assert 'The data source Barograph in Grafana reads another ClickHouse (~ host: "elsewhere" → ' in error
-    assert grafana.since(written) == []
+    assert grafana.writes[written:] == []
     assert "~ Grafana: data source Barograph" in output_of(EXIT_OK, "apply", "--overwrite-grafana")
     output_of(EXIT_OK, "plan")
     written = len(grafana.writes)
@@ -259,7 +259,7 @@ def test_the_commands_deploy_to_grafana_and_report_edits(
     assert "Applied" not in output
     assert "Skipped: Grafana: dashboard Barograph / Fleet exists and was not applied from here (by anna" in output
     assert output.endswith("--overwrite-grafana takes it over.\n")
-    assert grafana.since(written) == []
+    assert grafana.writes[written:] == []
 
 
 def test_an_unusable_grafana_stops_apply_before_any_change(

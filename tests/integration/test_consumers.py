@@ -36,7 +36,7 @@ from tests.support.command_line import OutputOf
 from tests.support.environment import installation, kafka_lines, write_settings
 from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract, wait_for
 from tests.support.scripted_http import ScriptedServer, reply
-from tests.support.stub_grafana import StubGrafana, serving
+from tests.support.stub_grafana import StubGrafana
 from tests.support.warehouse import add_rows
 from tests.unit.governance.test_governance import contract
 
@@ -134,7 +134,7 @@ def observed(settings: Settings) -> Iterator[Settings]:
         called = [{"id": f"{n}", "offset": n, "context": [("client", name)]} for n, name in enumerate(CALLERS)]
         add_rows(client, "predictions", [*called, {"id": "3", "offset": 3}], **common)
     with (
-        serving() as grafana,
+        StubGrafana() as grafana,
         closing(read_topic(settings, "pricing", commits=True)),
         closing(read_topic(settings, "snoop", commits=False)),
         pytest.MonkeyPatch.context() as patch,

@@ -28,8 +28,7 @@ from barograph_server.warehouse.tables import insert_rows
 from benchmarks.scoreboard.replayed import StreamJudge
 from benchmarks.scoreboard.scores import make_streams
 from tests.support.command_line import OutputOf
-from tests.support.drill_events import raw_rows
-from tests.support.drill_model import SHOP_ROUTES, DrilledModel, make_model
+from tests.support.drill_models import SHOP_ROUTES, DrilledModel, make_model, raw_rows
 from tests.support.environment import kafka_lines
 from tests.support.pipeline import wait_for
 

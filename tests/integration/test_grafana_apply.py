@@ -41,7 +41,7 @@ from tests.support.grafana_bundle import (
 )
 from tests.support.grafana_state import Answer, GrafanaState
 from tests.support.scoring import Killed
-from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, losing, serving
+from tests.support.stub_grafana import TOKEN, StubGrafana, cutting, failing, losing
 
 RECORD = "PUT datasources/uid/barograph"
 """The last write of an apply."""
@@ -473,7 +473,7 @@ def test_a_failed_write_is_reported_and_the_next_apply_completes_it(stub: StubGr
 @each_write
 def test_a_write_without_an_answer_is_checked_and_completed(number: int) -> None:
     for fault in (losing, cutting, failing(503, "starting")):
-        with serving() as stub:
+        with StubGrafana() as stub:
             stub.faults = {number: fault}
             assert not apply(stub).skipped
             assert_whole(stub)
@@ -499,7 +499,7 @@ def killing(monkeypatch: pytest.MonkeyPatch, number: int, *, before: bool, error
 @each_write
 def test_a_first_apply_that_is_killed_is_completed_by_the_next(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     for before in (True, False):
-        with serving() as stub:
+        with StubGrafana() as stub:
             with monkeypatch.context() as patched:
                 killing(patched, number, before=before)
                 with pytest.raises(Killed):
@@ -522,7 +522,7 @@ def changed(number: int) -> tuple[Resource, ...]:
 def test_a_killed_change_is_completed_or_followed_by_another(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     """Objects of an interrupted apply are ours, even if the contract changes again."""
     for before, desired in itertools.product((True, False), (changed(2), changed(3), bundle())):
-        with serving() as stub:
+        with StubGrafana() as stub:
             apply(stub)
             with monkeypatch.context() as patched:
                 killing(patched, number, before=before)

@@ -18,8 +18,8 @@ from barograph_server.settings import GrafanaSettings
 from tests.support.grafana_bundle import apply, bundle, plan
 from tests.support.grafana_state import READER_PERMISSIONS
 from tests.support.scripted_http import Answer as HttpAnswer
-from tests.support.scripted_http import Exchange, reply
-from tests.support.stub_grafana import TOKEN, StubGrafana, failing, hanging
+from tests.support.scripted_http import Exchange, hang, reply
+from tests.support.stub_grafana import TOKEN, StubGrafana, failing
 
 
 def plan_error(stub: StubGrafana, settings: GrafanaSettings | None = None) -> str:
@@ -100,7 +100,7 @@ def test_a_server_that_cannot_be_reached_is_explained(stub: StubGrafana) -> None
 
 
 def test_a_grafana_that_does_not_answer_times_out(stub: StubGrafana) -> None:
-    stub.always = hanging
+    stub.raw = hang
     with (
         pytest.raises(GrafanaError, match=r"did not answer within 0\.2 s to check its health") as caught,
         Grafana(stub.settings(), timeout_s=0.2, pause_s=0) as grafana,
@@ -129,16 +129,11 @@ def test_a_server_that_is_not_grafana_is_explained(stub: StubGrafana) -> None:
         (echo, "refuses to check its health (400: what is Bearer …?)."),
     )
     for answer, sentence in answers:
-        paths: list[str] = []
-
-        def count(exchange: Exchange, answer: HttpAnswer = answer, paths: list[str] = paths) -> None:
-            paths.append(exchange.path)
-            answer(exchange)
-
-        stub.raw = count
+        stub.raw = answer
+        stub.requests.clear()
         assert sentence in plan_error(stub)
         # In particular a redirect is not followed, because the request would carry the token.
-        assert paths == ["/api/health"]
+        assert [request.path for request in stub.requests] == ["/api/health"]
 
 
 def test_grafana_under_a_path(stub: StubGrafana) -> None:

@@ -38,8 +38,16 @@ from barograph_server.warehouse.operations import drill_rows
 from barograph_server.warehouse.panels.named import constants
 from barograph_server.warehouse.tables import insert_rows
 from tests.support.command_line import call_json, run
-from tests.support.drill_events import CONTRACT, START_MS, baseline, raw_rows
-from tests.support.drill_model import LIVE_CONTRACT, PER_S, SHOP_ROUTES, live_events
+from tests.support.drill_models import (
+    CONTRACT,
+    LIVE_CONTRACT,
+    PER_S,
+    SHOP_ROUTES,
+    START_MS,
+    baseline,
+    live_events,
+    raw_rows,
+)
 from tests.support.environment import kafka_lines, write_settings
 from tests.support.pipeline import ROOT, Pipeline
 from tests.support.warehouse import add_row

@@ -13,29 +13,29 @@ from tests.reference.prompt_arms import A_A, HARMFUL, Scenario, harm_hours
 from tests.reference.prompt_arms import RUNS as PROMPT_RUNS
 from tests.reference.shadow_errors import ALPHA
 
+AT_MOST = at_most(ALPHA, arm_errors.RUNS)
+
 
 @pytest.mark.long
 @pytest.mark.parametrize("quality", arm_errors.QUALITIES)
 @pytest.mark.parametrize("name", arm_errors.DRAWS)
 def test_arms_of_one_model_are_rarely_found_different(name: str, quality: str) -> None:
     assert arm_errors.RUNS >= 500
-    assert arm_errors.false_differences(arm_errors.rule_of(name), name, quality).mean() <= at_most(
-        ALPHA, arm_errors.RUNS
-    )
-    assert arm_errors.false_promotions(name, quality).mean() <= at_most(ALPHA, arm_errors.RUNS)
+    assert arm_errors.false_differences(arm_errors.rule_of(name), name, quality).mean() <= AT_MOST
+    assert arm_errors.false_promotions(name, quality).mean() <= AT_MOST
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("scenario", arm_errors.GENERATED, ids=str)
 def test_few_users_who_make_most_requests_are_rarely_taken_for_a_difference(scenario: arm_errors.Users) -> None:
-    assert arm_errors.generated_differences("**days and units**", scenario).mean() <= at_most(ALPHA, arm_errors.RUNS)
+    assert arm_errors.generated_differences("**days and units**", scenario).mean() <= AT_MOST
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("name", ["predictions", "units"])
 def test_the_decision_rarely_holds_an_arm_of_the_same_model(name: str) -> None:
     looks = range(BURN_IN_DAYS, 154, 10)
-    assert arm_errors.holds(name, looks).mean() <= at_most(ALPHA, arm_errors.RUNS)
+    assert arm_errors.holds(name, looks).mean() <= AT_MOST
 
 
 GOLDEN_HOURS: dict[str, list[int]] = {

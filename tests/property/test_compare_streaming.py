@@ -121,8 +121,7 @@ def stream(registry: Registry, contract: Contract, rows: pa.Table) -> MemoryWare
     latest_ms = int(np.max(rows["at"].to_numpy()))
     for number, flush in enumerate(flushes):
         n = len(flush)
-        batch = MessageBatch(list(flush), np.zeros(n, np.int32), np.arange(n), np.full(n, latest_ms))
-        decoded = decoder.decode(batch)
+        decoded = decoder.decode(MessageBatch(flush, np.zeros(n, np.int32), np.arange(n), np.full(n, latest_ms)))
         assert not decoded.rejected
         summaries = FlushSummaries(registry)
         for events in decoded.events:

@@ -20,8 +20,9 @@ from barograph_server.streams.sketcher.summarise import FlushSummaries
 from tests.fuzz.corpus import read_corpus
 from tests.fuzz.seeds import seeds
 from tests.fuzz.targets import GOOD
-from tests.property.test_streams_decode import RECEIVED_MS, REGISTRIES, as_json, tables
+from tests.property.test_streams_decode import REGISTRIES, as_json, tables
 from tests.support.decoded import content, row_content
+from tests.support.messages import NOW_MS
 
 pytestmark = pytest.mark.skipif(native_reader.VERSION is None, reason="barograph-native is not installed")
 
@@ -53,7 +54,7 @@ MANY = build_registry(
     [],
 )
 HALF = build_registry([(msgspec.structs.replace(each, raw_share=0.5), 0) for each in MANY.contracts.values()], [])
-EVENT: dict[str, Any] = {"model": "toy", "version": "1", "id": "e", "at": RECEIVED_MS, "features": {"x": 1.5}}
+EVENT: dict[str, Any] = {"model": "toy", "version": "1", "id": "e", "at": NOW_MS, "features": {"x": 1.5}}
 NUMBERS = st.sampled_from(
     [
         *("0", "-0", "-0.0", "1", "1.0", "71.6", "1e5", "1E-7", "-12.75", "0.1", "0.30000000000000004", "1e400"),
@@ -81,7 +82,7 @@ TOP = st.sampled_from(
     ]
 )
 NAMES = ["x", "é", "flag", "seen", "colour", "h", "region", "a", "b", "tokens", "more", r"\u0078"]
-TIMES = [RECEIVED_MS + 300_000, RECEIVED_MS + 300_001, RECEIVED_MS - 400 * 86_400_000, RECEIVED_MS - 401 * 86_400_000]
+TIMES = [NOW_MS + 300_000, NOW_MS + 300_001, NOW_MS - 400 * 86_400_000, NOW_MS - 401 * 86_400_000]
 DIGITS = st.from_regex(r"-?[0-9]{1,20}(\.[0-9]{1,20})?([eE][-+]?[0-9]{1,3})?", fullmatch=True)
 SPACES = st.sampled_from(["", "", "", " ", "\n", "\t \r"])
 
@@ -93,7 +94,7 @@ def messages(draw: st.DrawFn) -> bytes:
     members["model"] = draw(MODELS)
     members["id"] = draw(st.sampled_from(['"e"', '"f"', r'"\u0065"', '"é"', '""', "1"]))
     is_plain = draw(st.booleans())
-    members["at"] = draw(st.sampled_from([str(RECEIVED_MS), *map(str, () if is_plain else TIMES)]))
+    members["at"] = draw(st.sampled_from([str(NOW_MS), *map(str, () if is_plain else TIMES)]))
     for name in draw(st.lists(TOP, max_size=1 if is_plain else 3)):
         members[name] = draw(VALUES)
     for group in draw(st.lists(st.sampled_from(["features", "context", "scores", "metrics"]), unique=True)):
@@ -114,7 +115,7 @@ def messages(draw: st.DrawFn) -> bytes:
 def batch_of(values: Sequence[bytes | None]) -> MessageBatch:
     n = len(values)
     partition = np.arange(n, dtype=np.int32) % 3
-    return MessageBatch(list(values), partition, np.arange(n, dtype=np.int64), np.full(n, RECEIVED_MS, dtype=np.int64))
+    return MessageBatch(list(values), partition, np.arange(n, dtype=np.int64), np.full(n, NOW_MS, dtype=np.int64))
 
 
 def decode(registry: Registry, values: Sequence[bytes | None], *, native: bool, portion: int = 1_000) -> Decoded:

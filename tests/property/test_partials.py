@@ -11,7 +11,7 @@ from barograph.contract import Contract, Field
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import SliceCounts
 from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS
 from barograph_server.sketches.baseline.layout import HEADER, Layout
 from barograph_server.sketches.sketch.merge import NumberSummary
@@ -42,6 +42,7 @@ from barograph_server.streams.sketcher import partial_messages
 from barograph_server.streams.sketcher.pane_summary import PaneKey, PaneSummary
 from barograph_server.streams.sketcher.partial_messages import encode_partials
 from barograph_server.warehouse.tables import table_of
+from tests.support import baselines
 from tests.support.monitor_harness import merge
 
 INT64 = st.integers(-(2**63), 2**63 - 1)
@@ -51,24 +52,7 @@ COUNTS = st.integers(0, 5) | st.integers(0, 2**40)
 
 
 def make_layout(shape: list[int], values: list[int]) -> Layout:
-    """A layout of numeric fields (bins ≥ 2) and category fields (negative: categories), and slice dimensions."""
-    dimensions = tuple(
-        SliceValues(name=f"d{i}", source=f"context.d{i}", values=tuple(f"v{j}" for j in range(n)), trained=True)
-        for i, n in enumerate(values)
-    )
-    names = ["all", *(f"{d.name}={v}" for d in dimensions for v in (*d.values, "other"))]
-
-    def field(i: int, n: int) -> FieldBaseline:
-        counts = {name: SliceCounts(cells=(1,) * (n + 1 if n > 0 else 2 - n)) for name in names}
-        if n > 0:
-            edges = tuple(float(j) for j in range(n - 1))
-            return FieldBaseline(name=f"f{i}", kind="numeric", edges=edges, slices=counts)
-        categories = tuple(f"c{j}" for j in range(-n))
-        return FieldBaseline(name=f"f{i}", kind="category", categories=categories, slices=counts)
-
-    fields = tuple(field(i, n) for i, n in enumerate(shape))
-    rows = dict.fromkeys(names, 10)
-    return Layout(Baseline(model="m", version="1", rows=10, slice_rows=rows, dimensions=dimensions, fields=fields))
+    return Layout(baselines.shaped(shape, values, lambda n, _: SliceCounts(cells=(1,) * n), 10))
 
 
 LAYOUTS = st.builds(

@@ -13,6 +13,8 @@ from barograph_server.sketches.rollout.planned_auc import least_days
 from tests.reference import shadow_decisions, shadow_errors, shadow_limits
 from tests.reference.false_alarms import at_most
 
+AT_MOST = at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
+
 
 def share(rule: str, draws: str) -> float:
     alarms = shadow_errors.false_differences(rule, draws)
@@ -22,7 +24,7 @@ def share(rule: str, draws: str) -> float:
 
 @pytest.mark.long
 def test_means_of_days_are_rarely_found_different() -> None:
-    assert shadow_limits.false_means("normal", 28).mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
+    assert shadow_limits.false_means("normal", 28).mean() <= AT_MOST
     assert shadow_limits.false_means("skewed, 200 pairs a day", 28).mean() <= at_most(
         shadow_errors.ALPHA + 0.02, shadow_errors.RUNS
     )
@@ -77,12 +79,12 @@ TOO_ALIKE = {"autoregressive, 0.8", "autoregressive, 0.92"}
 @pytest.mark.parametrize("name", [name for name in shadow_errors.SERIES if name not in UNKNOWABLE])
 def test_days_that_resemble_each_other_rarely_decide_falsely(name: str) -> None:
     errors = shadow_errors.series_errors(name)
-    assert errors.promotes.mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
-    assert errors.holds.mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
+    assert errors.promotes.mean() <= AT_MOST
+    assert errors.holds.mean() <= AT_MOST
     if name in TOO_ALIKE:
         assert errors.unknown[:, 60 - BURN_IN_DAYS].mean() > 0.7
     else:
-        assert errors.excluded.mean() <= at_most(shadow_errors.ALPHA, shadow_errors.RUNS)
+        assert errors.excluded.mean() <= AT_MOST
     if name == "independent":
         assert errors.unknown.mean() < 0.01
 
@@ -101,9 +103,7 @@ def test_auc_keeps_its_error_rate_at_declared_looks() -> None:
 @pytest.mark.long
 def test_real_days_at_the_margin_are_rarely_promoted() -> None:
     for draws, margin in zip(shadow_limits.CENTERED, (0.02, 0.008), strict=True):
-        assert shadow_limits.promoted_at_margin(draws, margin, 28).mean() <= at_most(
-            shadow_errors.ALPHA, shadow_errors.RUNS
-        )
+        assert shadow_limits.promoted_at_margin(draws, margin, 28).mean() <= AT_MOST
 
 
 @pytest.mark.long

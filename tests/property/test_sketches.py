@@ -206,25 +206,31 @@ class NumericContract(SketchContract[NumericSketch]):
         assert sketch.quantiles((np.arange(60) + 0.5) / 60).tolist() == exact.tolist()
 
 
-class TestKllFloats(NumericContract):
-    sketch_type = SketchType.KLL_FLOATS
-    dtype = np.float32
+class KllContract(NumericContract):
+    library: Any
 
     def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
-        return [(self.sketch_type, payload) for payload in _kll_payloads(ds.kll_floats_sketch)]
+        """Sketches of k = 100, and one of k = 200 that has swallowed one and still calls itself 200."""
+        small = [self.library(100) for _ in range(3)]
+        for sketch, n in zip(small, (1, 50, 5_000), strict=True):
+            sketch.update(np.arange(float(n)))
+        mixed = self.library(200)
+        mixed.update(np.arange(5_000.0))
+        mixed.merge(small[-1])
+        assert mixed.k == 200
+        return [(self.sketch_type, sketch.serialize()) for sketch in (*small, mixed)]
 
 
-class TestKllDoubles(NumericContract):
-    sketch_type = SketchType.KLL_DOUBLES
-    dtype = np.float64
+class TestKllFloats(KllContract):
+    sketch_type, dtype, library = SketchType.KLL_FLOATS, np.float32, ds.kll_floats_sketch
 
-    def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
-        return [(self.sketch_type, payload) for payload in _kll_payloads(ds.kll_doubles_sketch)]
+
+class TestKllDoubles(KllContract):
+    sketch_type, dtype, library = SketchType.KLL_DOUBLES, np.float64, ds.kll_doubles_sketch
 
 
 class TestReqFloats(NumericContract):
-    sketch_type = SketchType.REQ_FLOATS
-    dtype = np.float32
+    sketch_type, dtype = SketchType.REQ_FLOATS, np.float32
 
     def foreign_payloads(self) -> list[tuple[SketchType, bytes]]:
         payloads = []
@@ -301,21 +307,6 @@ def sketched(sketch_type: SketchType, values: FloatArray) -> NumericSketch:
     sketch = NumericSketch(sketch_type)
     sketch.update(values)
     return sketch
-
-
-def _kll_payloads(make: Any) -> list[bytes]:
-    """Sketches of k = 100, and one of k = 200 that has swallowed one and still calls itself 200."""
-    payloads = []
-    for n in (1, 50, 5_000):
-        small = make(100)
-        small.update(np.arange(float(n)))
-        payloads.append(small.serialize())
-    mixed = make(200)
-    mixed.update(np.arange(5_000.0))
-    mixed.merge(small)
-    assert mixed.k == 200
-    payloads.append(mixed.serialize())
-    return payloads
 
 
 def _zipf_words(n: int, seed: int) -> list[str]:

@@ -4,7 +4,6 @@ from typing import Any
 from unittest.mock import Mock
 
 import msgspec
-import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.contract import Field, Slice
@@ -14,15 +13,15 @@ from hypothesis import strategies as st
 
 from barograph_server.sketches.baseline.baseline import SliceValues
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
-from barograph_server.streams.events.batch import Decoded, MessageBatch
+from barograph_server.streams.events.batch import Decoded
 from barograph_server.streams.events.columns import EventColumns
 from barograph_server.streams.events.hashed_values import StructNumbers
 from barograph_server.streams.events.json_decoder import JsonDecoder
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher.summarise import FlushSummaries
+from tests.support.messages import NOW_MS, batch_of
 from tests.support.pipeline import simple_baseline, simple_contract, with_dimension
 
-RECEIVED_MS = 1_790_000_000_000
 ALL_OF_IT = "context.region * features.k * features.flag * features.colour"
 
 
@@ -111,7 +110,7 @@ COLUMNS: dict[str, st.SearchStrategy[tuple[pa.DataType, st.SearchStrategy[Any]]]
 def tables(draw: st.DrawFn) -> pa.Table:
     """Draw predictions as a table. Any optional column may be missing, any value null."""
     n = draw(st.integers(0, 6))
-    at = st.integers(RECEIVED_MS - 40 * 3_600_000, RECEIVED_MS)
+    at = st.integers(NOW_MS - 40 * 3_600_000, NOW_MS)
     columns: dict[str, Any] = {
         "model": ["toy"] * n,
         "version": draw(st.lists(st.sampled_from(["1", "2"]), min_size=n, max_size=n)),
@@ -144,13 +143,6 @@ def as_json(row: dict[str, Any], keep_nulls: bool) -> bytes:
         else:
             event[name] = value
     return json.dumps(event).encode()
-
-
-def batch_of(values: list[bytes]) -> MessageBatch:
-    n = len(values)
-    return MessageBatch(
-        list(values), np.zeros(n, np.int32), np.arange(n, dtype=np.int64), np.full(n, RECEIVED_MS, dtype=np.int64)
-    )
 
 
 def by_event(decoded: Decoded) -> list[tuple[Any, ...]]:
@@ -195,12 +187,12 @@ def summaries(events: list[EventColumns], registry: Registry = REGISTRY) -> dict
 @given(tables(), st.booleans(), st.sampled_from(REGISTRIES))
 def test_the_three_decoders_agree(table: pa.Table, keep_nulls: bool, registry: Registry) -> None:
     values = [as_json(row, keep_nulls) for row in table.to_pylist()]
-    typed = JsonDecoder(registry).decode(batch_of(values))
+    typed = JsonDecoder(registry).decode(batch_of(*values))
     tolerant_decoder = JsonDecoder(registry)
     # Refused by the typed decoder, each event takes the tolerant path.
     tolerant_decoder._decoder = Mock(decode=Mock(side_effect=msgspec.DecodeError("refused")))
-    tolerant = tolerant_decoder.decode(batch_of(values))
-    arrow = ArrowDecoder(registry).decode(batch_of([encode_arrow(table)]))
+    tolerant = tolerant_decoder.decode(batch_of(*values))
+    arrow = ArrowDecoder(registry).decode(batch_of(encode_arrow(table)))
     assert by_event(tolerant) == by_event(typed)
     assert by_event(arrow) == by_event(typed)
     assert sum(map(len, typed.events)) == table.num_rows

@@ -7,7 +7,7 @@ from barograph.contract import Contract, Field, Window
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import Phi, SliceCounts
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import EVENTS, IntArray, Layout
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
@@ -23,55 +23,23 @@ from barograph_server.streams.monitor.verdicts import judge as judging
 from barograph_server.streams.monitor.verdicts.judge import judge
 from barograph_server.streams.monitor.verdicts.window_counts import WindowSet, window_counts
 from barograph_server.streams.monitor.windows import fixed_starts
+from tests.support import baselines
 
 PANE_S = 60
 FROM_S = 1_700_000_400
 WINDOWS = (Window(300, 60), Window(600, 180), Window(7_200, 3_600))
 
 
-def make_baseline(rng: np.random.Generator, shape: list[int], values: list[int]) -> Baseline:
-    """Return a baseline with numeric fields (number of bins) and category fields (negative: number of categories).
-
-    Some fields are untrained in a slice.
-    """
-    dimensions = tuple(
-        SliceValues(name=f"d{i}", source=f"c.d{i}", values=tuple(f"v{j}" for j in range(n)), trained=bool(i % 2 == 0))
-        for i, n in enumerate(values)
-    )
-    names = ["all", *(f"{d.name}={v}" for d in dimensions for v in (*d.values, "other"))]
-    fields = []
-    for i, n in enumerate(shape):
-        cells = n + 1 if n > 0 else -n + 2
-        counts = {
-            name: SliceCounts(
-                cells=tuple(rng.integers(0, 300, cells).tolist()),
-                phi={"5m": Phi(value=1.0 + float(rng.random()), windows=30, flag="ok")},
-            )
-            for name in names
-            if name == "all" or rng.random() < 0.8
-        }
-        common: dict[str, Any] = {"name": f"f{i}", "slices": counts}
-        if n > 0:
-            edges = tuple(float(j) + 0.5 * (i % 2) for j in range(n - 1))
-            fields.append(FieldBaseline(kind="numeric", edges=edges, low=0.0, high=None if i % 2 else 9.0, **common))
-        else:
-            categories = tuple("null" if j == 1 else f"c{j}" for j in range(-n))
-            fields.append(FieldBaseline(kind="category", categories=categories, **common))
-    rows = 300 * 14
-    return Baseline(
-        model="m",
-        version="1",
-        rows=rows,
-        slice_rows=dict.fromkeys(names, rows),
-        dimensions=dimensions,
-        fields=tuple(fields),
-    )
-
-
 def make_series(seed: int, shape: list[int], values: list[int], panes: int) -> Series:
     """Return a series with some panes and hours, a few of them narrowed; no slice has more values than events."""
     rng = np.random.default_rng(seed)
-    baseline = make_baseline(rng, shape, values)
+
+    def cells(n: int, name: str) -> SliceCounts | None:
+        phi = {"5m": Phi(value=1.0 + float(rng.random()), windows=30, flag="ok")}
+        trained = SliceCounts(cells=tuple(rng.integers(0, 300, n).tolist()), phi=phi)
+        return trained if name == "all" or rng.random() < 0.8 else None
+
+    baseline = baselines.shaped(shape, values, cells, 300 * 14)
     layout = Layout(baseline)
     fields = tuple(Field(name=field.name, type="float", source=f"features.{field.name}") for field in layout.fields)
     contract = Contract(model="m", pane_s=PANE_S, windows=WINDOWS, slice_min_n=20, fields=fields)

@@ -8,13 +8,13 @@ import msgspec
 import pytest
 from barograph.contract import Arms, Contract, Field, Slice, Window
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, SliceValues
+from barograph_server.sketches.baseline.baseline import Baseline, SliceCounts, SliceValues
 from barograph_server.streams.monitor.state.store import ROWS_PER_LOAD
 from barograph_server.streams.monitor.verdicts import judge
 from barograph_server.streams.monitor.verdicts.sides import compared_ends
 from barograph_server.streams.registry.registry import RegisteredBaseline, Registry, build_registry
 from barograph_server.streams.sketcher import partial_messages
-from tests.support import monitor_schedule
+from tests.support import baselines, monitor_schedule
 from tests.support.memory_warehouse import Key, MemoryWarehouse, Row, without
 
 ARMS = (monitor_schedule.CONTROL, "b")
@@ -48,15 +48,10 @@ def _baseline(baseline: Baseline) -> Baseline:
     shift = baseline.fields[0].edges[0] + 0.5
     classes = monitor_schedule.COLOURS[:2] if shift else monitor_schedule.COLOURS
     cells = (*(300,) * len(classes), baseline.rows - 300 * len(classes), 0)
+    numbers = SliceCounts(cells=(300, 360, 240, 100))
     outputs = (
-        FieldBaseline(
-            name="score",
-            kind="numeric",
-            edges=(shift, 0.5 + shift),
-            mean=shift,
-            slices={"all": SliceCounts(cells=(300, 360, 240, 100))},
-        ),
-        FieldBaseline(name="class", kind="category", categories=classes, slices={"all": SliceCounts(cells=cells)}),
+        baselines.numeric("score", shift, 0.5 + shift, counts=numbers, mean=shift),
+        baselines.category("class", *classes, counts=SliceCounts(cells=cells)),
     )
     arms = SliceValues(name="arm", source="arm", values=ARMS, trained=False)
     others = (dimension for dimension in baseline.dimensions if dimension.name != "arm")
@@ -131,14 +126,17 @@ def check_against_events(warehouse: MemoryWarehouse, run: monitor_schedule.Run) 
     run.history.on_time = on_time
     assert not count_differences(volume, monitor_schedule.expected_volume(run.history)), "volume"
     check_signals(warehouse, run.history)
-    verdicts = monitor_schedule.verdict_events(warehouse.last("rates"))
+    verdicts: Counter[Any] = Counter()
+    for row in warehouse.last("rates").values():
+        if row["kind"] == "error":
+            verdicts[row["model"], row["version"], row["slice"], row["window"], row["window_end"]] += row["n"]
     wrong = count_differences(verdicts, monitor_schedule.expected_verdicts(run.history))
     assert not wrong, f"verdicts: {wrong}"
     days: Counter[Any] = Counter()
     for row in warehouse.tables["rollups"].values():
         if row["pane_s"] == 86_400 and row["field"] == "x":
             days[row["model"], row["version"], row["slice"], row["pane_start"]] += row["n"]
-    assert not count_differences(days, monitor_schedule.expected_days(run.history)), "days"
+    assert not count_differences(days, monitor_schedule.expected_volume(run.history, 86_400)), "days"
     names: Counter[Any] = Counter()
     for row in warehouse.named().values():
         assert row["n_low"] == row["n_high"]

@@ -12,20 +12,20 @@ from numpy.typing import NDArray
 from barograph_server.sketches.baseline.levels import Level
 from barograph_server.sketches.drift.psi import psi_verdicts
 from tests.reference.page_times import Change, predicted_hours
-from tests.support.questions import NAMES, REWORDED, USUAL, all_questions, questions, topic_of
+from tests.support.questions import NAMES, REWORDED, USUAL, all_questions, questions
 
 CLUSTERS = len(NAMES)
 TRAINING, POOL = 4_000, 10_000
 EVENTS = 1_200
 """Predictions in a window of 24 hours."""
 SEEDS = 3
+TOPIC_OF = all_questions(USUAL) | all_questions(REWORDED)
 USUAL_MIX, SHIFTED_MIX = (("refund", 0.1),), (("refund", 0.4),)
 
 
 @lru_cache(maxsize=1)
 def vectors() -> dict[str, Vectors]:
-    texts = all_questions(USUAL) + all_questions(REWORDED)
-    return dict(zip(texts, SentenceEncoder().encode(texts), strict=True))
+    return dict(zip(TOPIC_OF, SentenceEncoder().encode(list(TOPIC_OF)), strict=True))
 
 
 @lru_cache(maxsize=SEEDS)
@@ -69,6 +69,6 @@ def test_clusters_are_topics_and_a_change_of_their_mix_is_major_but_other_wordin
     _, cells = trained(seed)
     by_cell: dict[int, Counter[str]] = {}
     for text, cell in cells.items():
-        by_cell.setdefault(cell, Counter())[topic_of(text)] += 1
+        by_cell.setdefault(cell, Counter())[TOPIC_OF[text]] += 1
     purity = sum(max(topics.values()) for topics in by_cell.values()) / len(cells)
     assert purity > 0.6

@@ -68,14 +68,16 @@ def passages(documents: Mapping[str, str]) -> list[Passage]:
     ]
 
 
-def _replace(passage: Passage, match: re.Match[str], text: str) -> Passage:
-    changed = passage.text[: match.start()] + text + passage.text[match.end() :]
-    return Passage(passage.document_id, changed)
-
-
-def _choose(pattern: str, passage: Passage, rng: random.Random) -> re.Match[str] | None:
+def _change(
+    pattern: str, passage: Passage, rng: random.Random, change: Callable[[re.Match[str]], str]
+) -> Passage | None:
+    """Change one of the parts that match, chosen at random."""
     matches = list(re.finditer(pattern, passage.text))
-    return rng.choice(matches) if matches else None
+    if not matches:
+        return None
+    match = rng.choice(matches)
+    text = passage.text[: match.start()] + change(match) + passage.text[match.end() :]
+    return Passage(passage.document_id, text)
 
 
 def unknown_id(passage: Passage, rng: random.Random) -> Passage | None:
@@ -83,54 +85,54 @@ def unknown_id(passage: Passage, rng: random.Random) -> Passage | None:
 
 
 def altered_number(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(r"(?<![\w.,-])€?\d[\d.,]*\d\b|(?<![\w.,:-])€?\d(?![\w.,:])", passage, rng)
-    if match is None or DATE.search(passage.text):
-        return None
-    digits = [index for index, char in enumerate(match[0]) if char.isdigit()]
-    index = rng.choice(digits)
-    digit = rng.choice([each for each in "123456789" if each != match[0][index]])
-    return _replace(passage, match, match[0][:index] + digit + match[0][index + 1 :])
+    def change(match: re.Match[str]) -> str:
+        if DATE.search(passage.text):
+            return match[0]
+        index = rng.choice([index for index, char in enumerate(match[0]) if char.isdigit()])
+        digit = rng.choice([each for each in "123456789" if each != match[0][index]])
+        return match[0][:index] + digit + match[0][index + 1 :]
+
+    return _change(r"(?<![\w.,-])€?\d[\d.,]*\d\b|(?<![\w.,:-])€?\d(?![\w.,:])", passage, rng, change)
 
 
 def altered_unit(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(rf"(?<=\d )(?:{'|'.join(unit for unit in UNITS if unit != '€')})\b|€", passage, rng)
-    return None if match is None else _replace(passage, match, UNITS[match[0]])
+    pattern = rf"(?<=\d )(?:{'|'.join(unit for unit in UNITS if unit != '€')})\b|€"
+    return _change(pattern, passage, rng, lambda match: UNITS[match[0]])
 
 
 def altered_date(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(DATE.pattern, passage, rng)
-    if match is None:
-        return None
-    day, month, year = match[1], match[2], match[3]
-    changed = rng.choice(
-        (
-            (str(int(day) % 28 + 1), month, year),
-            (day, rng.choice([each for each in MONTHS if each != month]), year),
-            (day, month, str(int(year) + rng.choice((-1, 1)))),
+    def change(match: re.Match[str]) -> str:
+        day, month, year = match.groups()
+        changed = rng.choice(
+            (
+                (str(int(day) % 28 + 1), month, year),
+                (day, rng.choice([each for each in MONTHS if each != month]), year),
+                (day, month, str(int(year) + rng.choice((-1, 1)))),
+            )
         )
-    )
-    return _replace(passage, match, " ".join(changed))
+        return " ".join(changed)
+
+    return _change(DATE.pattern, passage, rng, change)
 
 
 def negation(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(r"\bcannot\b|\b(?:not|never|no) ", passage, rng)
-    if match is not None:
-        return _replace(passage, match, "can" if match[0] == "cannot" else "")
-    match = _choose(r"(?<=[a-z] )(?:is|are|may|can|must|has been|takes|will)\b(?! not)", passage, rng)
-    return None if match is None else _replace(passage, match, match[0] + rng.choice((" not", " never")))
+    without = _change(
+        r"\bcannot\b|\b(?:not|never|no) ", passage, rng, lambda match: "can" if match[0] == "cannot" else ""
+    )
+    verbs = r"(?<=[a-z] )(?:is|are|may|can|must|has been|takes|will)\b(?! not)"
+    return without or _change(verbs, passage, rng, lambda match: match[0] + rng.choice((" not", " never")))
 
 
 def changed_name(passage: Passage, rng: random.Random) -> Passage | None:
-    names = [match for match in re.finditer(r"(?<=[a-z] )[A-Z][a-z]{3,}", passage.text) if match[0] not in MONTHS]
-    return _replace(passage, rng.choice(names), rng.choice(NAMES)) if names else None
+    pattern = rf"(?<=[a-z] )(?!(?:{'|'.join(MONTHS)})(?![a-z]))[A-Z][a-z]{{3,}}"
+    return _change(pattern, passage, rng, lambda _: rng.choice(NAMES))
 
 
 def changed_word(passage: Passage, rng: random.Random, words: list[str]) -> Passage | None:
-    match = _choose(r"(?<=[a-z] )[a-z]{5,}\b", passage, rng)
-    if match is None:
-        return None
-    other = [word for word in words if word[:4] != match[0][:4]]
-    return _replace(passage, match, rng.choice(other))
+    def change(match: re.Match[str]) -> str:
+        return rng.choice([word for word in words if word[:4] != match[0][:4]])
+
+    return _change(r"(?<=[a-z] )[a-z]{5,}\b", passage, rng, change)
 
 
 def invented(passage: Passage, rng: random.Random, sentences: list[Passage]) -> Passage | None:
@@ -146,29 +148,23 @@ def invented(passage: Passage, rng: random.Random, sentences: list[Passage]) -> 
 
 
 def number_format(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(r"\d{1,3}(?:,\d{3})+|(?<=€)\d+\.\d\d|(?<=€)\d+(?![\d.,])", passage, rng)
-    if match is None:
-        return None
-    if "," in match[0]:
-        return _replace(passage, match, match[0].replace(",", rng.choice(("", ".", " ", "\u202f", "'"))))
-    return _replace(passage, match, match[0].replace(".", ",") if "." in match[0] else match[0] + ".00")
+    def change(match: re.Match[str]) -> str:
+        if "," in match[0]:
+            return match[0].replace(",", rng.choice(("", ".", " ", "\u202f", "'")))
+        return match[0].replace(".", ",") if "." in match[0] else match[0] + ".00"
+
+    return _change(r"\d{1,3}(?:,\d{3})+|(?<=€)\d+\.\d\d|(?<=€)\d+(?![\d.,])", passage, rng, change)
 
 
 def typo(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(r"\b[A-Za-z]{5,}\b", passage, rng)
-    if match is None:
-        return None
-    word, index = match[0], rng.randrange(1, len(match[0]) - 1)
-    kind = rng.randrange(4)
-    if kind == 0:
-        changed = word[:index] + word[index + 1] + word[index] + word[index + 2 :]
-    elif kind == 1:
-        changed = word[:index] + word[index + 1 :]
-    elif kind == 2:
-        changed = word[:index] + word[index] + word[index:]
-    else:
-        changed = word[:index] + rng.choice("abcdefghijklmnopqrstuvwxyz") + word[index + 1 :]
-    return _replace(passage, match, changed)
+    def change(match: re.Match[str]) -> str:
+        word, i = match[0], rng.randrange(1, len(match[0]) - 1)
+        kind = rng.randrange(4)
+        other = rng.choice("abcdefghijklmnopqrstuvwxyz") if kind == 3 else ""
+        middle = (word[i + 1] + word[i], "", 2 * word[i], other)[kind]
+        return word[:i] + middle + word[i + 1 + (kind == 0) :]
+
+    return _change(r"\b[A-Za-z]{5,}\b", passage, rng, change)
 
 
 def ellipsis(passage: Passage, rng: random.Random) -> Passage | None:
@@ -184,8 +180,7 @@ def ellipsis(passage: Passage, rng: random.Random) -> Passage | None:
 
 
 def case(passage: Passage, rng: random.Random) -> Passage | None:
-    changed = rng.choice((str.lower, str.upper, str.title))(passage.text)
-    return Passage(passage.document_id, changed)
+    return Passage(passage.document_id, rng.choice((str.lower, str.upper, str.title))(passage.text))
 
 
 def typography(passage: Passage, rng: random.Random) -> Passage | None:
@@ -200,30 +195,24 @@ def unit_form(passage: Passage, rng: random.Random) -> Passage | None:
         "cm": ("centimetres", "centimeters"), "€": ("EUR ", "€ "), "seconds": ("second", "s"), "points": ("point",),
         "litres": ("liters", "l"), "g": ("grams",), "items": ("item",),
     }  # fmt: skip
-    match = _choose(rf"(?<=\d )(?:{'|'.join(form for form in forms if form != '€')})\b|€", passage, rng)
-    return None if match is None else _replace(passage, match, rng.choice(forms[match[0]]))
+    pattern = rf"(?<=\d )(?:{'|'.join(form for form in forms if form != '€')})\b|€"
+    return _change(pattern, passage, rng, lambda match: rng.choice(forms[match[0]]))
 
 
 def hyphens(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(r"(?<=[a-z])-(?=[a-z])|(?<=\d) (?=(?:days?|months|hours|weeks|years|cm|kg)\b)|(?<=dishwasher) ",
-                    passage, rng)  # fmt: skip
-    if match is None:
-        return None
-    return _replace(passage, match, rng.choice(("", " ", "\u2011")) if match[0] == "-" else "-")
+    pattern = r"(?<=[a-z])-(?=[a-z])|(?<=\d) (?=(?:days?|months|hours|weeks|years|cm|kg)\b)|(?<=dishwasher) "
+    return _change(pattern, passage, rng, lambda match: rng.choice(("", " ", "\u2011")) if match[0] == "-" else "-")
 
 
 def date_format(passage: Passage, rng: random.Random) -> Passage | None:
-    match = _choose(DATE.pattern, passage, rng)
-    if match is None:
-        return None
-    day, month, year = int(match[1]), match[2], int(match[3])
-    number = MONTHS.index(month) + 1
-    forms = (
-        f"{month} {day}, {year}", f"{day}th of {month} {year}", f"{day} {month[:3]} {year}", f"{day}. {month} {year}",
-        f"{year}-{number:02}-{day:02}", f"{day:02}.{number:02}.{year}", f"{day:02}/{number:02}/{year}",
-        f"{number}/{day}/{year}",
-    )  # fmt: skip
-    return _replace(passage, match, rng.choice(forms))
+    def change(match: re.Match[str]) -> str:
+        day, month, year = int(match[1]), match[2], int(match[3])
+        number = MONTHS.index(month) + 1
+        words = f"{month} {day}, {year}", f"{day}th of {month} {year}", f"{day} {month[:3]} {year}"
+        numbers = f"{year}-{number:02}-{day:02}", f"{day:02}.{number:02}.{year}", f"{day:02}/{number:02}/{year}"
+        return rng.choice((*words, f"{day}. {month} {year}", *numbers, f"{number}/{day}/{year}"))
+
+    return _change(DATE.pattern, passage, rng, change)
 
 
 def fault_edits(sentences: list[Passage]) -> dict[str, Edit]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.signal import lfilter
 from scipy.stats import norm
 
-from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts
+from barograph_server.sketches.baseline.baseline import SliceCounts
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
 from barograph_server.sketches.baseline.levels import Level
@@ -24,6 +24,7 @@ from barograph_server.sketches.drift.rate_cells import RateCells
 from barograph_server.sketches.drift.rates import rate_verdicts
 from barograph_server.sketches.drift.window_phi import TrainingLength, learn_variation
 from barograph_server.warehouse.signals.verdicts import RATE_P, UNLIKE_P
+from tests.support import baselines
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -119,21 +120,14 @@ KINDS = (
 def learned(windows: dict[str, IntArray]) -> PsiBins:
     """Return the bins of a baseline with one field per stream, learned from counts by window, (streams, W, cells)."""
     whole = next(iter(windows.values())).sum(axis=1)
-    fields = tuple(
-        FieldBaseline(
-            name=f"x{i}",
-            kind="numeric",
-            edges=tuple(float(edge) for edge in range(whole.shape[1] - 1)),
-            slices={ALL: SliceCounts(cells=(*row, 0))},
-        )
+    edges = range(whole.shape[1] - 1)
+    fields = [
+        baselines.numeric(f"x{i}", *map(float, edges), counts=SliceCounts(cells=(*row, 0)))
         for i, row in enumerate(whole.tolist())
-    )
-    rows = int(whole[0].sum())
-    baseline = Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=fields)
-    layout = Layout(baseline)
+    ]
+    layout = Layout(baselines.baseline(*fields))
     lengths = [TrainingLength(name, [on_layout(layout, counts)]) for name, counts in windows.items()]
-    fields = learn_variation(PsiBins(layout), None, lengths)
-    return PsiBins(Layout(Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=fields)))
+    return PsiBins(Layout(baselines.baseline(*learn_variation(PsiBins(layout), None, lengths))))
 
 
 def on_layout(layout: Layout, counts: IntArray) -> IntArray:
@@ -225,16 +219,13 @@ def false_pages(name: str, length: int, streams: int) -> IntArray:
     counts = np.stack([EVENTS * length - nulls, nulls], axis=-1)
     # One bin of values; the second cell is `null`.
     training = counts[:, :split]
-    rows = int(training[0].sum())
-    fields = tuple(
-        FieldBaseline(name=f"x{i}", kind="numeric", slices={ALL: SliceCounts(cells=tuple(row))})
+    fields = [
+        baselines.numeric(f"x{i}", counts=SliceCounts(cells=tuple(row)))
         for i, row in enumerate(training.sum(axis=1).tolist())
-    )
-    baseline = Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=fields)
-    layout = Layout(baseline)
-    length_of = TrainingLength("1h", [on_layout(layout, training)])
-    fields = learn_variation(PsiBins(layout), None, [length_of])
-    cells = RateCells(Layout(Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, fields=fields)))
+    ]
+    layout = Layout(baselines.baseline(*fields))
+    lengths = [TrainingLength("1h", [on_layout(layout, training)])]
+    cells = RateCells(Layout(baselines.baseline(*learn_variation(PsiBins(layout), None, lengths))))
     cells = cells.select(cells.kind_index == 0)
     usual = cells.training_delta("1h")
     verdicts = rate_verdicts(

@@ -6,7 +6,7 @@ compares it with the nominal rates. Counts are multinomial, sketches are filled 
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from itertools import pairwise
 
 import numpy as np
@@ -18,14 +18,7 @@ from scipy.stats import poisson
 from barograph_server.profiling.baseline.new_bins import find_new_edges, move_to_new_bins
 from barograph_server.profiling.infer.columns import TextColumn
 from barograph_server.profiling.infer.summarise import summarise_texts
-from barograph_server.sketches.baseline.baseline import (
-    ALL,
-    HOUR_NAMES,
-    QUANTILE_RANKS,
-    Baseline,
-    FieldBaseline,
-    SliceCounts,
-)
+from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, QUANTILE_RANKS, FieldBaseline, SliceCounts
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import IntArray, Layout
 from barograph_server.sketches.baseline.levels import Level
@@ -46,6 +39,7 @@ from barograph_server.sketches.performance.selective import selective
 from barograph_server.sketches.sketch.numeric import NumericSketch, as_sketched, numeric_sketch, numeric_sketch_type
 from barograph_server.sketches.sketch.quantiles import exact_quantiles
 from barograph_server.streams.scorer.verdicts import change_levels
+from tests.support import baselines
 from tests.support.sketches import sketch_of
 
 FloatArray = NDArray[np.float64]
@@ -95,13 +89,10 @@ TAIL = np.asarray(poisson.pmf(np.arange(13), 3.0) / poisson.cdf(12, 3.0), np.flo
 """Shares of integers, one bin each; the last ones are rare."""
 
 
-def psi(shares: FloatArray) -> Callable[[Rng, int], Alarms]:
-    def draw(rng: Rng, n: int) -> Alarms:
-        base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
-        result = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
-        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
-
-    return draw
+def psi(shares: FloatArray, rng: Rng, n: int) -> Alarms:
+    base, window = rng.multinomial(TRAINED, shares, size=DRAWS), rng.multinomial(n, shares, size=DRAWS)
+    result = psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(DRAWS) * len(shares))
+    return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
 WEEK = 24 * 7
@@ -121,38 +112,25 @@ def trained_by_the_hour() -> tuple[PsiBins, Season, FloatArray]:
     fields = []
     for i in range(SEASONAL_FIELDS):
         hours_of_week = rng.multinomial(np.where(hour < 6, 5_000, 20_000), shares)
-        fields.append(
-            FieldBaseline(
-                name=f"x{i}",
-                kind="numeric",
-                edges=tuple(float(edge) for edge in range(9)),
-                hours_of_week={name: tuple(row) for name, row in zip(HOUR_NAMES, hours_of_week.tolist(), strict=True)},
-                slices={ALL: SliceCounts(cells=tuple(hours_of_week.sum(axis=0).tolist()))},
-            )
-        )
-    rows = sum(fields[0].slices[ALL].cells)
-    baseline = Baseline(model="m", version="1", rows=rows, slice_rows={ALL: rows}, timezone="UTC", fields=tuple(fields))
-    bins = PsiBins(Layout(baseline))
+        by_hour = {name: tuple(row) for name, row in zip(HOUR_NAMES, hours_of_week.tolist(), strict=True)}
+        counts = SliceCounts(cells=tuple(hours_of_week.sum(axis=0).tolist()))
+        fields.append(baselines.numeric(f"x{i}", *map(float, range(9)), counts=counts, hours_of_week=by_hour))
+    bins = PsiBins(Layout(baselines.baseline(*fields, timezone="UTC")))
     return bins, Season(bins), shares[NIGHT]
 
 
 def psi_by_the_hour(rng: Rng, n: int) -> Alarms:
     bins, season, shares = trained_by_the_hour()
-    windows = rng.multinomial(n, shares, size=(DRAWS // SEASONAL_FIELDS, SEASONAL_FIELDS)).reshape(
-        DRAWS // SEASONAL_FIELDS, -1
-    )
+    size = DRAWS // SEASONAL_FIELDS, SEASONAL_FIELDS
+    windows = rng.multinomial(n, shares, size=size).reshape(size[0], -1)
     events = np.add.reduceat(windows, bins.starts, axis=1)[:, None, season.groups]
     result = psi_verdicts(bins.base_bins, windows, bins.starts, expected=season.expectation([NIGHT], events))
     return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
-def rate(share: float) -> Callable[[Rng, int], Alarms]:
+def rate(share: float, rng: Rng, n: int) -> Alarms:
     """Rates of all kinds but `unseen`: the share is the same in training."""
-
-    def draw(rng: Rng, n: int) -> Alarms:
-        return rated(rng.binomial(n, share, DRAWS), n, rng.binomial(TRAINED, share, DRAWS))
-
-    return draw
+    return rated(rng.binomial(n, share, DRAWS), n, rng.binomial(TRAINED, share, DRAWS))
 
 
 def rated(k: IntArray, n: int, base_k: IntArray | int) -> Alarms:
@@ -190,21 +168,16 @@ def category_baselines(values: int, exponent: float) -> tuple[RateCells, FloatAr
         kept_indices = np.array([int(name.partition("-")[2]) for name in field.categories])
         fields.append(field)
         unseen.append(max(0.0, 1.0 - shares[kept_indices].sum()))
-    baseline = Baseline(model="m", version="1", rows=TRAINED, slice_rows={ALL: TRAINED}, fields=tuple(fields))
-    return RateCells(Layout(baseline)), np.array(unseen)
+    return RateCells(Layout(baselines.baseline(*fields))), np.array(unseen)
 
 
-def unseen(values: int, exponent: float) -> Callable[[Rng, int], Alarms]:
+def unseen(values: int, exponent: float, rng: Rng, n: int) -> Alarms:
     """Values have the same distribution as in training; those that the baseline does not keep are unseen."""
-
-    def draw(rng: Rng, n: int) -> Alarms:
-        cells, share = category_baselines(values, exponent)
-        chosen = cells.kind_index == RATE_KIND_NAMES.index("unseen")
-        k = rng.binomial(n, share, (DRAWS // CATEGORY_FIELDS, CATEGORY_FIELDS))
-        result = rate_verdicts(k, n, cells.base_k[chosen], cells.base_n[chosen], base_phi=cells.base_phi[chosen])
-        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
-
-    return draw
+    cells, share = category_baselines(values, exponent)
+    chosen = cells.kind_index == RATE_KIND_NAMES.index("unseen")
+    k = rng.binomial(n, share, (DRAWS // CATEGORY_FIELDS, CATEGORY_FIELDS))
+    result = rate_verdicts(k, n, cells.base_k[chosen], cells.base_n[chosen], base_phi=cells.base_phi[chosen])
+    return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
 Values = Callable[[Rng, int], NDArray[np.float32]]
@@ -229,16 +202,13 @@ def sketches(values: Values, kind: SketchKind, n: int) -> list[NumericSketch]:
     return [sketch_of(values(rng, n), kind, parts=4) for _ in range(SKETCHES)]
 
 
-def ks(values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
-    def draw(rng: Rng, n: int) -> Alarms:
-        quantiles = exact_quantiles(np.sort(values(rng, TRAINED)).astype(float), np.linspace(0, 1, QUANTILE_RANKS))
-        table = QuantileTable(as_sketched(numeric_sketch_type(False, kind), quantiles), TRAINED)
-        windows = sketches(values, kind, n)
-        steps = np.concatenate([sketch.quantiles(STEP_RANKS)[None] for sketch in windows])
-        error = table.error + STEP_ERROR + np.array([sketch.rank_error for sketch in windows])
-        return Alarms(ks_statistics(table, steps) > ks_threshold(n, TRAINED, error), None)
-
-    return draw
+def ks(values: Values, kind: SketchKind, rng: Rng, n: int) -> Alarms:
+    quantiles = exact_quantiles(np.sort(values(rng, TRAINED)).astype(float), np.linspace(0, 1, QUANTILE_RANKS))
+    table = QuantileTable(as_sketched(numeric_sketch_type(False, kind), quantiles), TRAINED)
+    windows = sketches(values, kind, n)
+    steps = np.concatenate([sketch.quantiles(STEP_RANKS)[None] for sketch in windows])
+    error = table.error + STEP_ERROR + np.array([sketch.rank_error for sketch in windows])
+    return Alarms(ks_statistics(table, steps) > ks_threshold(n, TRAINED, error), None)
 
 
 ACCEPTED = 100
@@ -250,9 +220,7 @@ ACCEPTED_WINDOWS = 20
 def accepted_on_new_bins(values: Values, kind: SketchKind) -> list[FieldBaseline]:
     """Accepted baselines whose bins and shares come from the merged sketches of many panes."""
     rng = np.random.default_rng([2_013, KINDS_OF_SKETCHES.index(kind)])
-    before = FieldBaseline(
-        name="x", kind="numeric", slices={ALL: SliceCounts(cells=(ACCEPTED_PANES * ACCEPTED_PER_PANE, 0))}
-    )
+    before = baselines.numeric("x", counts=SliceCounts(cells=(ACCEPTED_PANES * ACCEPTED_PER_PANE, 0)))
     fields = []
     for _ in range(ACCEPTED):
         merged = numeric_sketch(False, kind)
@@ -267,42 +235,41 @@ def accepted_on_new_bins(values: Values, kind: SketchKind) -> list[FieldBaseline
 
 
 def psi_on_new_bins(
-    values: Values, cdf: Callable[[FloatArray], FloatArray], kind: SketchKind, *, sketch_error: bool = True
-) -> Callable[[Rng, int], Alarms]:
+    values: Values,
+    cdf: Callable[[FloatArray], FloatArray],
+    kind: SketchKind,
+    rng: Rng,
+    n: int,
+    *,
+    sketch_error: bool = True,
+) -> Alarms:
     """PSI of windows against `accepted_on_new_bins`, which have the same distribution.
 
     Without `sketch_error` the shares of the baseline are judged as if they were counted.
     """
-
-    def draw(rng: Rng, n: int) -> Alarms:
-        accepted = accepted_on_new_bins(values, kind)
-        windows = [
-            rng.multinomial(n, np.diff(cdf(np.array(field.edges)), prepend=0.0, append=1.0), size=ACCEPTED_WINDOWS)
-            for field in accepted
-        ]
-        base = [field.slices[ALL].cells[:-1] for field in accepted]
-        result = psi_verdicts(
-            np.concatenate(base),
-            np.concatenate(windows, axis=1),
-            np.cumsum([0, *map(len, base[:-1])]),
-            noise=[field.slices[ALL].noise * sketch_error for field in accepted],
-        )
-        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
-
-    return draw
+    accepted = accepted_on_new_bins(values, kind)
+    windows = [
+        rng.multinomial(n, np.diff(cdf(np.array(field.edges)), prepend=0.0, append=1.0), size=ACCEPTED_WINDOWS)
+        for field in accepted
+    ]
+    base = [field.slices[ALL].cells[:-1] for field in accepted]
+    result = psi_verdicts(
+        np.concatenate(base),
+        np.concatenate(windows, axis=1),
+        np.cumsum([0, *map(len, base[:-1])]),
+        noise=[field.slices[ALL].noise * sketch_error for field in accepted],
+    )
+    return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
 def cdf_of_tailed(values: FloatArray) -> FloatArray:
     return np.asarray(ndtr(np.log(values)), np.float64)
 
 
-def psi_of_two(shares: FloatArray, times: int) -> Callable[[Rng, int], Alarms]:
-    def draw(rng: Rng, n: int) -> Alarms:
-        left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
-        result = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))
-        return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
-
-    return draw
+def psi_of_two(shares: FloatArray, times: int, rng: Rng, n: int) -> Alarms:
+    left, right = (rng.multinomial(size, shares, size=DRAWS) for size in (n, times * n))
+    result = psi_differences(left.reshape(1, -1), right.reshape(1, -1), np.arange(DRAWS) * len(shares))
+    return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
 def psi_of_a_sketch(rng: Rng, n: int) -> Alarms:
@@ -316,12 +283,9 @@ def psi_of_a_sketch(rng: Rng, n: int) -> Alarms:
     return Alarms(result.p_value.ravel() < 0.05, alarmed(result.level))
 
 
-def rates_of_two(share: float) -> Callable[[Rng, int], Alarms]:
-    def draw(rng: Rng, n: int) -> Alarms:
-        result = rate_differences(rng.binomial(n, share, DRAWS), n, rng.binomial(n, share, DRAWS), n)
-        return Alarms(result.p_value < 0.05, alarmed(result.level))
-
-    return draw
+def rates_of_two(share: float, rng: Rng, n: int) -> Alarms:
+    result = rate_differences(rng.binomial(n, share, DRAWS), n, rng.binomial(n, share, DRAWS), n)
+    return Alarms(result.p_value < 0.05, alarmed(result.level))
 
 
 def means_of_two(rng: Rng, n: int) -> Alarms:
@@ -332,13 +296,10 @@ def means_of_two(rng: Rng, n: int) -> Alarms:
     return Alarms(result.p_value < 0.05, None)
 
 
-def quantiles_of_two(rank: float, values: Values, kind: SketchKind) -> Callable[[Rng, int], Alarms]:
-    def draw(_: Rng, n: int) -> Alarms:
-        windows = sketches(values, kind, n)
-        result = [quantile_differences(*pair, [rank]) for pair in pairwise([*windows, windows[0]])]
-        return Alarms(np.array([bool(each.low.item() > 0.0 or each.high.item() < 0.0) for each in result]), None)
-
-    return draw
+def quantiles_of_two(rank: float, values: Values, kind: SketchKind, _: Rng, n: int) -> Alarms:
+    windows = sketches(values, kind, n)
+    result = [quantile_differences(*pair, [rank]) for pair in pairwise([*windows, windows[0]])]
+    return Alarms(np.array([bool(each.low.item() > 0.0 or each.high.item() < 0.0) for each in result]), None)
 
 
 def ratio(rng: Rng, n: int) -> Alarms:
@@ -394,16 +355,12 @@ def errors_of_numbers(rng: Rng, n: int) -> dict[str, MetricEstimate]:
     return number_metrics(np.stack([counts @ power for power in powers], axis=-1))
 
 
-def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstimate]]) -> Callable[[Rng, int], Alarms]:
+def performance(metric: str, measure: Callable[[Rng, int], dict[str, MetricEstimate]], rng: Rng, n: int) -> Alarms:
     """Compare n labelled predictions with a reference of ten times as many, with the thresholds of rates."""
-
-    def draw(rng: Rng, n: int) -> Alarms:
-        window, reference = measure(rng, n)[metric], measure(rng, 10 * n)[metric]
-        moved = difference(window, reference)
-        level = change_levels(metric, moved, reference, minor=0.01, major=0.05)
-        return Alarms((moved.low > 0.0) | (moved.high < 0.0), alarmed(np.where(window.enough, level, -1)))
-
-    return draw
+    window, reference = measure(rng, n)[metric], measure(rng, 10 * n)[metric]
+    moved = difference(window, reference)
+    level = change_levels(metric, moved, reference, minor=0.01, major=0.05)
+    return Alarms((moved.low > 0.0) | (moved.high < 0.0), alarmed(np.where(window.enough, level, -1)))
 
 
 def selection(rng: Rng, n: int) -> Alarms:
@@ -421,39 +378,43 @@ def selection(rng: Rng, n: int) -> Alarms:
 
 
 KINDS = (
-    Kind("PSI of numbers: ten bins, null", psi(TEN), 0.0005),
-    Kind("PSI of categories: Zipf's law", psi(ZIPF_BINS), 0.0005),
-    Kind("PSI of integers with a rare tail", psi(TAIL), 0.0005, doubt=0.08),
+    Kind("PSI of numbers: ten bins, null", partial(psi, TEN), 0.0005),
+    Kind("PSI of categories: Zipf's law", partial(psi, ZIPF_BINS), 0.0005),
+    Kind("PSI of integers with a rare tail", partial(psi, TAIL), 0.0005, doubt=0.08),
     Kind("PSI against the hour of the week", psi_by_the_hour, 0.0005, doubt=0.06),
-    Kind("rate of 0.1 %", rate(0.001), 0.001),
-    Kind("rate of 2 %", rate(0.02), 0.05),
-    Kind("rate of 30 %", rate(0.3), 0.05),
+    Kind("rate of 0.1 %", partial(rate, 0.001), 0.001),
+    Kind("rate of 2 %", partial(rate, 0.02), 0.05),
+    Kind("rate of 30 %", partial(rate, 0.3), 0.05),
     Kind("below, above: the limits are the extremes of training", beyond_training, 0.0005),
-    Kind("unseen: 10,000 values by Zipf's law, the baseline keeps 1,000", unseen(10**4, 1.0), 0.05),
-    Kind("unseen: 900 values, the baseline keeps all that occurred", unseen(900, 1.5), 0.05),
+    Kind("unseen: 10,000 values by Zipf's law, the baseline keeps 1,000", partial(unseen, 10**4, 1.0), 0.05),
+    Kind("unseen: 900 values, the baseline keeps all that occurred", partial(unseen, 900, 1.5), 0.05),
     Kind("errors: 0.1 %, none in training", errors, 0.001),
-    Kind("KS of normal values, KLL", ks(normal, "kll"), 0.0),
-    Kind("KS of long-tailed values, REQ", ks(tailed, "req"), 0.0),
-    Kind("KS of integers, KLL", ks(tied, "kll"), 0.0),
-    Kind("two samples, PSI", psi_of_two(TEN, 1), 0.002),
-    Kind("two samples, PSI, the right one ten times as large", psi_of_two(TAIL, 10), 0.002, doubt=0.0525),
+    Kind("KS of normal values, KLL", partial(ks, normal, "kll"), 0.0),
+    Kind("KS of long-tailed values, REQ", partial(ks, tailed, "req"), 0.0),
+    Kind("KS of integers, KLL", partial(ks, tied, "kll"), 0.0),
+    Kind("two samples, PSI", partial(psi_of_two, TEN, 1), 0.002),
+    Kind("two samples, PSI, the right one ten times as large", partial(psi_of_two, TAIL, 10), 0.002, doubt=0.0525),
     Kind("two samples, PSI, the left one read from a sketch", psi_of_a_sketch, 0.002),
-    Kind("two samples, rate of 2 %", rates_of_two(0.02), 0.05),
-    Kind("two samples, rate of 30 %", rates_of_two(0.3), 0.05),
+    Kind("two samples, rate of 2 %", partial(rates_of_two, 0.02), 0.05),
+    Kind("two samples, rate of 30 %", partial(rates_of_two, 0.3), 0.05),
     Kind("two samples, mean", means_of_two, 0.0),
-    Kind("two samples, median, KLL", quantiles_of_two(0.5, normal, "kll"), 0.0),
-    Kind("two samples, p99, REQ", quantiles_of_two(0.99, tailed, "req"), 0.0),
+    Kind("two samples, median, KLL", partial(quantiles_of_two, 0.5, normal, "kll"), 0.0),
+    Kind("two samples, p99, REQ", partial(quantiles_of_two, 0.99, tailed, "req"), 0.0),
     Kind("ratio of arms, 336 checks", ratio, MINOR_ALPHA),
-    Kind("accuracy against the reference", performance("accuracy", measured), 0.05),
-    Kind("auc against the reference", performance("auc", measured), 0.05),
-    Kind("brier against the reference", performance("brier", measured), 0.05),
-    Kind("log_loss against the reference", performance("log_loss", measured), 0.05),
-    Kind("mae against the reference", performance("mae", errors_of_numbers), 0.05),
-    Kind("rmse against the reference", performance("rmse", errors_of_numbers), 0.05, doubt=0.07),
-    Kind("bias against the reference", performance("bias", errors_of_numbers), 0.05),
+    Kind("accuracy against the reference", partial(performance, "accuracy", measured), 0.05),
+    Kind("auc against the reference", partial(performance, "auc", measured), 0.05),
+    Kind("brier against the reference", partial(performance, "brier", measured), 0.05),
+    Kind("log_loss against the reference", partial(performance, "log_loss", measured), 0.05),
+    Kind("mae against the reference", partial(performance, "mae", errors_of_numbers), 0.05),
+    Kind("rmse against the reference", partial(performance, "rmse", errors_of_numbers), 0.05, doubt=0.07),
+    Kind("bias against the reference", partial(performance, "bias", errors_of_numbers), 0.05),
     Kind("selective labels", selection, 0.001),
-    Kind("PSI against new bins of an accepted baseline, KLL", psi_on_new_bins(normal, ndtr, "kll"), 0.0005),
-    Kind("PSI against new bins of an accepted baseline, REQ", psi_on_new_bins(tailed, cdf_of_tailed, "req"), 0.0005),
+    Kind("PSI against new bins of an accepted baseline, KLL", partial(psi_on_new_bins, normal, ndtr, "kll"), 0.0005),
+    Kind(
+        "PSI against new bins of an accepted baseline, REQ",
+        partial(psi_on_new_bins, tailed, cdf_of_tailed, "req"),
+        0.0005,
+    ),
 )
 
 

@@ -186,7 +186,7 @@ def hourly_mcnemar(name: str) -> BoolArray | None:
     difference, discordant = shadow_errors.hourly(pairs)
     index = np.unique(pairs.day_of_hour, return_inverse=True)[1]
     draws = shadow_errors.Draws(sign, np.ones(pairs.days), sign[:, index] * difference, discordant)
-    return shadow_errors.mcnemar(slice(None))(draws)
+    return shadow_errors.mcnemar(slice(None), draws)
 
 
 def rows() -> Iterator[str]:

@@ -9,7 +9,7 @@ stationary bootstrap, which keeps the correlation between days.
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import numpy as np
@@ -64,32 +64,25 @@ def signs(rng: Rng, runs: int, days: int, block: int) -> FloatArray:
     return np.take_along_axis(chosen, start + np.arange(days), axis=1)
 
 
-def swap_days(block: int) -> Callable[[Pairs, Rng], Draws]:
-    def draw(pairs: Pairs, rng: Rng) -> Draws:
-        sign = signs(rng, RUNS, pairs.days, block)
-        difference, discordant = hourly(pairs)
-        index = np.unique(pairs.day_of_hour, return_inverse=True)[1]
-        return Draws(
-            sign * pairs.by_day(pairs.accuracy),
-            pairs.by_day(np.ones(len(pairs.day))),
-            sign[:, index] * difference,
-            discordant,
-        )
-
-    return draw
+def swap_days(block: int, pairs: Pairs, rng: Rng) -> Draws:
+    sign = signs(rng, RUNS, pairs.days, block)
+    difference, discordant = hourly(pairs)
+    index = np.unique(pairs.day_of_hour, return_inverse=True)[1]
+    return Draws(
+        sign * pairs.by_day(pairs.accuracy),
+        pairs.by_day(np.ones(len(pairs.day))),
+        sign[:, index] * difference,
+        discordant,
+    )
 
 
-def centered(quality: Callable[[Pairs], FloatArray]) -> Callable[[Pairs, Rng], Draws]:
+def centered(quality: Callable[[Pairs], FloatArray], pairs: Pairs, rng: Rng) -> Draws:
     """Subtract the mean difference and draw days by a stationary bootstrap."""
-
-    def draw(pairs: Pairs, rng: Rng) -> Draws:
-        counts = pairs.by_day(np.ones(len(pairs.day)))
-        sums = pairs.by_day(quality(pairs))
-        sums = sums - sums.sum() / counts.sum() * counts
-        index = bootstrap_days(rng, pairs.days)
-        return Draws(sums[index], counts[index])
-
-    return draw
+    counts = pairs.by_day(np.ones(len(pairs.day)))
+    sums = pairs.by_day(quality(pairs))
+    sums = sums - sums.sum() / counts.sum() * counts
+    index = bootstrap_days(rng, pairs.days)
+    return Draws(sums[index], counts[index])
 
 
 def bootstrap_days(rng: Rng, days: int, runs: int = RUNS) -> IntArray:
@@ -103,11 +96,11 @@ def bootstrap_days(rng: Rng, days: int, runs: int = RUNS) -> IntArray:
 
 DRAWS: dict[str, Callable[[Pairs, Rng], Draws]] = {
     "events swapped": swap_events,
-    "days swapped": swap_days(1),
-    "2 days": swap_days(2),
-    "3 days": swap_days(3),
-    "centered, accuracy": centered(lambda pairs: pairs.accuracy),
-    "centered, Brier": centered(lambda pairs: pairs.brier),
+    "days swapped": partial(swap_days, 1),
+    "2 days": partial(swap_days, 2),
+    "3 days": partial(swap_days, 3),
+    "centered, accuracy": partial(centered, lambda pairs: pairs.accuracy),
+    "centered, Brier": partial(centered, lambda pairs: pairs.brier),
 }
 
 Rule = Callable[[Draws], BoolArray | None]
@@ -115,15 +108,12 @@ Rule = Callable[[Draws], BoolArray | None]
 LEAST_DISCORDANT = 10.0
 
 
-def mcnemar(looks: slice) -> Rule:
-    def rule(draws: Draws) -> BoolArray | None:
-        if draws.hours is None or draws.discordant is None:
-            return None
-        total = np.cumsum(draws.discordant)[looks]
-        z = np.cumsum(draws.hours, axis=1)[:, looks] / np.sqrt(np.maximum(total, 1.0))
-        return np.asarray(((np.abs(z) > Z95) & (total >= LEAST_DISCORDANT)).any(axis=1), np.bool_)
-
-    return rule
+def mcnemar(looks: slice, draws: Draws) -> BoolArray | None:
+    if draws.hours is None or draws.discordant is None:
+        return None
+    total = np.cumsum(draws.discordant)[looks]
+    z = np.cumsum(draws.hours, axis=1)[:, looks] / np.sqrt(np.maximum(total, 1.0))
+    return np.asarray(((np.abs(z) > Z95) & (total >= LEAST_DISCORDANT)).any(axis=1), np.bool_)
 
 
 def event_evidence(draws: Draws) -> BoolArray | None:
@@ -138,30 +128,22 @@ def event_evidence(draws: Draws) -> BoolArray | None:
     return np.concatenate(alarms)
 
 
-def block_evidence(days: int, *, with_kappa: bool = False) -> Rule:
+def block_evidence(days: int, draws: Draws, *, with_kappa: bool = False) -> BoolArray:
     """The e-process of blocks of days, after every block; the first 28 days are the burn-in."""
-
-    def rule(draws: Draws) -> BoolArray:
-        blocks = draws.days.shape[1] // days
-        sums, pairs = (
-            each[..., : blocks * days].reshape(*each.shape[:-1], blocks, days).sum(axis=-1)
-            for each in (draws.days, draws.pairs)
-        )
-        kappa = None if with_kappa else np.ones(len(sums))
-        evidence = day_evidence(sums, pairs, burn_in=BURN_IN_DAYS // days, kappa=kappa).different
-        return np.asarray(evidence.max(axis=1) >= -np.log(ALPHA), np.bool_)
-
-    return rule
+    blocks = draws.days.shape[1] // days
+    sums, pairs = (
+        each[..., : blocks * days].reshape(*each.shape[:-1], blocks, days).sum(axis=-1)
+        for each in (draws.days, draws.pairs)
+    )
+    kappa = None if with_kappa else np.ones(len(sums))
+    evidence = day_evidence(sums, pairs, burn_in=BURN_IN_DAYS // days, kappa=kappa).different
+    return np.asarray(evidence.max(axis=1) >= -np.log(ALPHA), np.bool_)
 
 
-def interval(first: int, *, with_kappa: bool = True) -> Rule:
+def interval(first: int, draws: Draws, *, with_kappa: bool = True) -> BoolArray:
     """The confidence sequence of days, after every day from the first look on."""
-
-    def rule(draws: Draws) -> BoolArray:
-        value, half = interval_path(draws.days, draws.pairs, first, with_kappa=with_kappa)
-        return np.asarray((np.abs(value) > half).any(axis=1), np.bool_)
-
-    return rule
+    value, half = interval_path(draws.days, draws.pairs, first, with_kappa=with_kappa)
+    return np.asarray((np.abs(value) > half).any(axis=1), np.bool_)
 
 
 def interval_path(
@@ -184,14 +166,14 @@ def first_days(decisions: BoolArray) -> FloatArray:
 
 
 RULES: dict[str, Rule] = {
-    "McNemar's test, every hour": mcnemar(slice(None)),
-    "McNemar's test, once at the end": mcnemar(slice(-1, None)),
+    "McNemar's test, every hour": partial(mcnemar, slice(None)),
+    "McNemar's test, once at the end": partial(mcnemar, slice(-1, None)),
     "e-value of wins and losses, every hour": event_evidence,
-    "e-process of days, κ = 1": block_evidence(1),
-    "e-process of days": block_evidence(1, with_kappa=True),
-    "e-process of blocks of 2 days, κ = 1": block_evidence(2),
-    "confidence sequence of days, κ = 1, from day 10": interval(10, with_kappa=False),
-    "**confidence sequence of days, from day 28**": interval(28),
+    "e-process of days, κ = 1": partial(block_evidence, 1),
+    "e-process of days": partial(block_evidence, 1, with_kappa=True),
+    "e-process of blocks of 2 days, κ = 1": partial(block_evidence, 2),
+    "confidence sequence of days, κ = 1, from day 10": partial(interval, 10, with_kappa=False),
+    "**confidence sequence of days, from day 28**": partial(interval, 28),
 }
 DECIDES = "**confidence sequence of days, from day 28**"
 

@@ -38,9 +38,8 @@ def queries_in(dashboard: Json) -> Iterator[DashboardQuery]:
     title = dashboard["title"]
     for variable in dashboard["templating"]["list"]:
         if variable["type"] == "query":
-            yield DashboardQuery(
-                f"{title}, variable {variable['name']}", "variable", variable["query"]["rawSql"], 1, None
-            )
+            where = f"{title}, variable {variable['name']}"
+            yield DashboardQuery(where, "variable", variable["query"]["rawSql"], 1, None)
     for annotation in dashboard["annotations"]["list"]:
         target = annotation.get("target", {})
         if "rawSql" in target:
@@ -50,11 +49,6 @@ def queries_in(dashboard: Json) -> Iterator[DashboardQuery]:
         for target in panel.get("targets", []):
             where = f"{title}, {panel.get('title')}, query {target.get('refId')}"
             yield DashboardQuery(where, panel["type"], target.get("rawSql", ""), target.get("format", 0), panel)
-
-
-def quoted_texts(sql: str) -> list[str]:
-    """List the quoted texts, including their quotes."""
-    return [sql[start:end] for start, end, kind in regions(sql) if kind == "quoted"]
 
 
 def macros_of(sql: str) -> list[str]:
@@ -133,7 +127,7 @@ def sql_faults(sql: str, variables: Collection[str], *, by_time: bool, rows: boo
     for name in named:
         if name not in KNOWN_MACROS:
             yield "macro", f"$__{name} is unknown to Grafana and to plugin 4.20"
-    if any("$__" in text for text in quoted_texts(sql)):
+    if any("$__" in sql[start:end] for start, end, kind in regions(sql) if kind == "quoted"):
         yield "quoted-macro", "a macro is inside quotes, where it is not expanded"
     if not TIME_MACROS & set(named) and not _NO_RANGE.search(sql):
         yield "time-filter", "has no condition on the time range; add one, or give the reason in /* no range: … */"
@@ -218,11 +212,8 @@ def _check_variables(url: str, dashboard: Json, pages: Mapping[str, Json], where
     for setting in _SET.finditer(url):
         name = setting[1] or setting[2]
         if name not in there or (setting[2] and name not in here):
-            yield (
-                "link-variable",
-                where,
-                f"sets {name}, which is not a variable of the target page, or not of this page",
-            )
+            message = f"sets {name}, which is not a variable of the target page, or not of this page"
+            yield "link-variable", where, message
 
 
 def _check_columns(

@@ -15,7 +15,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 
 from barograph_server.streams.events.arrow_decoder import ArrowDecoder
@@ -27,6 +26,7 @@ from barograph_server.streams.recorder.labels import decode_arrow_labels, decode
 from barograph_server.streams.registry.registry import RegisteredBaseline, build_registry
 from tests.support.arrow_bombs import LARGEST, NOW_MS, TOO_LARGE, message
 from tests.support.arrow_types import all_arrays
+from tests.support.messages import batch_of
 from tests.support.pipeline import simple_baseline, simple_contract
 
 _N = 1_000_000
@@ -93,10 +93,6 @@ JSON: dict[str, Callable[[], bytes]] = {
 MODELS = frozenset({"toy"})
 REPEATS = 20
 """Repetitions of the three values of each type."""
-
-
-def _batch(value: bytes) -> MessageBatch:
-    return MessageBatch([value], np.zeros(1, np.int32), np.zeros(1, np.int64), np.full(1, NOW_MS))
 
 
 def _decoders() -> dict[str, Callable[[MessageBatch], Any]]:
@@ -169,13 +165,13 @@ def main() -> None:
     for name, decode in _decoders().items():
         if not name.endswith(encoding):
             continue
-        decode(_batch(messages[next(iter(messages))]))
+        decode(batch_of(messages[next(iter(messages))]))
         for key, value in messages.items():
             gc.collect()
             pa.default_memory_pool().release_unused()
             resource.setrlimit(resource.RLIMIT_DATA, (_data_bytes() + (mib << 20), resource.RLIM_INFINITY))
             try:
-                outcome = decode(_batch(value))
+                outcome = decode(batch_of(value))
             except (Exception, MemoryError) as error:
                 outcome = {"error": f"{type(error).__name__}: {error}"[:200]}
             resource.setrlimit(resource.RLIMIT_DATA, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))

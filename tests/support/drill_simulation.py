@@ -33,7 +33,8 @@ def simulation(
 ) -> Simulation:
     by_rule: dict[str, list[Transition]] = {}
     keys: dict[str, set[str]] = {}
-    alerts = []
+    alerts, one = [], np.ones(1)
+    changes = Changes(np.zeros(1, np.int64), one, 0.9 * one, 1.1 * one, 0 * one, one)
     for rule, key, start, end in periods:
         by_rule.setdefault(rule.uid, []).extend(
             [
@@ -50,14 +51,9 @@ def simulation(
             rule,
             0,
             until,
-            {key: _changes() for key in keys.get(rule.uid, ())},
+            dict.fromkeys(keys.get(rule.uid, ()), changes),
             sorted(by_rule.get(rule.uid, []), key=lambda each: each.at),
         )
         for rule in rules
     )
     return Simulation(0, until, replays, tuple(dispatch(alerts, branch(rules, settings), settings, until)), ())
-
-
-def _changes() -> Changes:
-    one = np.ones(1)
-    return Changes(np.zeros(1, np.int64), one, 0.9 * one, 1.1 * one, 0 * one, one)

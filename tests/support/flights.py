@@ -47,28 +47,19 @@ def make_flights(folder: Path) -> Flights:
     rows = flight_rows(read_flights())
     training, replayed = between(rows, *TRAINING_DATES), between(rows, *REPLAY_DATES)
     model = train(training)
-    trained, served = (_with_outputs(table, model.scores(table)) for table in (training, replayed))
+    trained, served = (
+        table.select(["at", *FEATURES])
+        .append_column("score", pa.array(scores := model.scores(table)))
+        .append_column("class", classes(scores))
+        for table in (training, replayed)
+    )
     trained = trained.append_column("label", pc.if_else(training["label"], LATE, ON_TIME))
     table = folder / "train.parquet"
     pq.write_table(trained, table)
-    options = InferOptions(
-        table=table,
-        model=MODEL,
-        version=VERSION,
-        roles=Roles(
-            time="at",
-            score="score",
-            class_="class",
-            label="label",
-            latency=None,
-            slices=("origin", "carrier"),
-            critical=frozenset({"temp", "dewp"}),
-        ),
-        pane_s=3600,
-        windows=WINDOWS,
-        timezone="America/New_York",
-    )
-    infer_file(options).write_contract(folder, force=True)
+    outputs: dict[str, Any] = {"score": "score", "class_": "class", "label": "label", "latency": None}
+    roles = Roles(time="at", slices=("origin", "carrier"), critical=frozenset({"temp", "dewp"}), **outputs)
+    named: dict[str, Any] = {"table": table, "model": MODEL, "version": VERSION, "timezone": "America/New_York"}
+    infer_file(InferOptions(**named, roles=roles, pane_s=3600, windows=WINDOWS)).write_contract(folder, force=True)
     contract = load_contract(folder / f"{MODEL}.yaml")
     baseline = load_baseline((folder / f"{MODEL}.{VERSION}.baseline.json").read_bytes(), "flights")
     contract = msgspec.structs.replace(contract, slice_min_n=1, lateness_s=600, out_of_order_s=600)
@@ -81,11 +72,6 @@ def make_flights(folder: Path) -> Flights:
         .append_column("original_date", replayed["original_date"])
     )
     return Flights(trained, predictions, contract, baseline)
-
-
-def _with_outputs(rows: pa.Table, scores: NDArray[np.float64]) -> pa.Table:
-    features = rows.select(["at", *FEATURES])
-    return features.append_column("score", pa.array(scores)).append_column("class", classes(scores))
 
 
 def as_events(table: pa.Table) -> list[dict[str, Any]]:

@@ -106,4 +106,4 @@ def plan(stub: StubGrafana, desired: Desired = None, *, overwrite: bool = False)
 def assert_settled(stub: StubGrafana, desired: Desired = None) -> None:
     before = len(stub.writes)
     assert apply(stub, desired).is_empty
-    assert stub.since(before) == []
+    assert stub.writes[before:] == []

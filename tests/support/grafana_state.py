@@ -68,7 +68,7 @@ class GrafanaState:
     evaluations: dict[str, Json] = field(default_factory=dict)
     """By uid of a rule: result of its last evaluation, unless it is healthy and inactive."""
 
-    def answer(self, method: str, path: list[str], query: dict[str, list[str]], body: Any, headers: Json) -> Answer:
+    def answer(self, method: str, path: list[str], query: dict[str, list[str]], body: Any, headers: Any) -> Answer:
         provenance = "" if headers.get("X-Disable-Provenance") else "api"
         match method, *path:
             case "GET", "health":

@@ -12,20 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-from barograph.contract import (
-    Arms,
-    Budget,
-    Contract,
-    DeclaredConsumer,
-    DeclaredSource,
-    Field,
-    LabelSpec,
-    Rollback,
-    ShadowTest,
-    Slice,
-    Slo,
-    Window,
-)
+from barograph import contract as contracts
+from barograph.contract import Contract
 from barograph.contract.file import dump_contract
 from numpy.typing import NDArray
 
@@ -105,30 +93,30 @@ def contract_of(model: str) -> Contract:
         pane_s=HOUR_S,
         lateness_s=600,
         out_of_order_s=600,
-        windows=tuple(Window(length * HOUR_S, hop * HOUR_S) for length, hop in WINDOWS.values()),
+        windows=tuple(contracts.Window(length * HOUR_S, hop * HOUR_S) for length, hop in WINDOWS.values()),
         fields=(
-            Field(name="amount", type="float", source="features.amount", critical=True),
-            Field(name="age", type="float", source="features.age", critical=True),
-            Field(name="country", type="category", source="features.country"),
-            Field(name="device", type="category", source="features.device", critical=True),
-            Field(name="score", type="float", source="score"),
-            Field(name="class", type="category", source="class"),
-            Field(name="latency_ms", type="float", source="latency_ms", sketch="req"),
+            contracts.Field(name="amount", type="float", source="features.amount", critical=True),
+            contracts.Field(name="age", type="float", source="features.age", critical=True),
+            contracts.Field(name="country", type="category", source="features.country"),
+            contracts.Field(name="device", type="category", source="features.device", critical=True),
+            contracts.Field(name="score", type="float", source="score"),
+            contracts.Field(name="class", type="category", source="class"),
+            contracts.Field(name="latency_ms", type="float", source="latency_ms", sketch="req"),
         ),
         declared_sources={
-            "customers": DeclaredSource(owner="crm", system="crm-database", fields=("age", "country")),
-            "orders": DeclaredSource(owner="shop", system="order-stream", fields=("amount",)),
+            "customers": contracts.DeclaredSource(owner="crm", system="crm-database", fields=("age", "country")),
+            "orders": contracts.DeclaredSource(owner="shop", system="order-stream", fields=("amount",)),
         },
         consumers={
-            "checkout": DeclaredConsumer(owner="shop", group="checkout", fields=("score", "class")),
-            "reporting": DeclaredConsumer(owner="finance", user="reporting"),
+            "checkout": contracts.DeclaredConsumer(owner="shop", group="checkout", fields=("score", "class")),
+            "reporting": contracts.DeclaredConsumer(owner="finance", user="reporting"),
         },
-        slices=(Slice(name="country", source="features.country", values=COUNTRIES),),
-        label=LabelSpec(type="bool", positive=True),
-        budget=Budget(day=10.0 if model == COST else None),
-        arms=Arms(shares={"answer@7": 0.5, "answer@8": 0.5}) if model == PROMPT else None,
-        rollback=Rollback(prompt="answer", margins={"refusals": 0.02}) if model == PROMPT else None,
-        slo=Slo(latency_ms=250.0, latency_share=0.98, error_rate=0.01, performance={"auc": 0.7}),
+        slices=(contracts.Slice(name="country", source="features.country", values=COUNTRIES),),
+        label=contracts.LabelSpec(type="bool", positive=True),
+        budget=contracts.Budget(day=10.0 if model == COST else None),
+        arms=contracts.Arms(shares={"answer@7": 0.5, "answer@8": 0.5}) if model == PROMPT else None,
+        rollback=contracts.Rollback(prompt="answer", margins={"refusals": 0.02}) if model == PROMPT else None,
+        slo=contracts.Slo(latency_ms=250.0, latency_share=0.98, error_rate=0.01, performance={"auc": 0.7}),
     )
 
 
@@ -145,21 +133,15 @@ def baseline_of(model: str, rng: np.random.Generator) -> Baseline:
     fields += [
         class_field(name, CATEGORIES[name], rng.choice(len(share), rows, p=share)) for name, share in shares.items()
     ]
-    names = [f"country={country}" for country in COUNTRIES]
+    slices = ["all", *(f"country={country}" for country in COUNTRIES)]
     return Baseline(
         model=model,
         version=VERSION,
         rows=rows,
-        slice_rows=dict.fromkeys(("all", *names), rows),
+        slice_rows=dict.fromkeys(slices, rows),
         dimensions=(SliceValues(name="country", source="features.country", values=COUNTRIES, trained=True),),
-        fields=tuple(
-            msgspec.structs.replace(
-                field,
-                # Countries do not differ.
-                slices=dict.fromkeys(("all", *names), field.slices["all"]),
-            )
-            for field in fields
-        ),
+        # Countries do not differ.
+        fields=tuple(msgspec.structs.replace(f, slices=dict.fromkeys(slices, f.slices["all"])) for f in fields),
     )
 
 
@@ -220,22 +202,15 @@ def fill(client: Client, models: Sequence[str]) -> None:
 def _catalogue(tables: _Tables, model: str, baseline: Baseline) -> None:
     contract, applied_ms = contract_of(model), START_S * 1000
     known = {"model": model, "version": VERSION, "baseline_id": baseline.id}
-    catalogue: dict[str, dict[str, Any]] = {
-        "contracts": {
-            "model": model, "contract_id": contract.id, "yaml": dump_contract(contract), "applied_at": applied_ms,
-        },
-        "baselines": {**known, "body": dump_baseline(baseline).decode(), "accepted_at": applied_ms},
-        "progress": {
-            "model": model, "watermark": NOW_S * 1000, "sealed_until": NOW_S * 1000, "updated_at": NOW_S * 1000,
-            "record_seq": 1,
-        },
-    }  # fmt: skip
-    for table, values in catalogue.items():
-        tables.add(table, 1, **values)
-    # The annotation of a new baseline, with the same content.
     tables.add(
-        "baselines", 1, **catalogue["baselines"] | {"effective_from": END_S - 20 * DAY_S, "reason": "autumn"},
-    )  # fmt: skip
+        "contracts", 1, model=model, contract_id=contract.id, yaml=dump_contract(contract), applied_at=applied_ms
+    )
+    accepted = known | {"body": dump_baseline(baseline).decode(), "accepted_at": applied_ms}
+    tables.add("baselines", 1, **accepted)
+    # The annotation of a new baseline, with the same content.
+    tables.add("baselines", 1, **accepted | {"effective_from": END_S - 20 * DAY_S, "reason": "autumn"})
+    times = dict.fromkeys(("watermark", "sealed_until", "updated_at"), NOW_S * 1000)
+    tables.add("progress", 1, model=model, **times, record_seq=1)
 
 
 def _shadow(client: Client, model: str) -> None:
@@ -270,17 +245,13 @@ def _shadow(client: Client, model: str) -> None:
     tables.insert(client)
     contract = contract_of(model)
     margins = {"accuracy": 0.01, "brier": 0.005, "latency": 0.1, "missing": 0.02}
-    shadow = ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
+    shadow = contracts.ShadowTest(candidate="2", of=VERSION, margins=margins, worst_day=0.2)
     versions = ShadowVersions("2", VERSION)
     slices = shadow_days(client, model, "2", VERSION, "basis", "", contract.timezone)
-    rows = [
-        each
-        for each_day in look_days(shadow, "basis", slices)
-        for each in look_rows(
-            *(model, versions, "basis", contract.timezone),
-            *(each_day, decide_at(shadow, slices, each_day.day), END_S * 1000),
-        )
-    ]
+    rows = []
+    for day_seen in look_days(shadow, "basis", slices):
+        decided = decide_at(shadow, slices, day_seen.day)
+        rows += look_rows(model, versions, "basis", contract.timezone, day_seen, decided, END_S * 1000)
     write_looks(client, rows)
 
 
@@ -350,9 +321,7 @@ def _pairs(tables: _Tables, model: str, name: str, counts: dict[str, Array]) -> 
         for values in zip(*(counts[reason].tolist() for reason in reasons), strict=True)
     ]
     latencies = {
-        f"latencies_{side}": [
-            dict(zip(range(first, first + 8), (n // 8 + 1,) * 8, strict=True)) for n in counts["timed"]
-        ]
+        f"latencies_{side}": [dict.fromkeys(range(first, first + 8), n // 8 + 1) for n in counts["timed"]]
         for side, first in (("primary", 40), ("candidate", 41))
     }
     classes = [

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 from barograph import parse_contract
 
-from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, SliceCounts, dump_baseline
+from barograph_server.sketches.baseline.baseline import SliceCounts, dump_baseline
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.operations.serving_facts import (
     ServingFact,
@@ -16,6 +16,7 @@ from barograph_server.warehouse.operations.serving_facts import (
     store_serving_sections,
 )
 from barograph_server.warehouse.tables import insert_rows
+from tests.support import baselines
 from tests.support.two_day_model import DAY_S, END, END_S, HOUR_S
 from tests.support.warehouse import add_row, insert, row
 
@@ -26,6 +27,7 @@ EVALUATED = 400
 """Number of answers that the evaluator `faithful` judged."""
 EVALUATION_END = END.replace(hour=0)
 EVALUATION_BEGIN = EVALUATION_END - timedelta(days=1)
+EVALUATION_BEGIN_MS, EVALUATION_END_MS = (int(at.timestamp()) * 1000 for at in (EVALUATION_BEGIN, EVALUATION_END))
 FAITHFUL, CITED, QUOTED = 12 * "a", 12 * "c", 12 * "h"
 """Versions of evaluators."""
 SECOND_FAITHFUL = 12 * "b"
@@ -92,14 +94,9 @@ def _prediction(model: str, version: str, id_: str, at_ms: int, **values: Any) -
 def fill_topics(client: Client, model: str) -> None:
     """Write the baseline of topics and languages of prompts, an hour of them, and 40 prompts with text."""
     known = {"model": model, "version": "1", "baseline_id": "b"}
-    fields = tuple(
-        FieldBaseline(name=name, kind="category", categories=categories, slices={"all": SliceCounts(cells=cells)})
-        for name, categories, cells in (
-            ("topic", ("billing", "refund"), (600, 390, 10, 0)),
-            ("language", ("en",), (1000, 0, 0)),
-        )
-    )
-    baseline = Baseline(model=model, version="1", fields=fields, rows=1000, slice_rows={"all": 1000})
+    topics = baselines.category("topic", "billing", "refund", counts=SliceCounts(cells=(600, 390, 10, 0)))
+    languages = baselines.category("language", "en", counts=SliceCounts(cells=(1000, 0, 0)))
+    baseline = msgspec.structs.replace(baselines.baseline(topics, languages), model=model)
     add_row(client, "baselines", **known, body=dump_baseline(baseline).decode())
     predictions = [
         _prediction(
@@ -134,7 +131,7 @@ def fill_evaluations(client: Client, model: str) -> None:
     `faithful` flags 80 % of the faulty answers and 30 % of the sound ones. `agrees` has scores: version d the right
     ones, e their negatives, g one for all; `unlabelled` has no label.
     """
-    begin_ms = _milliseconds(EVALUATION_BEGIN.timestamp())
+    begin_ms = EVALUATION_BEGIN_MS
     _evaluations(client, model)
     result = {"suite": "answers", "version": "1", "items": 60, "mean": 0.5, "low": 0.4, "high": 0.6}
     runs = ((model, "answer@7"), (model, "answer@8"), (f"{model}t", "answer@9"))
@@ -152,7 +149,6 @@ def fill_evaluations(client: Client, model: str) -> None:
 def _evaluations(client: Client, model: str) -> None:
     rng, score_rng = random.Random(5), random.Random(6)
     rows, labels = [], []
-    end_ms = _milliseconds(EVALUATION_END.timestamp())
     for i in range(EVALUATED):
         is_faulty = rng.random() < 0.2
         is_flagged = rng.random() < (0.8 if is_faulty else 0.3)
@@ -174,24 +170,20 @@ def _evaluations(client: Client, model: str) -> None:
             known = {} if i % 50 == 7 else {"score": own_score}
             rows.append(_evaluation(i, f"{model}.{name}", 12 * evaluator, **{"class": "sound"}, **known))
         if rng.random() < 0.5:
-            at = {"at": end_ms, "received_at": end_ms, "label_type": "string", "offset": i}
+            at = {"at": EVALUATION_END_MS, "received_at": EVALUATION_END_MS, "label_type": "string", "offset": i}
             label = "faulty" if is_faulty else "sound"
             labels += [
                 row("labels", model=f"{model}.{name}", id=f"g{i}", label=label, **at) for name in ("faithful", "agrees")
             ]
     # Neither another model whose name begins in the same way, nor one without evaluators.
     rows.append(_evaluation(1, f"{model}t.faithful", "d", **{"class": "faulty"}))
-    rows.append(_prediction(model, "1", "g1", end_ms - 9, context={"kind": "x"}))
+    rows.append(_prediction(model, "1", "g1", EVALUATION_END_MS - 9, context={"kind": "x"}))
     insert(client, predictions=rows, labels=labels)
 
 
 def _evaluation(i: int, model: str, version: str, **columns: Any) -> dict[str, Any]:
-    at_ms = _milliseconds(EVALUATION_BEGIN.timestamp()) + i * 200_000 % 86_400_000
+    at_ms = EVALUATION_BEGIN_MS + i * 200_000 % 86_400_000
     context = {"kind": "judge", "version": "1", "prompt": f"answer@{7 + i % 2}", "sample": "0.5", "answer_text": SECRET}
     metrics = {"input_tokens": 10.0, "output_tokens": 5.0, "cost_usd": 0.001}
     usual = {"context": context, "metrics": metrics, "latency_ms": 100.0 + i}
     return _prediction(model, version, f"g{i}", at_ms, **usual, **columns)
-
-
-def _milliseconds(time_s: float) -> int:
-    return round(time_s * 1000)

@@ -9,10 +9,22 @@ import re
 import sys
 import tempfile
 from pathlib import Path
+from xml.sax.saxutils import escape
 
 from chdb.state.sqlitelike import Connection
 
 from barograph_server.warehouse.roles import LEAST, ROLES, Role
+
+
+def write_users(folder: Path, profile: str, sections: str, granted: str = "") -> Path:
+    """Write a configuration whose only user `default` has a profile, further sections and grants; return its path."""
+    users, config = folder / "users.xml", folder / "config.xml"
+    users.write_text(
+        f"<clickhouse>{sections}<quotas><default/></quotas><users><default><password></password><networks><ip>::/0</ip>"
+        f"</networks><profile>{profile}</profile><quota>default</quota>{granted}</default></users></clickhouse>"
+    )
+    config.write_text(f"<clickhouse><users_config>{escape(str(users))}</users_config></clickhouse>")
+    return config
 
 
 def profile(role: Role) -> str:
@@ -29,13 +41,8 @@ def profile(role: Role) -> str:
 def main(name: str, readonly: str) -> None:
     (role,) = (role for role in ROLES if role.name == name)
     with tempfile.TemporaryDirectory() as folder:
-        users, config = Path(folder, "users.xml"), Path(folder, "config.xml")
-        users.write_text(
-            f"<clickhouse><profiles><default/><limited>{profile(role)}</limited></profiles><quotas><default/></quotas>"
-            "<users><default><password></password><networks><ip>::/0</ip></networks><profile>limited</profile>"
-            "<quota>default</quota></default></users></clickhouse>"
-        )
-        config.write_text(f"<clickhouse><users_config>{users}</users_config></clickhouse>")
+        profiles = f"<profiles><default/><limited>{profile(role)}</limited></profiles>"
+        config = write_users(Path(folder), "limited", profiles)
         codes = []
         for statement in json.load(sys.stdin):
             connection = Connection(f"{folder}/data?config-file={config}")

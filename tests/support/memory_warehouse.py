@@ -9,32 +9,17 @@ from typing import Any
 
 import pyarrow as pa
 
+from barograph_server.warehouse import migrate
 from barograph_server.warehouse.tables import SCHEMAS
 
-KEYS: dict[str, tuple[str, ...]] = {
-    "panes": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
-    "rollups": ("model", "version", "baseline_id", "slice", "field", "pane_s", "pane_start"),
-    "new_categories": ("model", "version", "baseline_id", "field", "pane_start", "category"),
-    "volume": ("model", "version", "baseline_id", "slice", "pane_s", "pane_start"),
-    "violations": ("model", "version", "baseline_id", "field", "kind", "pane_s", "pane_start"),
-    "errors": (
-        *("model", "version", "baseline_id", "slice", "kind", "pane_s", "pane_start"),
-        *("partials_partition", "record_seq"),
-    ),
-    "producers": ("model", "producer", "pane_s", "pane_start", "partials_partition", "record_seq"),
-    "heartbeats": ("model", "producer"),
-    "dead_letter_counts": ("topic", "model", "reason", "hour", "partials_partition", "record_seq"),
-    "offset_ledger": ("partials_partition", "source_partition"),
-    "progress": ("partials_partition", "model"),
-    "losses": ("partials_partition", "source_partition", "start_offset", "end_offset"),
-    "drift": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "record_seq"),
-    "rates": ("model", "version", "baseline_id", "slice", "field", "kind", "window", "window_end", "record_seq"),
-    "comparisons": (
-        *("model", "kind", "window", "window_end"),
-        *("left", "right", "field", "measure", "category", "record_seq"),
-    ),
-    "distances": ("model", "version", "baseline_id", "slice", "field", "window", "window_end", "record_seq"),
+_CREATED = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\n.*\nORDER BY \(([\w, ]+)\)", re.DOTALL)
+KEYS = {
+    created[1]: tuple(name for name in created[2].split(", ") if name in SCHEMAS[created[1]].names)
+    for migration in migrate.load()
+    for created in filter(None, map(_CREATED.search, migration.statements))
+    if created[1] in SCHEMAS
 }
+"""The columns of each table that identify a row, without those that ClickHouse computes."""
 Key = tuple[Any, ...]
 Row = dict[str, Any]
 LOADED = ("panes", "rollups", "volume")
@@ -114,28 +99,22 @@ class MemoryWarehouse:
         pane_s = parameters.get("pane_s")
         return [row for at_s in in_range for row in starts[at_s].values() if pane_s is None or row["pane_s"] == pane_s]
 
-    def last(self, table: str) -> dict[Key, Row]:
-        newest: dict[Key, Row] = {}
-        for key, row in self.tables[table].items():
-            before = newest.get(key[:-1])
-            if before is None or row["record_seq"] > before["record_seq"]:
-                newest[key[:-1]] = row
-        return newest
+    def last(self, table: str, of: int = -1) -> dict[Key, Row]:
+        """Return the last rows of each key up to its part `of`, by their keys without `record_seq`."""
+        rows = self.tables[table]
+        newest: dict[Key, int] = {}
+        for key, row in rows.items():
+            newest[key[:of]] = max(newest.get(key[:of], -1), row["record_seq"])
+        n = len(KEYS[table]) - (KEYS[table][-1] == "record_seq")
+        return {key[:n]: row for key, row in rows.items() if row["record_seq"] == newest[key[:of]]}
 
     def named(self) -> dict[Key, Row]:
         """Return the new categories of the last reading of each hour, as the view `unseen_categories` does."""
-        newest: dict[Key, int] = {}
-        for key, row in self.tables["new_categories"].items():
-            newest[key[:-1]] = max(newest.get(key[:-1], -1), row["record_seq"])
-        return {k: row for k, row in self.tables["new_categories"].items() if row["record_seq"] == newest[k[:-1]]}
+        return self.last("new_categories")
 
     def last_sets(self) -> dict[Key, Row]:
-        """Return the last set of comparisons of each window, by its key without `record_seq`."""
-        rows = self.tables["comparisons"]
-        newest: dict[Key, int] = {}
-        for key in rows:
-            newest[key[:4]] = max(newest.get(key[:4], -1), key[-1])
-        return {key[:-1]: row for key, row in rows.items() if key[-1] == newest[key[:4]]}
+        """Return the last set of comparisons of each window."""
+        return self.last("comparisons", 4)
 
 
 def without(rows: Mapping[Key, Row], names: Iterable[str]) -> dict[Key, Row]:

@@ -520,19 +520,13 @@ def pane_of(history: History, event: Event) -> int:
     return event.at_ms // 1000 // pane_s * pane_s
 
 
-def expected_volume(history: History) -> Counter[tuple[str, str, str, int]]:
+def expected_volume(history: History, rounded_s: int = 1) -> Counter[tuple[str, str, str, int]]:
+    """Count events by (model, version, slice, start of the pane, rounded down)."""
     return Counter(
-        (event.model, event.version, name, pane_of(history, event))
+        (event.model, event.version, name, pane_of(history, event) // rounded_s * rounded_s)
         for event in history.counted
         for name in slices_of(event)
     )
-
-
-def expected_days(history: History) -> Counter[tuple[str, str, str, int]]:
-    counts: Counter[tuple[str, str, str, int]] = Counter()
-    for (model, version, name, pane), n in expected_volume(history).items():
-        counts[model, version, name, pane // 86_400 * 86_400] += n
-    return counts
 
 
 def expected_categories(history: History) -> Counter[tuple[str, str, str, int]]:
@@ -625,13 +619,4 @@ def expected_distances(history: History) -> Counter[tuple[str, str, str, int]]:
             judged = history.live or end <= judged_until_s(history, event.model, name)
             if event.x is not None and judged and end % every_s[name] == 0:
                 counts[event.model, event.version, name, end] += 1
-    return counts
-
-
-def verdict_events(rows: dict[Any, dict[str, Any]]) -> Counter[tuple[str, str, str, str, int]]:
-    """Return the same counts from rows of `rates`: the `n` of the kind `error` counts events."""
-    counts: Counter[tuple[str, str, str, str, int]] = Counter()
-    for row in rows.values():
-        if row["kind"] == "error" and row["n"]:
-            counts[row["model"], row["version"], row["slice"], row["window"], row["window_end"]] += row["n"]
     return counts

@@ -26,11 +26,11 @@ def lines(pipeline: Pipeline, name: str) -> list[dict[str, Any]]:
     return rows
 
 
-def address(pipeline: Pipeline, name: str) -> str:
+def address(pipeline: Pipeline, name: str, event: str = "metrics") -> str:
     def check() -> str:
         pipeline.alive()
-        arguments = [str(line["address"]) for line in lines(pipeline, name) if line.get("event") == "metrics"]
-        return arguments[-1] if arguments else ""
+        addresses = [str(line["address"]) for line in lines(pipeline, name) if line.get("event") == event]
+        return addresses[-1] if addresses else ""
 
     return str(wait_for(check, f"the endpoint of {name}"))
 

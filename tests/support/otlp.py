@@ -15,6 +15,7 @@ from barograph_server.streams.otlp.conventions import load_conventions
 from barograph_server.streams.otlp.ingest import Ingest
 from barograph_server.streams.otlp.settings import OtlpSettings
 from tests.support.http import request
+from tests.support.operation import address
 from tests.support.pipeline import Pipeline, wait_for
 
 FOLDER = Path(__file__).resolve().parents[1] / "golden" / "otlp"
@@ -155,13 +156,7 @@ def start(pipeline: Pipeline, instance: str = "otlp-0", **otlp: Any) -> int:
 
 
 def port_of(pipeline: Pipeline, instance: str = "otlp-0") -> int:
-    def port() -> int:
-        pipeline.alive()
-        lines = [json.loads(line) for line in pipeline.log(instance).splitlines() if line.startswith("{")]
-        addresses = [line["address"] for line in lines if line.get("event") == "receiving"]
-        return int(addresses[0].rpartition(":")[2]) if addresses else 0
-
-    return int(wait_for(port, "the receiver"))
+    return int(address(pipeline, instance, "receiving").rpartition(":")[2])
 
 
 def published(pipeline: Pipeline, n: int) -> list[dict[str, Any]]:

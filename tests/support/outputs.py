@@ -9,6 +9,7 @@ from barograph.contract import Arms, Contract, Field, Slice, Slo
 from numpy.typing import NDArray
 
 from barograph_server.sketches.baseline.baseline import Baseline, FieldBaseline, Phi, SliceCounts, SliceValues
+from tests.support import baselines
 from tests.support.pipeline import simple_contract
 
 CLASSES = ("no", "perhaps", "yes")
@@ -36,20 +37,11 @@ def output_baseline(version: str, seed: int, rows: int = 5_000, phi: float = 1.0
         "tokens": rng.poisson(4.0, rows).astype(float),
     }
     phis = {name: Phi(value=phi, windows=30, flag="ok") for name in ("3h", "1d")}
-    integer: dict[str, Any] = {"edges": np.arange(1.5, 8.5), "integer": True}
-    fields = [
-        numeric_field(name, of_field, phi=phis, **(integer if name == "tokens" else {}))
-        for name, of_field in values.items()
-    ]
+    integer: dict[str, Any] = {"tokens": {"edges": np.arange(1.5, 8.5), "integer": True}}
+    fields = [numeric_field(name, each, phi=phis, **integer.get(name, {})) for name, each in values.items()]
     fields.append(class_field("class", CLASSES, rng.choice(3, rows, p=[0.5, 0.3, 0.2]), phi=phis))
-    return Baseline(
-        model="toy",
-        version=version,
-        rows=rows,
-        slice_rows={"all": rows},
-        dimensions=(SliceValues(name="arm", source="arm", values=("a", "b"), trained=False),),
-        fields=tuple(fields),
-    )
+    arm = SliceValues(name="arm", source="arm", values=("a", "b"), trained=False)
+    return msgspec.structs.replace(baselines.baseline(*fields, dimensions=(arm,)), model="toy", version=version)
 
 
 def numeric_field(
@@ -58,22 +50,14 @@ def numeric_field(
     if edges is None:
         edges = np.quantile(values, np.arange(1, 10) / 10)
     cells = np.bincount(np.searchsorted(edges, values, side="right"), minlength=len(edges) + 2)
-    field = FieldBaseline(
-        name=name,
-        kind="numeric",
-        edges=tuple(edges.tolist()),
-        mean=float(values.mean()),
-        std=float(values.std()),
-        slices={"all": SliceCounts(cells=tuple(cells.tolist()), phi=changes.pop("phi", {}))},
-    )
-    return msgspec.structs.replace(field, **changes)
+    counts = SliceCounts(cells=tuple(cells.tolist()), phi=changes.pop("phi", {}))
+    moments = {"mean": float(values.mean()), "std": float(values.std())}
+    return baselines.numeric(name, *edges.tolist(), counts=counts, **moments, **changes)
 
 
 def class_field(name: str, categories: Sequence[str], codes: NDArray[np.int64], **counts: Any) -> FieldBaseline:
     cells = (*np.bincount(codes, minlength=len(categories)).tolist(), 0, 0)
-    return FieldBaseline(
-        name=name, kind="category", categories=tuple(categories), slices={"all": SliceCounts(cells=cells, **counts)}
-    )
+    return baselines.category(name, *categories, counts=SliceCounts(cells=cells, **counts))
 
 
 def output_events(n: int, start_ms: int, hours: int, seed: int = 1) -> list[dict[str, Any]]:

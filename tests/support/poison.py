@@ -47,12 +47,9 @@ def _feature(name: str, value: object) -> Callable[[dict[str, Any]], bytes]:
     return _json(lambda event: event["features"].update({name: value}))
 
 
-def _deep(event: dict[str, Any]) -> bytes:
-    return json.dumps(event).encode()[:-1] + b',"deep":' + b"[" * 100_000 + b"]" * 100_000 + b"}"
-
-
-def _arrow(event: dict[str, Any]) -> pa.Table:
-    ids = [event["id"], event["id"] + "-b", event["id"] + "-c"]
+def _arrow(event: dict[str, Any], second: str | None = "-b") -> pa.Table:
+    """Three events, of which the second has no id if `second` is None."""
+    ids = [event["id"], second and event["id"] + second, event["id"] + "-c"]
     return pa.table(
         {
             "model": ["toy"] * 3,
@@ -68,11 +65,6 @@ def _arrow(event: dict[str, Any]) -> pa.Table:
     )
 
 
-def _arrow_bad_row(event: dict[str, Any]) -> bytes:
-    table = _arrow(event)
-    return encode_arrow(table.set_column(2, "id", pa.array([event["id"], None, event["id"] + "-c"])))
-
-
 def _arrow_corrupt(event: dict[str, Any]) -> bytes:
     data = bytearray(encode_arrow(_arrow(event)))
     for i in range(8, 200):
@@ -80,10 +72,9 @@ def _arrow_corrupt(event: dict[str, Any]) -> bytes:
     return bytes(data)
 
 
-def _arrow_too_long(event: dict[str, Any]) -> bytes:
-    return encode_arrow(_arrow(event).take([0] * (MAX_ROWS + 1)))
-
-
+_HUGE = b'"k": 9' + b"9" * 400 + b', "k_": '
+_MANY = [0] * (MAX_ROWS + 1)
+_LISTS = b"[" * 100_000 + b"]" * 100_000
 KINDS: tuple[Kind, ...] = (
     Kind("not JSON", lambda e: b"{this is not json", Reason.NOT_JSON),
     Kind("cut off", lambda e: json.dumps(e).encode()[:-20], Reason.NOT_JSON),
@@ -92,7 +83,7 @@ KINDS: tuple[Kind, ...] = (
     Kind("a number", lambda e: b"42", Reason.NOT_AN_OBJECT),
     Kind("empty", lambda e: b"", Reason.EMPTY),
     Kind("null", lambda e: None, Reason.EMPTY),
-    Kind("deep", _deep, Reason.TOO_DEEP),
+    Kind("deep", lambda e: json.dumps(e).encode()[:-1] + b',"deep":' + _LISTS + b"}", Reason.TOO_DEEP),
     Kind("no model", _without("model"), Reason.MISSING_MODEL),
     Kind("unknown model", _with("model", "nobody's"), Reason.UNKNOWN_MODEL),
     Kind("no version", _without("version"), Reason.MISSING_VERSION),
@@ -106,21 +97,16 @@ KINDS: tuple[Kind, ...] = (
     Kind("years behind", _json(lambda e: e.update(at=e["at"] - 1500 * DAY_MS)), Reason.TOO_OLD),
     Kind("features a list", _with("features", [1, 2]), Reason.WRONG_TYPE),
     Kind("corrupt Arrow", _arrow_corrupt, Reason.NOT_ARROW, headers=ARROW_HEADERS),
-    Kind("too many rows", _arrow_too_long, Reason.TOO_LARGE, headers=ARROW_HEADERS),
+    Kind("too many rows", lambda e: encode_arrow(_arrow(e).take(_MANY)), Reason.TOO_LARGE, headers=ARROW_HEADERS),
     Kind("JSON called Arrow", lambda e: json.dumps(e).encode(), Reason.NOT_ARROW, headers=ARROW_HEADERS),
-    Kind("Arrow with one bad row", _arrow_bad_row, Reason.MISSING_ID, headers=ARROW_HEADERS, good_rows=2),
+    Kind("Arrow with one bad row", lambda e: encode_arrow(_arrow(e, None)), Reason.MISSING_ID, (), ARROW_HEADERS, 2),
     Kind("number as string", _feature("x", "3.5"), None, invalid=("x",)),
     Kind("NaN", _feature("x", float("nan")), None, invalid=("x",)),
     Kind("infinity", _feature("x", float("-inf")), None, invalid=("x",)),
     Kind("bool as number", _feature("k", True), None, invalid=("k",)),
     Kind("number as bool", _feature("flag", 7), None, invalid=("flag",)),
     Kind("number as category", _feature("colour", 5), None, invalid=("colour",)),
-    Kind(
-        "huge integer",
-        lambda e: json.dumps(e).encode().replace(b'"k": ', b'"k": 9' + b"9" * 400 + b', "k_": '),
-        None,
-        ("k",),
-    ),
+    Kind("huge integer", lambda e: json.dumps(e).encode().replace(b'"k": ', _HUGE), None, ("k",)),
     Kind("megabyte string", _feature("colour", "x" * 900_000), None),
     Kind("ten thousand keys", _json(lambda e: e["features"].update({f"f{i}": i for i in range(10_000)})), None),
     Kind("lone surrogate", _feature("colour", "\ud800"), None),

@@ -43,24 +43,13 @@ def questions(shares: dict[str, float], n: int, rng: Generator, wording: int = U
     return drawn
 
 
-def all_questions(wording: int = USUAL) -> list[str]:
-    result: dict[str, None] = {}
-    for wordings in TOPICS.values():
-        for template, item, city, day in itertools.product(wordings[wording], ITEMS, CITIES, DAYS):
-            result[template.format(item=item, city=city, day=day)] = None
-    return list(result)
-
-
-def topic_of(question: str) -> str:
-    return _TOPIC_OF[question]
-
-
-_TOPIC_OF = {
-    template.format(item=item, city=city, day=day): name
-    for name, wordings in TOPICS.items()
-    for templates in wordings
-    for template, item, city, day in itertools.product(templates, ITEMS, CITIES, DAYS)
-}
+def all_questions(wording: int = USUAL) -> dict[str, str]:
+    """Return all questions, each with its topic."""
+    return {
+        template.format(item=item, city=city, day=day): name
+        for name, wordings in TOPICS.items()
+        for template, item, city, day in itertools.product(wordings[wording], ITEMS, CITIES, DAYS)
+    }
 
 
 def codebook_of(embedding: EmbeddingName, *topics: str) -> Codebook:

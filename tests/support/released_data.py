@@ -57,7 +57,10 @@ class Table(TypedDict):
 
 
 def read(folder: Path, name: str) -> Any:
-    return json.loads(gzip.decompress((folder / f"{name}.json.gz").read_bytes()), object_hook=_with_bytes)
+    def with_bytes(value: dict[str, Any]) -> Any:
+        return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value
+
+    return json.loads(gzip.decompress((folder / f"{name}.json.gz").read_bytes()), object_hook=with_bytes)
 
 
 def answers_of(client: Client, queries: Iterable[str]) -> dict[str, Any]:
@@ -90,10 +93,6 @@ def view_queries(client: Client) -> list[str]:
 
 def _columns(client: Client, view: str) -> str:
     return ", ".join(f"`{name}`" for name, *_ in client.rows(f"DESCRIBE (SELECT * FROM {view})"))
-
-
-def _with_bytes(value: dict[str, Any]) -> Any:
-    return base64.b64decode(value["base64"]) if value.keys() == {"base64"} else value
 
 
 def _write(folder: Path, name: str, value: Any) -> None:
@@ -134,20 +133,17 @@ def _save(folder: Path, pipeline: Pipeline, shop: Shop) -> None:
     (folder / "contract.yaml").write_text(dump_contract(shop.contract), "utf-8")
     (folder / "baseline.json").write_bytes(dump_baseline(shop.baseline))
     topics = pipeline.topics
-    _write(
-        folder,
-        "messages",
-        [
-            Message(
-                topic=name,
-                partition=message.partition(),
-                marks=[(key, (value or b"").decode()) for key, value in message.headers() or ()],
-                value=message.value() or b"",
-            )
-            for name in ("predictions", "labels", "partials")
-            for message in pipeline.read_all(getattr(topics, name))
-        ],
-    )
+    messages = [
+        Message(
+            topic=name,
+            partition=message.partition(),
+            marks=[(key, (value or b"").decode()) for key, value in message.headers() or ()],
+            value=message.value() or b"",
+        )
+        for name in ("predictions", "labels", "partials")
+        for message in pipeline.read_all(getattr(topics, name))
+    ]
+    _write(folder, "messages", messages)
     client = pipeline.client
     names = "SELECT name FROM system.tables WHERE database = {database:String} AND engine != 'View' ORDER BY name"
     with clickhouse_connect.get_client(**login(pipeline.address), database=client.database) as driver:

@@ -19,6 +19,7 @@ from barograph_server.local.child_process import choose_port
 from barograph_server.warehouse.client import Address, Client, connect
 from barograph_server.warehouse.roles import ROLES, Role, statements
 from tests.support.http import request
+from tests.support.limited_engine import write_users
 from tests.support.pipeline import ROOT, wait_for
 
 ADMIN = "default"
@@ -31,15 +32,8 @@ def write_config(folder: Path, database: str, configured: Sequence[Role] = ROLES
     for role, those in statements(database, configured):
         roles[role.name] = [each.rpartition(" TO ")[0] for each in those if each.startswith("GRANT ")]
     elements = "".join(f"<{name}>{_grants(those)}</{name}>" for name, those in roles.items())
-    users = folder / "users.xml"
-    users.write_text(
-        f"<clickhouse><profiles><default/></profiles><quotas><default/></quotas><roles>{elements}</roles><users><default>"
-        "<password></password><networks><ip>::/0</ip></networks><profile>default</profile><quota>default</quota>"
-        f"{_grants([f'GRANT {name}' for name in roles])}</default></users></clickhouse>"
-    )
-    config = folder / "config.xml"
-    config.write_text(f"<clickhouse><users_config>{escape(str(users))}</users_config></clickhouse>")
-    return config
+    granted = _grants([f"GRANT {name}" for name in roles])
+    return write_users(folder, "default", f"<profiles><default/></profiles><roles>{elements}</roles>", granted)
 
 
 def _grants(those: list[str]) -> str:

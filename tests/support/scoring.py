@@ -6,6 +6,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from barograph.contract import Contract, LabelSpec
@@ -48,13 +49,8 @@ class MortalClient:
         self._client, self._left, self._tables = client, writes, tables
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._client, name)
-
-    def insert(self, table: str, *arguments: Any) -> None:
-        self._write(self._client.insert, table, *arguments)
-
-    def insert_selected(self, table: str, *arguments: Any) -> None:
-        self._write(self._client.insert_selected, table, *arguments)
+        method = getattr(self._client, name)
+        return partial(self._write, method) if name in ("insert", "insert_selected") else method
 
     def _write(self, write: Callable[..., None], table: str, *arguments: Any) -> None:
         write(table, *arguments)

@@ -56,13 +56,13 @@ class Exchange(BaseHTTPRequestHandler):
         while not self.server.stopping.wait(pause_s):
             self.wfile.write(piece)
 
-    def forward(self, host: str, port: int, **headers: str) -> None:
+    def forward(self, host: str, port: int, *, answers: bool = True, **headers: str) -> None:
         """Pass the request on to another server, with these headers instead of its own, and send its answer."""
         passed = {name: value for name, value in self.headers.items() if name.lower() not in ("host", "connection")}
-        passed |= headers
-        answer = request(self.command, f"http://{host}:{port}{self.path}", self.body, passed)
+        answer = request(self.command, f"http://{host}:{port}{self.path}", self.body, passed | headers, timeout_s=120)
         passed_on = {name: value for name, value in answer.headers.items() if name.lower() not in _OF_ONE_CONNECTION}
-        self.send(answer.data, answer.status, **passed_on)
+        if answers:
+            self.send(answer.data, answer.status, **passed_on)
 
     def _respond(self) -> None:
         self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))

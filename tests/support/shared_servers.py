@@ -9,7 +9,6 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,10 +17,7 @@ from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.local.kafka import LocalKafka
 from barograph_server.local.managed_server import START_TIMEOUT_S, LocalServer
 
-SERVERS: dict[str, Callable[[Path], LocalServer]] = {
-    "kafka": lambda folder: LocalKafka(folder, port=0),
-    "clickhouse": lambda folder: LocalClickHouse(folder, port=0),
-}
+SERVERS: dict[str, type[LocalServer]] = {"kafka": LocalKafka, "clickhouse": LocalClickHouse}
 _POLL_S = 0.05
 _MEMORY = Path("/dev/shm")
 _MEMORY_BYTES = 8 << 30
@@ -58,7 +54,7 @@ class SharedServers:
                     self._start(name)
 
     def _start(self, name: str) -> None:
-        server = self._servers[name] = SERVERS[name](self.folder / name)
+        server = self._servers[name] = SERVERS[name](self.folder / name, port=0)
         try:
             server.start()
             answer: dict[str, object] = {"port": server.port}
@@ -71,19 +67,9 @@ class SharedServers:
         scratch.replace(self.folder / f"{name}.json")
 
 
-class SharedKafka(LocalKafka):
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "kafka", port=0)
-        self._port = _request(folder, "kafka")
-
-
-class SharedClickHouse(LocalClickHouse):
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder / "clickhouse", port=0)
-        self._port = _request(folder, "clickhouse")
-
-
-def _request(folder: Path, name: str) -> int:
+def shared(folder: Path, name: str) -> LocalServer:
+    """Describe the server that the controlling process has started, or starts now."""
+    server = SERVERS[name](folder / name, port=0)
     (folder / f"{name}.request").touch()
     deadline = time.monotonic() + 2 * START_TIMEOUT_S
     answer_path = folder / f"{name}.json"
@@ -96,4 +82,5 @@ def _request(folder: Path, name: str) -> int:
         raise PartMissingError(answer["missing"])
     if "failed" in answer:
         raise RuntimeError(f"The shared {name} did not start: {answer['failed']}")
-    return int(answer["port"])
+    server._port = int(answer["port"])
+    return server

@@ -9,7 +9,7 @@ import re
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
@@ -132,20 +132,12 @@ def _learned(folder: Path, rng: np.random.Generator) -> tuple[Contract, Baseline
     )
     path = folder / "train.parquet"
     pq.write_table(train, path)
-    roles = Roles(
-        score="score", latency="latency_ms", label="fraud", slices=("country",), critical=frozenset({"amount"})
-    )
-    result = infer_file(
-        InferOptions(
-            table=path,
-            model="shop-fraud",
-            version="1",
-            roles=roles,
-            pane_s=HOUR_S,
-            windows=(Window(6 * HOUR_S, HOUR_S), Window(86_400, 6 * HOUR_S)),
-            arms=Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user"),
-        )
-    )
+    outputs: dict[str, Any] = {"score": "score", "latency": "latency_ms", "label": "fraud"}
+    roles = Roles(**outputs, slices=("country",), critical=frozenset({"amount"}))
+    windows = Window(6 * HOUR_S, HOUR_S), Window(86_400, 6 * HOUR_S)
+    arms = Arms(shares={"a": 0.5, "b": 0.5}, unit="context.user")
+    named: dict[str, Any] = {"table": path, "model": "shop-fraud", "version": "1"}
+    result = infer_file(InferOptions(**named, roles=roles, pane_s=HOUR_S, windows=windows, arms=arms))
     contract = msgspec.structs.replace(
         result.contract,
         team="payments",

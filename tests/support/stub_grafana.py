@@ -1,9 +1,7 @@
 """A stub of Grafana on loopback that stores what it receives, records writes, and injects faults."""
 
 import json
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -17,40 +15,39 @@ Fault = Callable[["StubGrafana", Callable[[], Answer]], Answer | None]
 """Handles one request: may call the function for the answer; returns an answer, or None to close the connection."""
 
 
-class StubGrafana:
+class StubGrafana(ScriptedServer):
     def __init__(self) -> None:
-        self._lock = threading.Lock()
         self.state = GrafanaState()
         self.token = TOKEN
         self.writes: list[str] = []
         """Each write, accepted or rejected, as `METHOD path`."""
-        self.requests: list[str] = []
         self.faults: dict[int, Fault] = {}
         """Faults by number of the write, from 1."""
         self.always: Fault | None = None
         """Fault of every request without an entry in `faults`."""
-        self.released = threading.Event()
-        """Set to release requests that hang."""
-        self.port = 0
         self.path = ""
         """Path prefix of the server, such as `/grafana`."""
         self.raw: HttpAnswer | None = None
         """Answers instead of Grafana, such as a proxy or an HTML page."""
+        super().__init__(lambda exchange: (self.raw or self._send)(exchange))
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}{self.path}"
+        return f"{super().url}{self.path}"
 
     def settings(self, **values: Any) -> GrafanaSettings:
         return GrafanaSettings(**{"url": self.url, "token": TOKEN, "reader_password": "swordfish", **values})
 
-    def since(self, count: int) -> list[str]:
-        return self.writes[count:]
+    def _send(self, exchange: Exchange) -> None:
+        answer = self._respond(exchange)
+        if answer is None:
+            cut(exchange)
+        else:
+            content = b"" if answer.body is None else json.dumps(answer.body).encode()
+            exchange.send(content, answer.status, Content_Type="application/json")
 
-    def respond(self, method: str, target: str, headers: Any, body: Any) -> Answer | None:
-        """Answer one request; None closes the connection."""
-        self.requests.append(f"{method} {target}")
-        parts = urlsplit(target)
+    def _respond(self, exchange: Exchange) -> Answer | None:
+        method, parts = exchange.command, urlsplit(exchange.path)
         if not parts.path.startswith(f"{self.path}/api/"):
             return refused(404, "Not found")
         path = [unquote(part) for part in parts.path.removeprefix(f"{self.path}/api/").split("/")]
@@ -59,12 +56,13 @@ class StubGrafana:
             self.writes.append(f"{method} {'/'.join(path)}")
 
         def answer() -> Answer:
-            if path != ["health"] and headers.get("Authorization") != f"Bearer {self.token}":
+            if path != ["health"] and exchange.headers.get("Authorization") != f"Bearer {self.token}":
                 return refused(401, "Invalid API key")
             if write and self.state.permissions is not None and "dashboards:write" not in self.state.permissions:
                 return refused(403, "You'll need additional permissions to perform this action")
+            body = json.loads(exchange.body) if exchange.body else None
             with self._lock:
-                return self.state.answer(method, path, parse_qs(parts.query), body, headers)
+                return self.state.answer(method, path, parse_qs(parts.query), body, exchange.headers)
 
         fault = self.faults.pop(len(self.writes), None) if write else None
         fault = fault or self.always
@@ -83,32 +81,3 @@ def losing(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
 
 def cutting(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
     """Close the connection without applying the request."""
-
-
-def hanging(stub: StubGrafana, answer: Callable[[], Answer]) -> None:
-    """Do not answer until the end of the test."""
-    stub.released.wait(60)
-
-
-@contextmanager
-def serving() -> Iterator[StubGrafana]:
-    stub = StubGrafana()
-
-    def respond(exchange: Exchange) -> None:
-        if stub.raw is not None:
-            stub.raw(exchange)
-            return
-        body = json.loads(exchange.body) if exchange.body else None
-        answer = stub.respond(exchange.command, exchange.path, exchange.headers, body)
-        if answer is None:
-            cut(exchange)
-        else:
-            content = b"" if answer.body is None else json.dumps(answer.body).encode()
-            exchange.send(content, answer.status, Content_Type="application/json")
-
-    with ScriptedServer(respond) as server:
-        stub.port = server.port
-        try:
-            yield stub
-        finally:
-            stub.released.set()

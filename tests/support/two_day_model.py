@@ -73,10 +73,7 @@ def watched(kind: str, name: str) -> Watched:
         slices=(Slice(name="arm", source="arm", values=("a", "b")),),
         arms=Arms(shares={"a": 0.5, "b": 0.5}),
         slo=Slo(latency_ms=100.0, latency_share=0.95, error_rate=0.01),
-    )
-    contract = msgspec.structs.replace(
-        contract,
-        fields=tuple(f for f in contract.fields if f.name in fields),
+        fields=tuple(f for f in output_contract().fields if f.name in fields),
         declared_sources={"fleet": DeclaredSource(owner="ana", system="airflow", fields=("x",))},
         consumers={"gates": DeclaredConsumer(owner="bo", group="gates")},
     )
@@ -166,10 +163,8 @@ def _verdicts(client: Client, model: Watched, known: dict[str, Any], hours: rang
             for field_name, kind in (*kinds, ("events", "error")):
                 share = 0.04 if kind == "null" else 0.001
                 rate = {"k": int(REQUESTS * share), "rate": share, "delta": share - 0.001}
-                levels = {
-                    "level": "minor" if kind == "null" else "stable",
-                    "completeness": 1 - 0.01 * (kind == "error"),
-                }
+                level = "minor" if kind == "null" else "stable"
+                levels = {"level": level, "completeness": 1 - 0.01 * (kind == "error")}
                 rates.append({**judged, "slice": slice_name, "field": field_name, "kind": kind, **rate, **levels})
         if hour % 6 == 0:
             distances += [{**judged, "field": field.name} for field in model.fields if field.kind == "numeric"]
@@ -319,21 +314,18 @@ def fill_pipeline(client: Client, model: str, end_s: int = END_S, length_s: int 
     """Write reports of processors before a time, and dead letters, gaps and duplicates of the last hours."""
     start_s = end_s - HOURS * HOUR_S
     steps = {"sketcher": "flush_seconds", "scorer": "pass_seconds", "monitor": "write_seconds"}
+    of_all: dict[str, Any] = {"host": "", "pid": 0, "started_at": start_s * 1000, "dead_letters": 0}
+    of_all |= {"lag": 5, "rate": 1.5}
     reports = [
         ProcessorReport(
             kind=kind,
             instance=f"{kind}-1",
             at=at_s * 1000,
-            host="",
-            pid=0,
-            started_at=start_s * 1000,
-            lag=5,
             events=at_s - start_s,
-            rate=1.5,
             retries=(at_s - start_s) // 600,
-            dead_letters=0,
             last_commit_at=(at_s - 7) * 1000,
             details={step: 0.25, "spans_total nested": at_s - start_s, **_details(kind, at_s - start_s)},
+            **of_all,
         )
         for kind, step in steps.items()
         # The monitor is silent at the end.

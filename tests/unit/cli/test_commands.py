@@ -43,7 +43,7 @@ from barograph_server.terminal import TableColumn, Terminal, rows_text
 from tests.support import command_line
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 from tests.support.command_line import run
-from tests.support.drill_events import CONTRACT, baseline, make_events, without
+from tests.support.drill_models import CONTRACT, baseline, make_events, without
 from tests.support.drill_simulation import ON_CALL
 from tests.support.pipeline import ROOT
 from tests.support.questions import all_questions
@@ -319,7 +319,7 @@ run_codebook = partial(command_line.run, "codebook")
 @pytest.fixture
 def prompts(tmp_path: Path) -> Path:
     path = tmp_path / "prompts.jsonl"
-    lines = [json.dumps({"prompt": text}) for text in all_questions()[:120]]
+    lines = [json.dumps({"prompt": text}) for text in [*all_questions()][:120]]
     path.write_text("\n".join([*lines, lines[0].upper().replace("PROMPT", "prompt", 1), ""]), encoding="utf-8")
     return path
 

@@ -26,7 +26,7 @@ from barograph_server.drills.faults.fault import epoch_ms, replace_column
 from barograph_server.drills.prediction import PagePrediction, count_values, predict_page
 from barograph_server.sketches.baseline.baseline import QUANTILE_RANKS, Baseline, SliceCounts
 from barograph_server.sketches.baseline.columns import FieldColumn
-from tests.support.drill_events import CONTRACT, DAY_MS, HOUR_MS, PERIOD, START_MS, baseline, make_events, without
+from tests.support.drill_models import CONTRACT, DAY_MS, HOUR_MS, PERIOD, START_MS, baseline, make_events, without
 
 BASELINE = baseline()
 LABEL_FAULTS = {"label-stop", "label-delay", "label-flip", "concept-drift"}

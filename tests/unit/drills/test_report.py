@@ -49,8 +49,17 @@ from barograph_server.errors import ApplyError
 from barograph_server.provisioning.files import read_contracts
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.fit import fit_problems
-from tests.support.drill_events import CONTRACT, HOUR_MS, PERIOD, START_MS, baseline, make_events, without
-from tests.support.drill_model import LIVE_CONTRACT, live_events
+from tests.support.drill_models import (
+    CONTRACT,
+    HOUR_MS,
+    LIVE_CONTRACT,
+    PERIOD,
+    START_MS,
+    baseline,
+    live_events,
+    make_events,
+    without,
+)
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
 
 START_S, END_S, UNTIL_S = 100 * HOUR_S, 200 * HOUR_S, 400 * HOUR_S
