@@ -17,7 +17,7 @@ from benchmarks.workload import ARROW_ROWS, arrow_rows, make_workload
 JSON_COST, ARROW_COST = "Cost of a JSON event by shape", "Cost of an event in Arrow batches by shape"
 BASE = "base: 20 fields, no slices, 1 model, 700 bytes"
 SLICES_2, SLICES_4 = "2 slice dimensions", "4 slice dimensions"
-FIELDS_200 = "200 fields"
+FIELDS_200, MODELS_50 = "200 fields", "50 models"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +38,7 @@ SHAPES = (
     Shape(SLICES_4, {"dimensions": 4}, 2),
     Shape(FIELDS_200, {"numbers": 200}, 10),
     Shape("5 models", {"models": 5}, 1),
-    Shape("50 models", {"models": 50}, 1.5),
+    Shape(MODELS_50, {"models": 50}, 1.5),
     # A batch of 1,000 such events exceeds the maximum size of a message.
     Shape("events of 5 KB, 20 fields of them watched", {"event_bytes": 5_000}, 3, arrow=False),
 )
