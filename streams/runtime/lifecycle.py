@@ -74,8 +74,8 @@ class ShutdownSignal:
 
     Python runs signal handlers in the main thread, once a blocking call there returns. This thread therefore reads the
     signals from the wakeup file descriptor: it sets `requested`, calls the hooks, and ends the process after `stop_s`
-    even if the work still waits for a server. Work that was not committed is done again by the next start, as after a
-    kill.
+    even if the work still waits for a server. An error that ends a thread also ends the process. Work that was not
+    committed is done again by the next start, as after a kill.
     """
 
     def __init__(
@@ -99,6 +99,7 @@ class ShutdownSignal:
         signal.set_wakeup_fd(wakeup, warn_on_full_buffer=False)
         for number in SIGNALS:
             signal.signal(number, lambda *_: None)
+        threading.excepthook = self._end_by_error
         threading.Thread(target=self._run, name="signals", daemon=True).start()
 
     def add_hook(self, hook: Callable[[], object]) -> None:
@@ -108,6 +109,12 @@ class ShutdownSignal:
                 self._hooks.append(hook)
                 return
         hook()
+
+    def _end_by_error(self, failure: threading.ExceptHookArgs) -> None:
+        thread = failure.thread and failure.thread.name
+        self._log.error("stopped", reason=f"error in thread {thread}", exc_info=failure.exc_value)
+        if not self.requested.is_set():
+            self._end(EXIT_STOPPED)
 
     def _run(self) -> None:
         number = 0

@@ -7,7 +7,7 @@ from collections.abc import Callable
 class Periodic:
     """Repeats a step on a thread of its own, first after one interval, until it is stopped.
 
-    An error that is not among `errors` ends the thread.
+    An error that is not among `errors` ends the thread, and in a processor the process.
     """
 
     def __init__(

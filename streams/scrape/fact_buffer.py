@@ -44,10 +44,6 @@ class FactBuffer:
     def waiting(self) -> int:
         return len(self._rows)
 
-    @property
-    def is_writing(self) -> bool:
-        return self._thread.is_alive()
-
     def start(self) -> None:
         self._thread.start()
 

@@ -48,20 +48,14 @@ def poll_targets(settings: ProcessorSettings, scrape: ScrapeSettings, report: Re
 
     body_of = partial(fetch, timeout_s=scrape.timeout_s, token=scrape.token)
     pollers = [TargetPoller(target, body_of, buffer, report, interval_s=scrape.interval_s) for target in targets]
-    threads = [Periodic("scrape", 0.0, poller.step, stop=stop) for poller in pollers]
     buffer.start()
-    for thread in threads:
-        thread.start()
+    for target, poller in zip(targets, pollers, strict=True):
+        Periodic(f"scrape {target.instance}", 0.0, poller.step, stop=stop).start()
     log.info("polling", targets=len(targets), interval_s=scrape.interval_s)
     try:
         while not stop.wait(TICK_S):
             if buffer.error is not None:
                 raise ProcessorError(str(buffer.error))
-            if not buffer.is_writing:
-                raise ProcessorError("The thread that writes to ClickHouse ended with an error. Restart the processor.")
-            stopped = [target.instance for target, thread in zip(targets, threads, strict=True) if not thread.is_alive]
-            if stopped:
-                raise ProcessorError(f"The thread of {stopped[0]} ended with an error. Restart the processor.")
             report.heartbeat.beat()
     finally:
         lost = buffer.stop(FLUSH_S)

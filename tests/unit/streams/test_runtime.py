@@ -20,7 +20,7 @@ from barograph_server.dashboards.page_files import panel_ids
 from barograph_server.streams.health.endpoint import ReportCollector
 from barograph_server.streams.runtime import http_exchange, metrics_report
 from barograph_server.streams.runtime.backoff import Backoff, RetryInterrupted
-from barograph_server.streams.runtime.lifecycle import EXIT_OK, SIGNALS, ShutdownSignal
+from barograph_server.streams.runtime.lifecycle import EXIT_OK, EXIT_STOPPED, SIGNALS, ShutdownSignal
 from barograph_server.streams.runtime.metrics_report import Report, ReportWriter
 from barograph_server.streams.runtime.periodic import Periodic
 from barograph_server.warehouse.client import Address
@@ -392,16 +392,20 @@ def test_stop_waits_for_the_current_step() -> None:
     assert not periodic.is_alive
 
 
-def test_hooks_are_called_at_the_signal_or_at_once_after_it() -> None:
+def test_an_error_in_a_thread_or_a_signal_ends_the_process() -> None:
     calls: list[str] = []
     codes: Queue[int] = Queue()
-    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers, hook = {number: signal.getsignal(number) for number in SIGNALS}, threading.excepthook
     try:
         shutdown = ShutdownSignal("sketcher", "s-1", end=codes.put, sleep=lambda _: None)
         shutdown.add_hook(lambda: calls.append("early"))
+        Periodic("x", 0.0, lambda: 1 / 0).start()
+        assert codes.get(timeout=60) == EXIT_STOPPED
+        assert not calls
         os.kill(os.getpid(), signal.SIGTERM)
         assert codes.get(timeout=60) == EXIT_OK
     finally:
+        threading.excepthook = hook
         signal.set_wakeup_fd(-1)
         for number, handler in handlers.items():
             signal.signal(number, handler)
