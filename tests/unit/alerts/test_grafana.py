@@ -44,13 +44,9 @@ API_MUTE_TIMING = {"name": str, "time_intervals": [INTERVAL]}
 
 
 @cache
-def _parsed() -> dict[str, Any]:
+def files() -> dict[str, Any]:
     texts = {name: to_yaml(content) for name, content in to_files(RULES, SETTINGS).items()}
     return {name: yaml.load(text, Loader=yaml.CSafeLoader) for name, text in texts.items()}
-
-
-def files() -> dict[str, Any]:
-    return copy.deepcopy(_parsed())
 
 
 def objects(kind: str) -> list[dict[str, Any]]:
@@ -103,7 +99,7 @@ def test_both_are_of_grafanas_shape() -> None:
 
 def test_a_key_of_the_other_spelling_is_found() -> None:
     for key in ("keep_firing_for", "missingSeriesEvalsToResolve", "KeepFiringFor"):
-        content = files()["rules-price.yaml"]
+        content = copy.deepcopy(files()["rules-price.yaml"])
         content["groups"][0]["rules"][0][key] = "5m"
         assert list(faults(content, FILE)) == [f".groups[0].rules[0].{key}: is no key that Grafana reads here"]
 
@@ -138,27 +134,22 @@ def test_an_odd_name_survives_yaml_environment_templating_and_macros() -> None:
     for rule in odd:
         assert go_template(rule["labels"]["model"]) == ODD
         assert ODD in rule["title"]
-        for query in rule["data"]:
-            sql = query["model"].get("rawSql")
-            if sql is not None:
-                assert "50 %" not in sql
-                expand_backend(sql, TimeRange(0, 3_600_000))
+        for sql in (query["model"]["rawSql"] for query in rule["data"] if "rawSql" in query["model"]):
+            assert "50 %" not in sql
+            expand_backend(sql, TimeRange(0, 3_600_000))
     assert any(ODD in group["name"] for group in objects("groups"))
 
 
-def rule_of(content: dict[str, Any]) -> dict[str, Any]:
-    rule: dict[str, Any] = content["rules-price.yaml"]["groups"][0]["rules"][0]
-    return rule
+def rule_of(content: Any) -> Any:
+    return content["rules-price.yaml"]["groups"][0]["rules"][0]
 
 
-def model(content: dict[str, Any], ref: int = 0) -> dict[str, Any]:
-    result: dict[str, Any] = rule_of(content)["data"][ref]["model"]
-    return result
+def model(content: Any, ref: int = 0) -> Any:
+    return rule_of(content)["data"][ref]["model"]
 
 
-def route_tree(content: dict[str, Any]) -> dict[str, Any]:
-    result: dict[str, Any] = content["policies.yaml"]["policies"][0]["routes"][0]
-    return result
+def route_tree(content: Any) -> Any:
+    return content["policies.yaml"]["policies"][0]["routes"][0]
 
 
 FAULTS: dict[str, tuple[Callable[[Any], Any], str]] = {
@@ -249,12 +240,9 @@ GROUP: Shape = {"name": str, "interval": DURATION, "*limit": int, "*ratio": floa
 VALID: dict[str, Any] = {"name": "drift", "interval": "1m"}
 
 
-def test_a_valid_value_has_no_fault() -> None:
+def test_a_fault_says_where_it_is() -> None:
     rules = [{"labels": {"model": "m"}}]
     assert list(faults({**VALID, "limit": 3, "ratio": 0.5, "rules": rules}, GROUP)) == []
-
-
-def test_a_fault_says_where_it_is() -> None:
     values: list[tuple[Any, str]] = [
         ([], "it: is no object"),
         ({"name": "drift"}, ".interval: is missing"),
@@ -301,10 +289,9 @@ def test_fields_of_one_model_are_one_message_and_models_and_severities_have_thei
 
 
 def test_firing_alerts_repeat_and_pages_sooner_than_tickets() -> None:
-    repeats = [at for at, _, _, _, is_repeat in sent(alert(0, None), until=DAY) if is_repeat]
-    assert repeats[:2] == [30 + PAGE_REPEAT_S, 30 + 2 * PAGE_REPEAT_S]
-    repeats = [at for at, _, _, _, again in sent(alert(0, None, severity="ticket"), until=3 * DAY) if again]
-    assert repeats == [30 + TICKET_REPEAT_S, 30 + 2 * TICKET_REPEAT_S]
+    for severity, repeat_s in (("page", PAGE_REPEAT_S), ("ticket", TICKET_REPEAT_S)):
+        repeats = [at for at, *_, is_repeat in sent(alert(0, None, severity=severity), until=3 * DAY) if is_repeat]
+        assert repeats[:2] == [30 + repeat_s, 30 + 2 * repeat_s]
 
 
 def test_an_alert_that_is_resolved_within_the_wait_is_not_sent_and_a_group_starts_again() -> None:
@@ -325,8 +312,7 @@ def test_a_mute_timing_holds_back_until_it_ends() -> None:
     sunday = int(datetime(2026, 3, 8, 1, 30, tzinfo=BERLIN).timestamp()) - T0
     end = int(datetime(2026, 3, 8, 5, tzinfo=BERLIN).timestamp()) - T0
     result = sent(alert(sunday, None, mute="retraining", model=ODD), until=sunday + DAY // 4)
-    assert result[0][0] == pytest.approx(end, abs=300)
-    assert result[0][0] >= end
+    assert end <= result[0][0] <= end + 300
     assert sent(alert(sunday, sunday + HOUR, mute="retraining", model=ODD), until=sunday + DAY) == []
     assert sent(alert(sunday, None, model=ODD), until=sunday + HOUR)[0][0] == sunday + 30
 
@@ -378,9 +364,8 @@ def request(integration: Integration, *messages: AlertMessage, environ: dict[str
     return Sender(installation(), environ, pytest.fail).request(integration, notification, messages)
 
 
-def body(sent: AlertRequest) -> dict[str, Any]:
-    parsed: dict[str, Any] = json.loads(sent.body)
-    return parsed
+def body(sent: AlertRequest) -> Any:
+    return json.loads(sent.body)
 
 
 def test_a_webhook_gets_every_alert_and_the_bearer_token() -> None:
@@ -389,11 +374,8 @@ def test_a_webhook_gets_every_alert_and_the_bearer_token() -> None:
     assert sent.headers["Authorization"] == "Bearer swordfish"
     assert "swordfish" not in repr(sent)
     parsed = body(sent)
-    assert (parsed["status"], parsed["title"], parsed["groupLabels"]) == (
-        "firing",
-        "m: PSI of x is 0.3 <",
-        {"model": "m"},
-    )
+    assert (parsed["status"], parsed["title"]) == ("firing", "m: PSI of x is 0.3 <")
+    assert parsed["groupLabels"] == {"model": "m"}
     assert [(each["status"], each["endsAt"]) for each in parsed["alerts"]] == [
         ("firing", None),
         ("resolved", "2026-01-01T01:00:00+00:00"),

@@ -1,13 +1,15 @@
 import threading
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import pytest
 from barograph.contract import Fallback
 from barograph.contract.file import parse_contract
 from barograph.guard.health import FiringState, HealthReason, ModelHealth, RuleProgress, decode_health, encode_health
+from confluent_kafka import TopicPartition
 
 from barograph_server.alerts import AlertSettings
 from barograph_server.alerts.guard import health_history
@@ -24,8 +26,9 @@ from barograph_server.warehouse.client import Address
 from barograph_server.warehouse.errors import WarehouseBusy, WarehouseError
 from barograph_server.warehouse.governance.changes import Change
 from barograph_server.warehouse.governance.major_verdicts import OnsetInterval
+from tests.support.fake_consumer import FakeConsumer
 
-FALLBACK = Fallback(hold_s=30, recover_s=100)
+FALLBACK, NO_HOLD = Fallback(hold_s=30, recover_s=100), Fallback(recover_s=100)
 BLIND_TEXT = "ClickHouse does not answer."
 
 
@@ -53,14 +56,14 @@ def test_a_rule_must_fire_for_the_hold() -> None:
 
 
 def test_a_pending_rule_neither_degrades_nor_lets_recover() -> None:
-    model = guard(fallback=Fallback(recover_s=100))
+    model = guard(fallback=NO_HOLD)
     assert states(model, range(1000, 1500, 100), [drift("Pending")]) == ["healthy"] * 5
     assert model.evaluate(1500, [drift()], "").state == "degraded"
     assert states(model, range(1600, 2000, 100), [drift("Pending")]) == ["degraded"] * 4
 
 
 def test_a_model_recovers_after_an_uninterrupted_quiet_time() -> None:
-    model = guard(fallback=Fallback(recover_s=100))
+    model = guard(fallback=NO_HOLD)
     model.evaluate(1000, [drift()], "")
     assert states(model, range(1010, 1100, 30), []) == ["degraded"] * 3
     model.evaluate(1100, [drift("Recovering")], "")
@@ -70,7 +73,7 @@ def test_a_model_recovers_after_an_uninterrupted_quiet_time() -> None:
 
 
 def test_blindness_becomes_unknown_and_the_state_before_returns() -> None:
-    model = guard(fallback=Fallback(recover_s=100))
+    model = guard(fallback=NO_HOLD)
     model.evaluate(1000, [drift()], "")
     latest = model.evaluate(1010, [], "")
     assert states(model, range(1020, 1020 + BLIND_AFTER_S, 20), [], BLIND_TEXT) == ["degraded"] * 3
@@ -93,8 +96,7 @@ def test_a_restarted_guard_gives_the_same_states() -> None:
         *[([drift("Recovering")], "")] * 2,
         *[([], "")] * 12,
     ]
-    steady = guard()
-    restarted = guard()
+    steady, restarted = guard(), guard()
     for i, (active, blind) in enumerate(script):
         now = 1000 + 10 * i
         expected = steady.evaluate(now, active, blind)
@@ -113,20 +115,18 @@ def test_the_numbers_of_records_grow_even_if_the_topic_is_created_again() -> Non
 
 
 def test_a_guard_after_one_whose_clock_was_ahead_waits_no_longer_than_the_contract_says() -> None:
-    fallback = Fallback(hold_s=30, recover_s=100)
-    ahead = guard(fallback=fallback)
+    ahead = guard()
     assert ahead.evaluate(9000, [drift()], "").state == "healthy"
-    assert states(guard(ahead.last, fallback), range(1000, 1031, 10), [drift()])[-2:] == ["healthy", "degraded"]
+    assert states(guard(ahead.last), range(1000, 1031, 10), [drift()])[-2:] == ["healthy", "degraded"]
     ahead.evaluate(9030, [drift()], "")
     quiet = ahead.evaluate(9040, [], "")
-    assert states(guard(quiet, fallback), range(1000, 1101, 50), []) == ["degraded", "degraded", "healthy"]
-    blind = ahead.evaluate(9050, [], BLIND_TEXT)
-    behind = guard(blind, fallback)
+    assert states(guard(quiet), range(1000, 1101, 50), []) == ["degraded", "degraded", "healthy"]
+    behind = guard(ahead.evaluate(9050, [], BLIND_TEXT))
     assert states(behind, range(1000, 1001 + BLIND_AFTER_S, 30), [], BLIND_TEXT) == ["degraded", "degraded", "unknown"]
 
 
 def test_records_are_news_only_if_their_content_changed() -> None:
-    model = guard(fallback=Fallback(recover_s=100))
+    model = guard(fallback=NO_HOLD)
     first = model.evaluate(1000, [drift()], "")
     later = model.evaluate(1010, [drift()], "")
     assert is_news(first, None)
@@ -143,7 +143,10 @@ REGISTRY = build_registry([(CONTRACT, 1)], [])
 SETTINGS = ProcessorSettings(instance="g1", bootstrap_servers="127.0.0.1:1", warehouse=Address("127.0.0.1", 1, "b"))
 T0 = 1_800_000_000
 T0_MS = T0 * 1000
-LAST = ModelHealth(model="m", state="healthy", since_ms=T0_MS, at_ms=T0_MS, evaluated_at_ms=T0_MS, sequence=T0_MS)
+LAST = ModelHealth(
+    model="m", state="healthy", since_ms=T0_MS, at_ms=T0_MS, evaluated_at_ms=T0_MS, sequence=T0_MS, guard="g0"
+)
+Rows = list[Mapping[str, Any]]
 
 
 class Log:
@@ -177,27 +180,12 @@ class Log:
         self.is_closed = True
 
 
-class OnlyMember:
-    """Takes the place of the consumer: the one partition is assigned at the first poll."""
-
-    def __init__(self) -> None:
-        self._on_assign: Any = None
-
-    def subscribe(self, _topics: Any, on_assign: Any, on_revoke: Any) -> None:
-        self._on_assign = on_assign
+class OnlyMember(FakeConsumer):
+    """The one partition is assigned at the first poll."""
 
     def poll(self, _timeout_s: float) -> None:
-        if self._on_assign is not None:
-            from confluent_kafka import TopicPartition
-
-            self._on_assign(self, [TopicPartition("model-health", 0)])
-            self._on_assign = None
-
-    def assign(self, _partitions: Any) -> None: ...
-
-    def pause(self, _partitions: Any) -> None: ...
-
-    def close(self) -> None: ...
+        if not self.assignments:
+            self.on_assign(self, [TopicPartition("model-health", 0)])
 
 
 class Engine:
@@ -233,8 +221,11 @@ class Guard:
 
 
 @pytest.fixture(autouse=True)
-def no_history(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("barograph_server.alerts.guard.health_history.insert_rows", lambda *_: None)
+def history(monkeypatch: pytest.MonkeyPatch) -> Rows:
+    """The rows that are written to `model_health`."""
+    rows: dict[str, Rows] = {"model_health": []}
+    monkeypatch.setattr(health_history, "insert_rows", lambda _client, table, own: rows[table].extend(own))
+    return rows["model_health"]
 
 
 def test_a_guard_whose_records_were_not_committed_reads_the_topic_before_it_writes_again() -> None:
@@ -311,71 +302,47 @@ def test_a_model_without_a_record_is_not_called_healthy_and_one_that_recovers_is
     assert "m is healthy." in recovered.changes
 
 
-START_MS = 1_790_000_000_000
-RECORD = ModelHealth(
-    model="m", state="healthy", since_ms=START_MS, at_ms=START_MS, evaluated_at_ms=START_MS, sequence=1, guard="g"
-)
-REASON = HealthReason(rule="psi-major", field="temp", text="PSI of temp is 0.4")
-
-
-class Inserts:
-    def __init__(self) -> None:
-        self.rows: list[Mapping[str, Any]] = []
-        self.fails = False
-
-    def __call__(self, _client: Any, table: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        assert table == "model_health"
-        if self.fails:
-            raise WarehouseBusy("down")
-        self.rows += rows
-
-    @property
-    def sequences(self) -> list[int]:
-        return [row["sequence"] for row in self.rows]
-
-
-@pytest.fixture
-def inserts(monkeypatch: pytest.MonkeyPatch) -> Inserts:
-    result = Inserts()
-    monkeypatch.setattr(health_history, "insert_rows", result)
-    return result
+CLIENT: Any = None
 
 
 def later(after_s: int, sequence: int, **changes: Any) -> ModelHealth:
-    return msgspec.structs.replace(RECORD, at_ms=START_MS + after_s * 1000, sequence=sequence, **changes)
+    return msgspec.structs.replace(LAST, at_ms=T0_MS + after_s * 1000, sequence=sequence, **changes)
 
 
-def test_a_row_a_minute_and_one_for_each_change(inserts: Inserts) -> None:
-    history, client = HealthHistory(), Any
-    degraded = {"state": "degraded", "since_ms": START_MS + 20_000, "reasons": (REASON,)}
-    number = msgspec.structs.replace(REASON, text="PSI of temp is 0.5")
+def test_a_row_a_minute_and_one_for_each_change(history: Rows) -> None:
+    writer = HealthHistory()
+    number, other = (HealthReason(rule="psi-major", field="temp", text=f"PSI of temp is {psi}") for psi in (0.4, 0.5))
+    degraded = {"state": "degraded", "since_ms": T0_MS + 20_000, "reasons": (number,)}
     for record in (
-        RECORD,
-        RECORD,
+        later(0, 1),
+        later(0, 1),
         later(10, 2),
         later(20, 3, **degraded),
         later(30, 4, **degraded),
-        later(40, 5, **degraded | {"reasons": (number,)}),
+        later(40, 5, **degraded | {"reasons": (other,)}),
         later(80, 6, **degraded),
-        later(81, 7, state="healthy", since_ms=START_MS + 81_000),
+        later(81, 7, state="healthy", since_ms=T0_MS + 81_000),
     ):
-        history.write(client, [record])  # type: ignore[arg-type]
-    assert inserts.sequences == [1, 3, 6, 7], "another number of the same reason is no change"
-    assert inserts.rows[1] == {
-        **{"model": "m", "at": START_MS + 20_000, "sequence": 3, "state": "degraded", "since": START_MS + 20_000},
-        **{"evaluated_at": START_MS, "rules": ["psi-major"], "fields": ["temp"], "texts": ["PSI of temp is 0.4"]},
-        "guard": "g",
+        writer.write(CLIENT, [record])
+    assert [row["sequence"] for row in history] == [1, 3, 6, 7], "another number of the same reason is no change"
+    assert history[1] == {
+        **{"model": "m", "at": T0_MS + 20_000, "sequence": 3, "state": "degraded", "since": T0_MS + 20_000},
+        **{"evaluated_at": T0_MS, "rules": ["psi-major"], "fields": ["temp"], "texts": ["PSI of temp is 0.4"]},
+        "guard": "g0",
     }
 
 
-def test_rows_are_lost_while_clickhouse_is_down_and_the_state_is_not(inserts: Inserts) -> None:
-    history, client = HealthHistory(), Any
-    inserts.fails = True
-    history.write(client, [RECORD])  # type: ignore[arg-type]
-    history.write(client, [later(5, 2, state="degraded", since_ms=START_MS + 5000)])  # type: ignore[arg-type]
-    inserts.fails = False
-    history.write(client, [later(15, 3, state="degraded", since_ms=START_MS + 5000)])  # type: ignore[arg-type]
-    assert [(row["state"], row["since"]) for row in inserts.rows] == [("degraded", START_MS + 5000)]
+def test_rows_are_lost_while_clickhouse_is_down_and_the_state_is_not(
+    history: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = HealthHistory()
+    degraded = {"state": "degraded", "since_ms": T0_MS + 5000}
+    with monkeypatch.context() as down:
+        down.setattr(health_history, "insert_rows", Mock(side_effect=WarehouseBusy("down")))
+        writer.write(CLIENT, [LAST])
+        writer.write(CLIENT, [later(5, 2, **degraded)])
+    writer.write(CLIENT, [later(15, 3, **degraded)])
+    assert [(row["state"], row["since"]) for row in history] == [("degraded", T0_MS + 5000)]
 
 
 AT = datetime(2026, 5, 4, 12, tzinfo=UTC)

@@ -16,14 +16,12 @@ from barograph_server.alerts.simulator.history import runs
 from tests.support.alerting import BINARY
 
 MINUTE = 60
-PLAIN = next(
-    plain_rule for plain_rule in rules_of(parse_contract(BINARY), AlertSettings()) if plain_rule.name == "psi-major"
-)
+OF_BINARY = rules_of(parse_contract(BINARY), AlertSettings())
+PLAIN = next(each for each in OF_BINARY if each.name == "psi-major")
 
 
 def plain_rule(**changes: Any) -> Rule:
-    given_ = {"for_s": 15 * MINUTE, "keep_firing_for_s": 0, "every_s": MINUTE}
-    return dataclasses.replace(PLAIN, **{**given_, **changes})
+    return dataclasses.replace(PLAIN, **{"for_s": 15 * MINUTE, "keep_firing_for_s": 0, "every_s": MINUTE} | changes)
 
 
 def moves(of: Rule, *zones: tuple[Zone, int]) -> list[tuple[int, str, str]]:
@@ -74,27 +72,26 @@ def test_a_row_that_is_missing_keeps_its_state_for_half_an_hour() -> None:
 
 @pytest.mark.parametrize("zone", [Zone.NO_DATA, Zone.ERROR])
 def test_missing_data_has_the_effect_that_the_rule_configures(zone: Zone) -> None:
-    def of(how: str) -> Rule:
-        return plain_rule(**{"no_data" if zone == Zone.NO_DATA else "exec_err": how})
+    member, reason = ("no_data", "NoData") if zone == Zone.NO_DATA else ("exec_err", "Error")
 
-    reason = "NoData" if zone == Zone.NO_DATA else "Error"
+    def of(how: str) -> Rule:
+        return plain_rule(**{member: how})
+
     fired = (Zone.FIRING, 16)
     assert moves(of("Alerting"), (zone, 16)) == [(0, "Pending", reason), (15, "Alerting", reason)]
     assert moves(of("OK"), fired, (zone, 1))[-1] == (16, "Normal", reason)
     assert len(moves(of("KeepLast"), fired, (zone, 99))) == 2
     assert moves(of("KeepLast"), (zone, 99)) == []
     assert moves(of("KeepLast"), (Zone.FIRING, 1), (zone, 15))[-1] == (15, "Alerting", "KeepLast")
-    own = "NoData" if zone == Zone.NO_DATA else "Error"
-    assert len(moves(of(own), fired, (zone, 29))) == 2, "an instance of its own tells"
-    assert moves(of(own), fired, (zone, 30))[-1] == (45, "Normal", "MissingSeries")
+    assert len(moves(of(reason), fired, (zone, 29))) == 2, "an instance of its own tells"
+    assert moves(of(reason), fired, (zone, 30))[-1] == (45, "Normal", "MissingSeries")
 
 
 def test_lines_are_passed_not_touched() -> None:
     above = plain_rule()
-    assert [zone_of(above, value) for value in (0.1, 0.15, 0.2, 0.201, float("nan"))] == [
-        *(Zone.CLEAR, Zone.BETWEEN, Zone.BETWEEN, Zone.FIRING, Zone.BETWEEN)
-    ]
-    auc = next(each for each in rules_of(parse_contract(BINARY), AlertSettings()) if each.part == "auc")
+    zones = [zone_of(above, value) for value in (0.1, 0.15, 0.2, 0.201, float("nan"))]
+    assert zones == [Zone.CLEAR, Zone.BETWEEN, Zone.BETWEEN, Zone.FIRING, Zone.BETWEEN]
+    auc = next(each for each in OF_BINARY if each.part == "auc")
     assert [zone_of(auc, value) for value in (0.69, 0.7, 0.71)] == [Zone.FIRING, Zone.BETWEEN, Zone.CLEAR]
 
 
@@ -129,9 +126,9 @@ def test_a_history_is_cut_where_its_zone_changes(steps: Any, first: int) -> None
         rows.append((at, value, growth))
         at += minutes * MINUTE
     own, start, end = changes(*rows), first * MINUTE, at + 60 * MINUTE
-    result = {
-        moment: zone for begin, last, zone in runs(of, own, start, end) for moment in range(begin, last + 1, of.every_s)
-    }
+    result: dict[int, Zone] = {}
+    for begin, last, zone in runs(of, own, start, end):
+        result |= dict.fromkeys(range(begin, last + 1, of.every_s), zone)
     assert result == {moment: zone_of(of, own.numbers(moment)["A"]) for moment in range(start, end + 1, of.every_s)}
 
 
@@ -139,9 +136,8 @@ def test_a_replay_returns_episodes() -> None:
     of = plain_rule(for_s=0, keep_firing_for_s=300)
     rows = changes((0, 0.0, 0), (600, 0.5, 0), (1200, 0.0, 0), (7200, 0.5, 0))
     done = replay(of, {"amount": rows}, 0, 9000)
-    assert [(each.key, each.start, each.end) for each in done.episodes] == [
-        *(("amount", 600, 1500), ("amount", 7200, None))
-    ]
+    episodes = [(each.key, each.start, each.end) for each in done.episodes]
+    assert episodes == [("amount", 600, 1500), ("amount", 7200, None)]
     assert done.state("amount", 1300) == "Recovering"
     assert done.state("amount", 599) == "Normal"
 
@@ -161,15 +157,13 @@ fields:
 label: {type: bool, positive: true}
 """
 )
-RULES = {(rule.name, rule.severity): rule for rule in rules_for([CONTRACT], AlertSettings())}
-
-
-def rule(name: str, severity: str = "page") -> Rule:
-    return next(each for (known, level), each in RULES.items() if (known, level) == (name, severity))
+RULES: dict[tuple[str, str], Rule] = {
+    (rule.name, rule.severity): rule for rule in rules_for([CONTRACT], AlertSettings())
+}
 
 
 def fired(name: str, key: str, start: int, end: int | None = None, severity: str = "page") -> list[FiringChange]:
-    return list(firing_changes(rule(name, severity), key, start, end))
+    return list(firing_changes(RULES[name, severity], key, start, end))
 
 
 def titles(*changes: list[FiringChange]) -> list[str]:
@@ -203,20 +197,16 @@ ONSETS: dict[str, tuple[list[list[FiringChange]], list[str]]] = {
 }
 
 
-@pytest.mark.parametrize("name", ONSETS)
-def test_fields_that_move_together_are_one_incident_that_names_them(name: str) -> None:
-    changes, expected = ONSETS[name]
+@pytest.mark.parametrize(("changes", "expected"), ONSETS.values(), ids=ONSETS)
+def test_fields_that_move_together_are_one_incident_that_names_them(changes: Any, expected: list[str]) -> None:
     assert titles(*changes) == expected
 
 
 def test_a_source_that_fails_long_after_the_drift_pages_again() -> None:
     drift = [fired("psi-major", "a", 0), fired("psi-major", "b", DAY)]
     outage = [fired("null-rate", "a", 100 * DAY), fired("null-rate", "b", 100 * DAY + HOUR)]
-    incidents = fold(change for each in (*drift, *outage) for change in each)
-    assert [(each.title, each.paged_at) for each in incidents] == [
-        ("drift of a and b", 0),
-        ("data quality of a and b", 100 * DAY),
-    ]
+    incidents = [(each.title, each.paged_at) for each in fold(change for each in (*drift, *outage) for change in each)]
+    assert incidents == [("drift of a and b", 0), ("data quality of a and b", 100 * DAY)]
 
 
 def test_a_ticket_pages_when_a_paging_instance_joins() -> None:
@@ -228,26 +218,21 @@ def test_a_ticket_pages_when_a_paging_instance_joins() -> None:
 
 
 def test_an_instance_prefers_an_incident_that_has_paged() -> None:
-    incidents = fold(
-        [
-            *fired("psi-major", "u", 0, severity="ticket"),
-            *fired("psi-major", "a", 8 * DAY),
-            *fired("range-rate", "u", 8 * DAY, severity="ticket"),
-        ]
-    )
-    assert [each.title for each in incidents] == ["drift of u", "drift of a and u"]
+    drift, page = fired("psi-major", "u", 0, severity="ticket"), fired("psi-major", "a", 8 * DAY)
+    outside = fired("range-rate", "u", 8 * DAY, severity="ticket")
+    assert titles(drift, page, outside) == ["drift of u", "drift of a and u"]
 
 
 def test_models_never_share_an_incident() -> None:
-    other = dataclasses.replace(rule("psi-major"), model="n")
+    other = dataclasses.replace(RULES["psi-major", "page"], model="n")
     incidents = fold([*fired("psi-major", "a", 0), *firing_changes(other, "a", 0, None)])
     assert [each.model for each in incidents] == ["m", "n"]
 
 
 def test_every_rule_with_a_window_keeps_its_incident_open_for_the_short_one() -> None:
-    psi, nulls, silence = rule("psi-major"), rule("null-rate"), rule("silence")
+    psi, nulls, silence = (RULES[name, "page"] for name in ("psi-major", "null-rate", "silence"))
     assert [(each.onset_s, each.quiet_s) for each in (psi, nulls)] == [(7 * DAY, DAY), (DAY, DAY)]
-    assert (silence.quiet_s, rule("cbpe-drop", "ticket").quiet_s) == (0, DAY)
+    assert (silence.quiet_s, RULES["cbpe-drop", "ticket"].quiet_s) == (0, DAY)
 
 
 _INSTANCES: list[tuple[Rule, str]] = [

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from importlib import import_module
 from pathlib import Path
@@ -82,11 +81,9 @@ def test_the_environment_overrides_the_file_and_holds_secrets(tmp_path: Path) ->
         PATH="/bin",
     )
     assert settings.warehouse == Address("elsewhere", 9443, "watch", "default", "swordfish", secure=False)
-    assert settings.kafka["sasl.password"] == "xyzzy"
-    assert settings.kafka["security.protocol"] == "SSL"
+    assert (settings.kafka["sasl.password"], settings.kafka["security.protocol"]) == ("xyzzy", "SSL")
     assert settings.processor_overrides["flush_s"] == 2.0
-    assert "xyzzy" not in repr(settings)
-    assert "swordfish" not in repr(settings)
+    assert not re.search("swordfish|xyzzy", repr(settings))
 
 
 def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path) -> None:
@@ -103,19 +100,15 @@ def test_errors_name_the_file_the_key_and_the_remedy(tmp_path: Path) -> None:
         ("[grafana]\nurl = 'grafana:3000'", "grafana.url: 'grafana:3000' is not an address; write one such as https:"),
         ("[grafana]\nurl = 'http://g/?orgId=1'", "write one such as https://grafana.example.com"),
     ):
-        with pytest.raises(SettingsError) as error:
+        with pytest.raises(SettingsError, match=r"barograph\.toml") as error:
             load(tmp_path, text)
         assert sentence in str(error.value)
-        assert "barograph.toml" in str(error.value)
-        assert "swordfish" not in str(error.value)
-        assert "xyzzy" not in str(error.value)
+        assert not re.search("swordfish|xyzzy", str(error.value))
 
 
 def test_a_yaml_file_has_the_same_keys_and_errors_name_the_line(tmp_path: Path) -> None:
-    text = (
-        "bootstrap_servers: k:9092\nkafka: {security.protocol: SSL}\nclickhouse:\n  host: c\n  port: 9000\n"
-        "processors: {revise_s: 2.5}\n"
-    )
+    text = "bootstrap_servers: k:9092\nkafka: {security.protocol: SSL}\nclickhouse: {host: c, port: 9000}\n"
+    text += "processors: {revise_s: 2.5}\n"
     settings = load(tmp_path, text, "other.yaml")
     assert settings.kafka == {"security.protocol": "SSL"}
     assert settings.warehouse == Address(host="c", port=9000)
@@ -129,9 +122,8 @@ def test_a_yaml_file_has_the_same_keys_and_errors_name_the_line(tmp_path: Path) 
 
 def test_grafana_is_configured_by_its_address(tmp_path: Path) -> None:
     assert load(tmp_path, FULL).grafana is None
-    text = (
-        f"{FULL}[grafana]\nurl = ' https://g.example.com/grafana/ '\nfolder = 'Modelle: Größe'\nclickhouse_port = 443\n"
-    )
+    grafana = "url = ' https://g.example.com/grafana/ '\nfolder = 'Modelle: Größe'\nclickhouse_port = 443\n"
+    text = f"{FULL}[grafana]\n{grafana}"
     token = {"BAROGRAPH_GRAFANA_TOKEN": "glsa_xyzzy\n", "BAROGRAPH_GRAFANA_READER_PASSWORD": "swordfish"}
     settings = load(tmp_path, text, **token)
     assert settings.grafana == GrafanaSettings(
@@ -142,8 +134,7 @@ def test_grafana_is_configured_by_its_address(tmp_path: Path) -> None:
         reader_password="swordfish",
     )
     assert settings.alerts.grafana_url == "https://g.example.com/grafana", "messages link to it"
-    assert "xyzzy" not in repr(settings)
-    assert "swordfish" not in repr(settings)
+    assert not re.search("swordfish|xyzzy", repr(settings))
     # The commands that need no Grafana need no token.
     assert load(tmp_path, text).grafana is not None
     assert load(tmp_path, text, BAROGRAPH_GRAFANA_URL="", **token).grafana is None
@@ -151,19 +142,17 @@ def test_grafana_is_configured_by_its_address(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("url", ["https://admin:xyzzy@g", "admin:xyzzy@g", "https://admin:xyzzy@g:port"])
 def test_an_address_with_a_password_is_rejected_without_showing_it(tmp_path: Path, url: str) -> None:
-    with pytest.raises(
-        SettingsError, match="BAROGRAPH_GRAFANA_URL: the address holds a user name or a password"
-    ) as error:
+    wrong = "BAROGRAPH_GRAFANA_URL: the address holds a user name or a password"
+    with pytest.raises(SettingsError, match=wrong) as error:
         load(tmp_path, "", BAROGRAPH_GRAFANA_URL=url)
     assert "xyzzy" not in str(error.value)
 
 
 def test_wrong_variables_are_rejected_without_showing_secrets(tmp_path: Path) -> None:
     for name, value, text in (
-        *(
-            ("GRAFANA_TOKEN", token, "has characters that no token has")
-            for token in ("xyz zy", "xyzzy\u00e9", "xyz\nX: 1")
-        ),
+        ("GRAFANA_TOKEN", "xyz zy", "has characters that no token has"),
+        ("GRAFANA_TOKEN", "xyzzy\u00e9", "has characters that no token has"),
+        ("GRAFANA_TOKEN", "xyz\nX: 1", "has characters that no token has"),
         ("CLICKHOUSE_SECURE", "", "environment: BAROGRAPH_CLICKHOUSE_SECURE: '' is not a flag"),
         ("TOPIC_PREFFIX", "x", "is not a setting; did you mean BAROGRAPH_TOPIC_PREFIX"),
     ):
@@ -225,39 +214,25 @@ def test_arguments_of_the_command_override_the_processors_settings() -> None:
 
 
 def test_names_in_the_alerts_section_may_hold_any_character_and_its_errors_no_secret(tmp_path: Path) -> None:
-    file = tmp_path / "barograph.toml"
-    file.write_text(
-        'bootstrap_servers = "k:1"\n[clickhouse]\nhost = "c"\n'
-        '[alerts.contact_points."a.b #1".slack]\nurl_variable = "SLACK_URL"\n'
-        '[alerts.routes."#x.y"]\npage = "a.b #1"\n'
-    )
-    assert load_settings(file, environ={}).alerts.route("#x.y").point("page") == "a.b #1"
-    file.write_text('[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
-    with pytest.raises(
-        SettingsError, match=r"barograph.toml: alerts.contact_points.a.slack.url: this may hold"
-    ) as error:
-        load_settings(file, environ={}, needs=())
+    point = '[alerts.contact_points."a.b #1".slack]\nurl_variable = "SLACK_URL"\n'
+    settings = load(tmp_path, FULL + point + '[alerts.routes."#x.y"]\npage = "a.b #1"\n')
+    assert settings.alerts.route("#x.y").point("page") == "a.b #1"
+    wrong = r"barograph.toml: alerts.contact_points.a.slack.url: this may hold"
+    with pytest.raises(SettingsError, match=wrong) as error:
+        load(tmp_path, FULL + '[alerts.contact_points.a.slack]\nurl = "https://hooks.invalid/secret"\n')
     assert "hooks.invalid" not in str(error.value)
 
 
 FUNCTIONS = ("apply", "backfill", "check", "compare", "decide", "evaluate", "infer", "plan", "rates", "skew")
 
 
-def typed_names() -> Iterator[tuple[str, str]]:
+def test_every_public_name_resolves_and_is_known_to_type_checkers() -> None:
     tree = ast.parse(Path(barograph_server.__file__).read_text("utf-8"))
     block = next(each for each in tree.body if isinstance(each, ast.If))
-    for statement in block.body:
-        assert isinstance(statement, ast.ImportFrom)
-        assert statement.module is not None
-        for alias in statement.names:
-            yield alias.name, statement.module
-
-
-def test_every_public_name_resolves_and_is_known_to_type_checkers() -> None:
-    typed = dict(typed_names())
+    imports = [each for each in block.body if isinstance(each, ast.ImportFrom)]
+    typed = {alias.name: f"{each.module}" for each in imports for alias in each.names}
     assert sorted(typed) == sorted(barograph_server.__all__)
-    assert set(FUNCTIONS) <= set(dir(barograph_server))
-    assert set(barograph_server.__all__) <= set(dir(barograph_server))
+    assert {*FUNCTIONS, *barograph_server.__all__} <= set(dir(barograph_server))
     for name, module in typed.items():
         assert getattr(barograph_server, name) is getattr(import_module(module), name)
         assert not Path(barograph_server.__file__).with_name(name).exists(), "a package has the name of a function"
@@ -309,11 +284,6 @@ def test_zen_4_alone_uses_the_avx2_sorts(tmp_path: Path) -> None:
     assert environ == {"OPENBLAS_NUM_THREADS": "1"}
     chosen = {"OPENBLAS_NUM_THREADS": "2", "NPY_DISABLE_CPU_FEATURES": "AVX512_ICL"}
     assert prepared(ZEN_4, **chosen) == chosen
-
-
-def test_the_command_does_not_import_numpy_at_its_start() -> None:
-    code = "import sys, barograph_server; assert 'numpy' not in sys.modules"
-    subprocess.run([sys.executable, "-c", code], check=True, cwd=Path(__file__).parents[3])
 
 
 def test_a_signal_that_interrupts_a_wait_with_its_lock_held_ends_it() -> None:

@@ -1,5 +1,6 @@
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -7,16 +8,9 @@ import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Columns, Contract, Field, LabelSpec, Slice
 
+from barograph_server.batch.backfill import times
 from barograph_server.batch.backfill.check import EventSource, LabelTime, inspect_file, inspect_files, read_blocks
 from barograph_server.batch.backfill.files import BATCH_ROWS, EventFile, LoadError, csv_types
-from barograph_server.batch.backfill.times import (
-    FileTimes,
-    RefusedTimes,
-    check_times,
-    read_times,
-    shift_rows,
-    shift_to_now_ms,
-)
 from tests.support.table_files import FORMATS, write_table
 
 CONTRACT = Contract(
@@ -43,12 +37,16 @@ def table(**columns: object) -> pa.Table:
     return pa.table({name: values for name, values in rows.items() if values is not None})
 
 
-def read(path: Path, version: str | None = "3") -> EventSource:
-    return inspect_file(EventFile(path, csv_types(CONTRACT)), CONTRACT, version)
+def read(path: Path, version: str | None = "3", contract: Contract = CONTRACT) -> EventSource:
+    return inspect_file(EventFile(path, csv_types(contract)), contract, version)
 
 
-def rows_of(source: EventSource) -> list[dict[str, object]]:
-    return [row for block in read_blocks(source, CONTRACT, "3") for row in block.rows.to_pylist()]
+def rows_of(source: EventSource, contract: Contract = CONTRACT) -> list[dict[str, Any]]:
+    return [row for block in read_blocks(source, contract, "3") for row in block.rows.to_pylist()]
+
+
+def skipped(*sources: EventSource) -> list[int]:
+    return [block.n_rejected for source in sources for block in read_blocks(source, CONTRACT, "3")]
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -57,18 +55,10 @@ def test_every_format_gives_the_same_events(tmp_path: Path, name: str) -> None:
     source = read(tmp_path / name)
     assert source.kind == "predictions"
     assert source.columns == {"id", "at", "x", "zip", "score", "region"}
+    names = ("id", "features.x", "features.zip", "score", "context.region")
     assert rows_of(source) == [
-        {
-            "model": "m",
-            "version": "3",
-            "id": id_,
-            "at": AT,
-            "features.x": x,
-            "features.zip": zip_,
-            "score": score,
-            "context.region": region,
-        }
-        for id_, x, zip_, score, region in (("007", 1.5, "01234", 0.25, "north"), ("8", None, "NA?", 0.75, None))
+        {"model": "m", "version": "3", "at": AT, **dict(zip(names, values, strict=True))}
+        for values in (("007", 1.5, "01234", 0.25, "north"), ("8", None, "NA?", 0.75, None))
     ]
     hint = "if one of them has labels, name it with --label"
     assert source.notes == (f"{tmp_path / name}: columns ignored, not in the contract: rest; {hint}.",)
@@ -101,14 +91,13 @@ def test_labels_are_detected_by_their_columns(tmp_path: Path) -> None:
     assert "its labels get the current time" in read(path).notes[0]
     write_table(path, labels.drop_columns(["who"]))
     note = f"{path}: the contract has no label, so these labels are stored and not measured."
-    assert inspect_file(EventFile(path, {}), Contract(model="m"), None).notes == (note,)
+    assert read(path, None, Contract(model="m")).notes == (note,)
 
 
 def sources_of(
     *paths: Path, contract: Contract = CONTRACT, label: str = "label", label_time: LabelTime = NO_TIME
 ) -> list[EventSource]:
-    types = csv_types(contract)
-    files = [EventFile(path, types, Columns(label=label)) for path in paths]
+    files = [EventFile(path, csv_types(contract), Columns(label=label)) for path in paths]
     return inspect_files(files, contract, "3", label_time)
 
 
@@ -129,8 +118,7 @@ def test_a_table_of_predictions_with_labels_is_both(tmp_path: Path, name: str) -
         f"{path}: the column paid has the labels of 4 of 5 rows, which are sent with the time of the prediction, as if "
         "they became known at once. If they became known later, give --label-time COLUMN or --label-delay.",
     )
-    skipped = [block.n_rejected for source in (predictions, labels) for block in read_blocks(source, CONTRACT, "3")]
-    assert skipped == [2, 0]
+    assert skipped(predictions, labels) == [2, 0]
 
 
 def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> None:
@@ -140,14 +128,12 @@ def test_labels_in_predictions_have_the_named_time_or_delay(tmp_path: Path) -> N
     predictions, labels = sources_of(path, label_time=LabelTime("known"))
     assert predictions.notes == ()
     assert labels.notes[0].endswith("2 of 2 rows, which are sent with the times in the column known.")
-    (block,) = read_blocks(labels, CONTRACT, "3")
-    assert [(row["id"], row["at"]) for row in block.rows.to_pylist()] == [("007", known)]
-    assert block.n_rejected == 1, "a known label without a time"
+    assert [(row["id"], row["at"]) for row in rows_of(labels)] == [("007", known)]
+    assert skipped(labels) == [1], "a known label without a time"
     empty = table(id=["007", ""], score=[0.5, 0.5], label=["1", "0"], known=[known, known])
     write_table(tmp_path / "e.parquet", empty)
     sources = sources_of(tmp_path / "e.parquet", label_time=LabelTime("known"))
-    skipped = [block.n_rejected for source in sources for block in read_blocks(source, CONTRACT, "3")]
-    assert skipped == [1, 0], "a row without an id is skipped once"
+    assert skipped(*sources) == [1, 0], "a row without an id is skipped once"
     _, labels = sources_of(path, label_time=LabelTime(delay_s=7 * 86_400))
     assert labels.notes[0].endswith("which are sent with the time of the prediction plus 7d.")
     assert [row["at"] for row in rows_of(labels)] == [AT + timedelta(days=7)] * 2
@@ -173,8 +159,7 @@ def test_labels_in_predictions_are_checked_like_others(tmp_path: Path) -> None:
 def test_rows_without_id_or_time_are_counted_and_missing_columns_noted(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     write_table(path, pa.table({"id": ["a", None, "", "b"], "at": [AT, AT, AT, None], "x": [1.0, 2, 3, 4]}))
-    (block,) = read_blocks(read(path), CONTRACT, "3")
-    assert (block.rows.num_rows, block.n_rejected) == (1, 3)
+    assert (len(rows_of(read(path))), skipped(read(path))) == (1, [3])
     assert read(path).notes == (f"{path}: missing columns, counted as null: features.zip, score.",)
 
 
@@ -215,10 +200,9 @@ def test_crossed_slices_and_scores_find_their_columns(tmp_path: Path, name: str)
     )
     row = {"id": "1", "at": AT, "scores.cat": 0.25, "scores.dog": 0.75, "origin": "JFK", "carrier": "09"}
     write_table(tmp_path / name, pa.Table.from_pylist([row]))
-    source = inspect_file(EventFile(tmp_path / name, csv_types(contract)), contract, "3")
+    source = read(tmp_path / name, contract=contract)
     assert source.notes == ()
-    [block] = read_blocks(source, contract, "3")
-    [event] = block.rows.to_pylist()
+    [event] = rows_of(source, contract)
     assert (event["features.origin"], event["context.carrier"], event["scores.dog"]) == ("JFK", "09", 0.75)
 
 
@@ -227,16 +211,15 @@ def test_equivalent_labels_are_loaded_as_the_contracts_type_and_others_refused(t
     path = tmp_path / name
     for labels in ([1, 0], [1.0, 0.0], ["1", "0"], [True, False], ["yes", "no"], ["1", "False"]):
         write_table(path, pa.table({"id": ["a", "b"], "label": labels, "at": [AT, AT]}))
-        source = inspect_file(EventFile(path, csv_types(FLAG)), FLAG, None)
-        rows = [row["label"] for block in read_blocks(source, FLAG, None) for row in block.rows.to_pylist()]
-        assert [(label, type(label)) for label in rows] == [(True, bool), (False, bool)], labels
+        read_labels = [row["label"] for row in rows_of(read(path, None, FLAG), FLAG)]
+        assert [(label, type(label)) for label in read_labels] == [(True, bool), (False, bool)], labels
     write_table(path, pa.table({"id": list("abcde"), "label": ["yes", None, "maybe", "maybe", "2"], "at": [AT] * 5}))
     expected = (
         r"the column label has 'maybe' \(2 rows\), '2' \(1 row\); a label must be true or false, 1 or 0, yes or no by "
         "the contract's label; convert it, or name the two values in the contract"
     )
     with pytest.raises(LoadError, match=expected):
-        inspect_file(EventFile(path, csv_types(FLAG)), FLAG, None)
+        read(path, None, FLAG)
 
 
 PLAIN = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),), label=LabelSpec(type="float"))
@@ -244,22 +227,18 @@ NOW = datetime(2026, 11, 27, 12, tzinfo=UTC)
 NOW_MS = round(NOW.timestamp() * 1000)
 
 
-def times_of(path: Path, at: list[datetime], retention_days: int = 400, shift_ms: int = 0) -> list[FileTimes]:
+def times_of(path: Path, at: list[datetime], retention_days: int = 400, shift_ms: int = 0) -> list[times.FileTimes]:
     pq.write_table(pa.table({"id": [str(i) for i in range(len(at))], "at": at, "x": [1.0] * len(at)}), path)
-    sources = [inspect_file(EventFile(path, {}), PLAIN, "1")]
-    return read_times(sources, PLAIN, "1", NOW_MS, retention_days, shift_ms)
+    return times.read_times([read(path, "1", PLAIN)], PLAIN, "1", NOW_MS, retention_days, shift_ms)
 
 
 def days_ago(*days: float) -> list[datetime]:
     return [NOW - timedelta(days=each) for each in days]
 
 
-def test_times_within_the_retention_are_accepted(tmp_path: Path) -> None:
-    times = times_of(tmp_path / "p.parquet", [*days_ago(398), NOW + timedelta(minutes=4)])
-    check_times(times, NOW_MS, 400, is_shifted=False)
-
-
-def test_a_refusal_says_what_to_do(tmp_path: Path) -> None:
+def test_times_within_the_retention_are_accepted_and_a_refusal_says_what_to_do(tmp_path: Path) -> None:
+    accepted = times_of(tmp_path / "p.parquet", [*days_ago(398), NOW + timedelta(minutes=4)])
+    times.check_times(accepted, NOW_MS, 400, is_shifted=False)
     for at, is_shifted, message in (
         (
             days_ago(500, 450, 1),
@@ -291,28 +270,27 @@ def test_a_refusal_says_what_to_do(tmp_path: Path) -> None:
             "--label-delay, or load with --shift-to-now.",
         ),
     ):
-        with pytest.raises(RefusedTimes) as error:
-            check_times(times_of(tmp_path / "p.parquet", at), NOW_MS, 400, is_shifted=is_shifted)
+        with pytest.raises(times.RefusedTimes) as error:
+            times.check_times(times_of(tmp_path / "p.parquet", at), NOW_MS, 400, is_shifted=is_shifted)
         assert str(error.value) == message
 
 
 def test_the_named_retention_is_enough_and_the_shift_keeps_the_hour_of_the_week(tmp_path: Path) -> None:
     path = tmp_path / "p.parquet"
     at = days_ago(500, 450, 1)
-    check_times(times_of(path, at, 502), NOW_MS, 502, is_shifted=False)
+    times.check_times(times_of(path, at, 502), NOW_MS, 502, is_shifted=False)
     for old in (days_ago(900, 750), days_ago(-40, -3)):
-        shift_ms = shift_to_now_ms(times_of(path, old), NOW_MS)
+        shift_ms = times.shift_to_now_ms(times_of(path, old), NOW_MS)
         shifted = times_of(path, old, shift_ms=shift_ms)
-        check_times(shifted, NOW_MS, 400, is_shifted=True)
+        times.check_times(shifted, NOW_MS, 400, is_shifted=True)
         assert shift_ms % (7 * 86_400_000) == 0
         assert 0 <= NOW_MS - shifted[0].newest_ms < 7 * 86_400_000
 
 
 def test_a_shifted_prediction_keeps_its_original_time(tmp_path: Path) -> None:
     times_of(tmp_path / "p.parquet", days_ago(500, 450))
-    source = inspect_file(EventFile(tmp_path / "p.parquet", {}), PLAIN, "1")
-    (block,) = read_blocks(source, PLAIN, "1")
-    shifted = shift_rows(block.rows, 448 * 86_400_000, keep_original=True).to_pylist()
+    (block,) = read_blocks(read(tmp_path / "p.parquet", "1", PLAIN), PLAIN, "1")
+    shifted = times.shift_rows(block.rows, 448 * 86_400_000, keep_original=True).to_pylist()
     assert [row["at"] for row in shifted] == days_ago(52, 2)
     assert [row["context.original_at"] for row in shifted] == ["2025-07-15T12:00:00.000Z", "2025-09-03T12:00:00.000Z"]
     assert [row["features.x"] for row in shifted] == [1.0, 1.0]

@@ -12,8 +12,6 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Columns, Contract, LabelSpec
 from barograph.contract.file import load_contract
@@ -28,19 +26,18 @@ from barograph_server.batch.compare.wording import moved_bin
 from barograph_server.cli.compare import show_report
 from barograph_server.errors import EXIT_UNJUDGED, EXIT_UNREADABLE, EXIT_VIOLATIONS
 from barograph_server.sketches.baseline.baseline import load_baseline
-from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.terminal import Terminal
 from tests.support import command_line, odd_tables
 from tests.support.html import Page
+from tests.support.table_files import write_table
 
 ROWS = 4_000
 DAY_MS = 86_400_000
 MONDAY_MS = 1_735_516_800_000
 """Monday, 30 December 2024."""
 CITIES = ("Berlin", "Oslo", "Paris")
-
-
 run = partial(command_line.run, "compare")
 
 
@@ -70,9 +67,6 @@ def report(production: Any, **options: Any) -> CompareReport:
 
 def hints(result: CompareReport) -> dict[str, tuple[str, str]]:
     return {hint.field: (hint.kind, hint.text) for hint in result.hints}
-
-
-# --- content ----------------------------------------------------------------------------------------------------------
 
 
 def test_a_shift_in_one_week_is_reported_in_that_week() -> None:
@@ -175,9 +169,8 @@ def test_performance_is_measured_and_estimated() -> None:
     assert [metric.level for metric in auc.values()][-1] == "major"
     assert auc["2025-01-20"].value == pytest.approx(0.5, abs=0.06)
     accuracy = next(each for each in result.performance if each.metric == "accuracy")
-    assert re.fullmatch(
-        rf"accuracy 0\.\d+ instead of {accuracy.training:.3f} in 2025-01-20", result.cause.partition(";")[0]
-    )
+    cause = rf"accuracy 0\.\d+ instead of {accuracy.training:.3f} in 2025-01-20"
+    assert re.fullmatch(cause, result.cause.partition(";")[0])
     early = report(table(2, at=pa.array(table(2)["at"].to_numpy() - np.timedelta64(4, "D"))))
     assert [(each.label, each.is_whole) for each in early.periods][-1] == ("2025-01-20", False)
     assert "auc in 2025-01-13" in early.to_html()
@@ -263,9 +256,6 @@ def test_periods_are_calendar_periods() -> None:
         make_periods("hour", 0, 400 * DAY_MS, 3600)
 
 
-# --- tables of other libraries, notebooks -----------------------------------------------------------------------------
-
-
 def test_tables_of_all_libraries_give_the_same_verdicts() -> None:
     options: dict[str, Any] = {**ROLES, "multivariate": False, "slices": ["city"]}
     expected = compare(table(1), table(2), **options).to_dict()["drift"]
@@ -300,20 +290,15 @@ def test_the_page_refers_to_nothing_and_a_notebook_shows_it() -> None:
     assert all(part.strip().startswith(".barograph-report") for rule in selectors for part in rule.split(","))
 
 
-# --- the command ------------------------------------------------------------------------------------------------------
+OPTIONS = ("--time", "at", "--score", "p", "--label", "bought", "--id", "rid", "--no-multivariate")
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> tuple[Path, Path]:
     train, prod = tmp_path / "train.parquet", tmp_path / "prod.csv"
-    pq.write_table(table(1), train)
-    shifted = pa.array(table(2)["age"].to_numpy() + 30)
-    pyarrow.csv.write_csv(table(2, age=shifted), prod)
+    write_table(train, table(1))
+    write_table(prod, table(2, age=pa.array(table(2)["age"].to_numpy() + 30)))
     return train, prod
-
-
-def options() -> list[str]:
-    return ["--time", "at", "--score", "p", "--label", "bought", "--id", "rid", "--no-multivariate"]
 
 
 def test_the_command_prints_verdicts_and_writes_files(
@@ -321,7 +306,7 @@ def test_the_command_prints_verdicts_and_writes_files(
 ) -> None:
     page, verdicts, folder = tmp_path / "r.html", tmp_path / "r.json", tmp_path / "contracts"
     written: list[str | Path] = ["--html", page, "--json", verdicts, "--write-contract", folder, "--model", "shop"]
-    assert run(*files, *options(), *written, "--slice", "city", "--by", "all") == 0
+    assert run(*files, *OPTIONS, *written, "--slice", "city", "--by", "all") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("prod.csv (4,000 rows, 2024-12-30 00:00 to 2025-01-26 23:49 UTC), all rows together")
     assert lines[2].split()[:2] == ["age", "major"]
@@ -338,9 +323,8 @@ def test_the_command_prints_verdicts_and_writes_files(
     # 143 rows a day: as for `infer`, six hours and a day have too few for a level.
     assert [(window.name, window.hop_s) for window in contract.windows] == [("7d", 43_200)]
     assert contract.pane_s == 43_200
-    assert any(
-        line.startswith("Panes of 12h (the unit of counts), windows (length:hop) 7d:12h: in training") for line in lines
-    )
+    panes = "Panes of 12h (the unit of counts), windows (length:hop) 7d:12h: in training"
+    assert any(line.startswith(panes) for line in lines)
     # The contract that was written names the columns, and gives the same verdicts.
     words = ["--no-multivariate", "--contract", folder / "shop.yaml", "--by", "all", "--json", verdicts]
     assert run(*files, *words) == 0
@@ -351,15 +335,15 @@ def test_the_command_prints_verdicts_and_writes_files(
 
 def test_the_exit_code_follows_the_level_and_the_contracts_thresholds(files: tuple[Path, Path], tmp_path: Path) -> None:
     train, prod = files
-    assert run(train, prod, *options(), "--fail-at", "major") == EXIT_VIOLATIONS
-    assert run(train, prod, *options(), "--write-contract", tmp_path, "--model", "shop") == 0
-    assert run(train, train, *options(), "--fail-at", "minor") == 0
+    assert run(train, prod, *OPTIONS, "--fail-at", "major") == EXIT_VIOLATIONS
+    assert run(train, prod, *OPTIONS, "--write-contract", tmp_path, "--model", "shop") == 0
+    assert run(train, train, *OPTIONS, "--fail-at", "minor") == 0
     path = tmp_path / "shop.yaml"
     text = path.read_text()
     text = text.replace("psi: {minor: 0.1, major: 0.2, clear: 0.15}", "psi: {minor: 8, major: 9, clear: 8.5}")
     text = text.replace("rates: {minor: 0.01, major: 0.05}", "rates: {minor: 0.8, major: 0.9}")
     path.write_text(text.replace("windows:\n", "windows:\n  - {last: 500, length: 14d, hop: 12h}\n"))
-    assert run(train, prod, *options(), "--contract", path, "--fail-at", "minor") == 0
+    assert run(train, prod, *OPTIONS, "--contract", path, "--fail-at", "minor") == 0
 
 
 MINUTES_MS = MONDAY_MS + np.arange(ROWS) * 16 * 60_000 // ROWS
@@ -392,8 +376,8 @@ def test_a_gate_reads_the_contracts_columns_and_says_when_it_cannot_judge(
     changes: dict[str, Any], words: list[str], code: int, message: str, tmp_path: Path, capsys: Any
 ) -> None:
     train, prod = tmp_path / "train.parquet", tmp_path / "prod.parquet"
-    pq.write_table(table(1), train)
-    pq.write_table(table(2, **changes), prod)
+    write_table(train, table(1))
+    write_table(prod, table(2, **changes))
     infer(train, model="shop", version="1", **ROLES).write_contract(tmp_path)
     words = [*words, "--contract", str(tmp_path / "shop.yaml"), "--no-multivariate", "--fail-at", "major"]
     assert run(train, prod, *words) == code
@@ -404,9 +388,8 @@ def test_a_gate_reads_the_contracts_columns_and_says_when_it_cannot_judge(
 def test_values_of_personal_data_are_not_shown(files: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     path.write_text("contract: 1\nmodel: m\nfields:\n  city: {type: category, pii: hash}\n  age: {type: int}\n")
-    train, prod = files
-    pq.write_table(table(2, city=pa.array(["Oslo"] * ROWS)), prod.with_name("oslo.parquet"))
-    result = compare(train, prod.with_name("oslo.parquet"), contract=path, multivariate=False)
+    oslo = table(2, city=pa.array(["Oslo"] * ROWS))
+    result = compare(files[0], oslo, contract=path, multivariate=False)
     assert (result.fields[0].name, result.fields[0].level) == ("city", "major")
     shown = result.to_html() + result.to_json()
     assert "•••" in shown
@@ -426,8 +409,8 @@ def test_errors_name_the_table_the_column_and_the_remedy(
     change: dict[str, Any], words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     train, prod = tmp_path / "train.parquet", tmp_path / "prod.parquet"
-    pq.write_table(table(1), train)
-    pq.write_table(table(2, **change), prod)
+    write_table(train, table(1))
+    write_table(prod, table(2, **change))
     assert run(train, prod, *words, "--no-multivariate") == EXIT_UNREADABLE
     assert message in capsys.readouterr().err
 
@@ -435,9 +418,8 @@ def test_errors_name_the_table_the_column_and_the_remedy(
 def test_a_type_that_contradicts_the_contract_is_an_error(files: tuple[Path, Path], tmp_path: Path) -> None:
     path = tmp_path / "m.yaml"
     path.write_text("contract: 1\nmodel: m\nfields:\n  age: {type: category}\n")
-    with pytest.raises(
-        CompareError, match=r"The field age has the type category in the contract, and train\.parquet has"
-    ):
+    wrong = r"The field age has the type category in the contract, and train\.parquet has"
+    with pytest.raises(CompareError, match=wrong):
         compare(*files, contract=path)
     with pytest.raises(InferError, match="the training table has no rows"):
         compare(table(1).slice(0, 0), table(2))
@@ -451,8 +433,7 @@ def test_forms_of_labels_and_classes() -> None:
         (LabelSpec(type="bool", positive="bad", negative="good"), ["bad", "good", "bad", "good"], [1, 0, 0, 1]),
         (LabelSpec(type="category", positive="1"), ["yes", "x", "1.0", "2"], ["1", "0", "z", "true"]),
     ):
-        contract = Contract(model="m", label=label)
-        counts = OutcomeCounts(make_rules(contract, build_registry([(contract, 0)], [])), 1)
+        counts = OutcomeCounts(make_rules(Contract(model="m", label=label), Registry()), 1)
         counts.add(np.zeros(4, np.int64), {"label": pa.array(truth), "class": pa.array(classes)})
         assert counts.counts().confusion.tolist() == [[1.0, 1.0, 1.0, 1.0]]
 
@@ -463,7 +444,7 @@ def test_periods_without_labels_have_estimates(kind: str) -> None:
     rng = np.random.default_rng(1)
     label = LabelSpec(type="category", classes=("a", "b", "c")) if kind == "classes" else LabelSpec(type="float")
     contract = Contract(model="m", label=label)
-    rules = make_rules(contract, build_registry([(contract, 0)], []))
+    rules = make_rules(contract, Registry())
 
     def counted(shift: float, *, has_labels: bool) -> tuple[OutcomeCounts, float]:
         n, columns = 20_000, {}
@@ -496,7 +477,7 @@ def test_periods_without_labels_have_estimates(kind: str) -> None:
 def test_an_estimate_that_misses_its_own_reference_is_refused() -> None:
     """The classes c and d have so few right or wrong rows that they share a map, although c is rarely right."""
     contract = Contract(model="m", label=LabelSpec(type="category", classes=("a", "b", "c", "d")))
-    rules = make_rules(contract, build_registry([(contract, 0)], []))
+    rules = make_rules(contract, Registry())
     right = {"a": (1200, 2000), "b": (1200, 2000), "c": (10, 400), "d": (3981, 4000)}
     predicted = np.repeat(list(right), [n for _, n in right.values()])
     truth = np.concatenate([np.repeat([k, "b" if k == "a" else "a"], [r, n - r]) for k, (r, n) in right.items()])

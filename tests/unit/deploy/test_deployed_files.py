@@ -15,87 +15,31 @@ from barograph_server.provisioning.grafana import build_resources
 from barograph_server.settings import GrafanaSettings, Settings, load_settings
 from barograph_server.streams.settings import DEFAULT_PORTS
 from barograph_server.warehouse.roles import ROLES
-from tests.support.grafana_provisioning import (
-    DATA_SOURCE,
-    PROVISIONING,
-    ROOT,
-    Mounted,
-    key_faults,
-    mounted_files,
-    start,
-)
+from tests.support.grafana_provisioning import DATA_SOURCE, PROVISIONING, Mounted, key_faults, mounted_files, start
 from tests.support.grafana_state import GrafanaState, routes_of
+from tests.support.pipeline import ROOT
 
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
 PROCESSORS = tuple(DEFAULT_PORTS)
-USERS = {"otlp": "sketcher"}
-"""Roles of processors that have none of their own name."""
+USERS = {"otlp": "sketcher", "users": "admin"}
+"""Users of services that have none of their own name."""
+
+
+def tag_of(name: str) -> str:
+    image: str = SERVICES[name]["image"]
+    return image.partition("@sha256:")[0].rpartition(":")[2]
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_images_are_pinned(name: str) -> None:
-    tag = SERVICES[name]["image"].partition("@sha256:")[0].rpartition(":")[2]
-    assert tag == "local" or re.fullmatch(r"\d+\.\d+(\.\d+)?", tag), SERVICES[name]["image"]
-
-
-def test_readme_names_the_tested_versions_which_are_those_of_the_images() -> None:
-    lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
-    engine = next(package["version"] for package in lock if package["name"] == "chdb-core").rpartition(".")[0]
-    versions = f"Kafka {KAFKA_VERSION}, ClickHouse's engine {engine}, `@grafana/data` {GRAFANA_VERSION}."
-    assert versions in (ROOT / "README.md").read_text("utf-8")
-    images = {
-        name: SERVICES[name]["image"].partition("@")[0].rpartition(":")[2]
-        for name in ("kafka", "clickhouse", "grafana")
-    }
-    assert images == {"kafka": KAFKA_VERSION, "clickhouse": engine, "grafana": GRAFANA_VERSION}
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_ports_are_on_loopback(name: str) -> None:
-    for port in SERVICES[name].get("ports", []):
-        assert port.startswith("127.0.0.1:"), port
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_passwords_come_from_the_environment_and_have_no_default(name: str) -> None:
-    for variable, value in SERVICES[name].get("environment", {}).items():
-        if "PASSWORD" in variable:
-            assert re.fullmatch(r"\$\{[A-Z_]+_PASSWORD:\?[\w ./]+\}", value), f"{name}: {variable}"
-
-
-def test_no_two_users_share_a_password() -> None:
-    sources: dict[str, set[str]] = {}
-    for name in (*PROCESSORS, "apply", "users"):
-        environment = SERVICES[name]["environment"]
-        user = environment["BAROGRAPH_CLICKHOUSE_USERNAME"]
-        sources.setdefault(environment["BAROGRAPH_CLICKHOUSE_PASSWORD"], set()).add(user)
-    assert all(len(users) == 1 for users in sources.values()), sources
-
-
-def test_each_component_connects_as_the_user_of_its_own_role() -> None:
-    users = {role.user for role in ROLES}
-    for name in (*PROCESSORS, "apply"):
-        environment = SERVICES[name]["environment"]
-        user = USERS.get(name, name)
-        assert environment["BAROGRAPH_CLICKHOUSE_USERNAME"] == user
-        assert user in users
-        assert environment["BAROGRAPH_CLICKHOUSE_PASSWORD"].startswith(f"${{CLICKHOUSE_{user.upper()}_PASSWORD:?")
-    passwords = {variable for variable in SERVICES["users"]["environment"] if variable.startswith("CLICKHOUSE_")}
-    assert passwords == {f"CLICKHOUSE_{user.upper()}_PASSWORD" for user in users}
-    admin = SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"]
-    as_admin = [
-        name
-        for name, service in SERVICES.items()
-        if service.get("environment", {}).get("BAROGRAPH_CLICKHOUSE_USERNAME", admin) == admin
-        and "CLICKHOUSE_ADMIN_PASSWORD" in str(service)
-    ]
-    assert as_admin == ["clickhouse", "users"]
-
-
-@pytest.mark.parametrize("name", SERVICES)
-def test_services_have_no_more_privileges_and_resources_than_they_need(name: str) -> None:
+def test_a_service_is_pinned_and_has_no_more_access_and_resources_than_it_needs(name: str) -> None:
     service = SERVICES[name]
+    assert re.fullmatch(r"local|\d+\.\d+(\.\d+)?", tag_of(name)), service["image"]
+    for port in service.get("ports", []):
+        assert port.startswith("127.0.0.1:"), port
+    for variable, value in service.get("environment", {}).items():
+        if "PASSWORD" in variable:
+            assert re.fullmatch(r"\$\{[A-Z_]+_PASSWORD:\?[\w ./]+\}", value), f"{variable} has a value or a default"
     assert service["cap_drop"] == ["ALL"]
     assert "cap_add" not in service
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -105,6 +49,34 @@ def test_services_have_no_more_privileges_and_resources_than_they_need(name: str
     if service["image"] == "barograph:local":
         assert service["read_only"] is True
         assert service["tmpfs"] == ["/tmp"]
+
+
+def test_readme_names_the_tested_versions_which_are_those_of_the_images() -> None:
+    lock = tomllib.loads((ROOT / "uv.lock").read_text("utf-8"))["package"]
+    engine = next(package["version"] for package in lock if package["name"] == "chdb-core").rpartition(".")[0]
+    versions = f"Kafka {KAFKA_VERSION}, ClickHouse's engine {engine}, `@grafana/data` {GRAFANA_VERSION}."
+    assert versions in (ROOT / "README.md").read_text("utf-8")
+    images = {name: tag_of(name) for name in ("kafka", "clickhouse", "grafana")}
+    assert images == {"kafka": KAFKA_VERSION, "clickhouse": engine, "grafana": GRAFANA_VERSION}
+
+
+def test_each_component_connects_as_the_user_of_its_own_role() -> None:
+    admin, users = SERVICES["clickhouse"]["environment"]["CLICKHOUSE_USER"], {role.user for role in ROLES}
+    for name in (*PROCESSORS, "apply", "users"):
+        environment = SERVICES[name]["environment"]
+        user = USERS.get(name, name)
+        assert environment["BAROGRAPH_CLICKHOUSE_USERNAME"] == user
+        assert user in {*users, admin}
+        assert environment["BAROGRAPH_CLICKHOUSE_PASSWORD"].startswith(f"${{CLICKHOUSE_{user.upper()}_PASSWORD:?")
+    passwords = {variable for variable in SERVICES["users"]["environment"] if variable.startswith("CLICKHOUSE_")}
+    assert passwords == {f"CLICKHOUSE_{user.upper()}_PASSWORD" for user in users}
+    as_admin = [
+        name
+        for name, service in SERVICES.items()
+        if service.get("environment", {}).get("BAROGRAPH_CLICKHOUSE_USERNAME", admin) == admin
+        and "CLICKHOUSE_ADMIN_PASSWORD" in str(service)
+    ]
+    assert as_admin == ["clickhouse", "users"]
 
 
 def test_clickhouse_is_healthy_only_when_other_containers_reach_it() -> None:
@@ -117,9 +89,7 @@ def test_no_web_page_may_read_a_response_of_clickhouse() -> None:
     mounted = {volume.split(":")[1]: volume.split(":")[0] for volume in SERVICES["clickhouse"]["volumes"]}
     server = ElementTree.parse(ROOT / mounted["/etc/clickhouse-server/config.d/barograph.xml"]).getroot()
     users = ElementTree.parse(ROOT / mounted["/etc/clickhouse-server/users.d/barograph.xml"]).getroot()
-    options = server.find("http_options_response")
-    assert options is not None
-    assert options.attrib == {"remove": "remove"}
+    assert [each.attrib for each in server.findall("http_options_response")] == [{"remove": "remove"}]
     assert users.findtext("profiles/default/add_http_cors_header") == "0"
     assert users.find("profiles/default/constraints/add_http_cors_header/const") is not None
 
@@ -165,22 +135,18 @@ def test_grafana_reads_as_the_user_of_its_role() -> None:
 def test_the_image_does_not_run_as_root() -> None:
     lines = (ROOT / "Dockerfile").read_text(encoding="utf-8").splitlines()
     last_stage = lines[max(i for i, line in enumerate(lines) if line.startswith("FROM ")) :]
-    users = [line for line in last_stage if line.startswith("USER ")]
-    assert users
-    assert users[-1] != "USER root"
+    assert [line for line in last_stage if line.startswith("USER ")][-1] != "USER root"
 
 
 def test_the_build_context_contains_every_package() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    included = {
-        line[1:] for line in (ROOT / ".dockerignore").read_text(encoding="utf-8").splitlines() if line.startswith("!")
-    }
+    included = set(re.findall(r"^!(.*)$", (ROOT / ".dockerignore").read_text(encoding="utf-8"), re.MULTILINE))
     packages = {"src", *(path.name for path in (ROOT / "src/barograph_server").iterdir() if path.is_symlink())}
     files = {"pyproject.toml", "uv.lock", "tools/uv.txt"}
     assert {*packages, *project["tool"]["uv"]["workspace"]["members"], *files} <= included
 
 
-SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))["services"]["grafana"]
+SERVICE: dict[str, Any] = SERVICES["grafana"]
 ENVIRON = {name: f"value of {name}" for name in SERVICE["environment"]}
 POLICIES = PROVISIONING / "alerting/policies.yaml"
 POINTS = PROVISIONING / "alerting/contact-points.yaml"
@@ -191,9 +157,16 @@ def files() -> Mounted:
     return mounted_files(SERVICE["volumes"])
 
 
-def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
+def started(files: Mounted) -> GrafanaState:
+    """Start Grafana, and again on the state of its volume."""
     state = GrafanaState()
-    start(state, files, ENVIRON)
+    for _ in range(2):
+        start(state, files, ENVIRON)
+    return state
+
+
+def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
+    state = started(files)
     assert state.sources["barograph"]["readOnly"]
     assert len(state.dashboards) == len(DASHBOARDS)
     assert state.groups
@@ -205,9 +178,7 @@ def test_a_new_grafana_starts_and_knows_every_receiver(files: Mounted) -> None:
 
 
 def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounted) -> None:
-    state = GrafanaState()
-    start(state, files, ENVIRON)
-    rules = [rule for group in state.groups.values() for rule in group["rules"]]
+    rules = [rule for group in started(files).groups.values() for rule in group["rules"]]
     assert rules
     for rule in rules:
         page, runbook = rule["annotations"]["page"], rule["annotations"]["runbook_url"]
@@ -223,9 +194,7 @@ def test_links_of_alerts_are_absolute_and_lead_to_mounted_runbooks(files: Mounte
 
 
 def folders(files: Mounted) -> list[tuple[str, str]]:
-    state = GrafanaState()
-    start(state, files, ENVIRON)
-    start(state, files, ENVIRON)
+    state = started(files)
     content = {uid: "rules" for uid, _ in state.groups}
     content |= {each["folder"]: "dashboards" for each in state.dashboards.values()}
     return sorted((folder["title"], content[uid]) for uid, folder in state.folders.items())
@@ -240,8 +209,7 @@ def test_no_two_folders_have_the_same_title(files: Mounted) -> None:
 
 
 def test_files_and_apply_use_the_same_folders(files: Mounted) -> None:
-    state = GrafanaState()
-    start(state, files, ENVIRON)
+    state = started(files)
     settings = Settings(grafana=GrafanaSettings(url="http://g", reader_password="x"), alerts=example_settings())
     source, *others = build_resources({each.model: each for each in example_contracts()}, settings, ENVIRON)
     assert not list(faults(source.desired, DATA_SOURCE))

@@ -1,19 +1,16 @@
-from __future__ import annotations
-
 import hashlib
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import yaml
 
-from barograph_server.warehouse.client import Address, WarehouseError
+from barograph_server.warehouse.client import WarehouseError
 from barograph_server.warehouse.roles import ROLES, statements
 from tests.support.deploy_scripts import DEPLOY, load_script
 
@@ -79,57 +76,42 @@ ENVIRON = {
 }
 
 
-class Server:
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-        self.addresses: list[Address] = []
-        self.rejected = ""
-
-    def command(self, sql: str) -> None:
-        if self.rejected and sql.startswith(self.rejected):
-            raise WarehouseError(f"ClickHouse refused to run a statement: {sql} (code 497).", 497)
-        self.statements.append(sql)
-
-    @contextmanager
-    def connect(self, address: Address) -> Iterator[Server]:
-        self.addresses.append(address)
-        yield self
+CREATE_USERS: Any = load_script("clickhouse/create_users.py")
 
 
-def create_users(server: Server, monkeypatch: pytest.MonkeyPatch) -> int:
-    script = load_script("clickhouse/create_users.py")
-    monkeypatch.setattr(script, "connect", server.connect)
-    code: int = script.main(ENVIRON, patience_s=60.0, pause_s=0.0)
-    return code
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> MagicMock:
+    result = MagicMock()
+    result.connect.return_value.__enter__.return_value = result
+    monkeypatch.setattr(CREATE_USERS, "connect", result.connect)
+    return result
 
 
-def test_every_role_gets_a_user_with_its_own_password(monkeypatch: pytest.MonkeyPatch) -> None:
-    server = Server()
-    assert create_users(server, monkeypatch) == 0
-    assert [address.username for address in server.addresses] == ["admin"]
-    assert server.addresses[0].database == "default", "the database may not exist yet"
+def test_every_role_gets_a_user_with_its_own_password(server: MagicMock) -> None:
+    assert CREATE_USERS.main(ENVIRON, patience_s=60.0, pause_s=0.0) == 0
+    [(address,)] = (call.args for call in server.connect.call_args_list)
+    assert (address.username, address.database) == ("admin", "default"), "the database may not exist yet"
+    sent = [call.args[0] for call in server.command.call_args_list]
     for role, granted in statements("watched"):
         quoted = f"it\\'s \\\\ {role.user}"
-        own = [statement for statement in server.statements if f"'{quoted}'" in statement]
+        own = [statement for statement in sent if f"'{quoted}'" in statement]
         assert own == [
             f"CREATE USER IF NOT EXISTS {role.user} IDENTIFIED WITH sha256_password BY '{quoted}'",
             f"ALTER USER {role.user} IDENTIFIED WITH sha256_password BY '{quoted}'",
         ]
-        order = [
-            *granted,
-            *own,
-            f"GRANT {role.name} TO {role.user}",
-            f"ALTER USER {role.user} DEFAULT ROLE {role.name}",
-        ]
-        positions = [server.statements.index(statement) for statement in order]
+        last = f"GRANT {role.name} TO {role.user}", f"ALTER USER {role.user} DEFAULT ROLE {role.name}"
+        positions = [sent.index(statement) for statement in (*granted, *own, *last)]
         assert positions == sorted(positions)
 
 
-def test_no_password_is_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert create_users(Server(), monkeypatch) == 0
-    failing = Server()
-    failing.rejected = "ALTER USER"
-    assert create_users(failing, monkeypatch) == 1
+def test_no_password_is_printed(server: MagicMock, capsys: pytest.CaptureFixture[str]) -> None:
+    def reject(sql: str) -> None:
+        if sql.startswith("ALTER USER"):
+            raise WarehouseError(f"ClickHouse refused to run a statement: {sql} (code 497).", 497)
+
+    assert CREATE_USERS.main(ENVIRON, patience_s=60.0, pause_s=0.0) == 0
+    server.command.side_effect = reject
+    assert CREATE_USERS.main(ENVIRON, patience_s=60.0, pause_s=0.0) == 1
     shown = capsys.readouterr()
     assert "code 497" in shown.err
     assert "IDENTIFIED" not in shown.out + shown.err
@@ -178,24 +160,17 @@ def test_every_image_gets_the_digest_of_its_tag(pinned: Path, capsys: pytest.Cap
     assert compose["services"]["monitor"]["image"] == "barograph:local", "it is in no registry"
 
 
-@pytest.mark.parametrize(
-    ("variable", "value", "message"),
-    [
+def test_nothing_is_written_if_an_image_cannot_be_resolved(
+    pinned: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = images(pinned)
+    for variable, value, message in (
         ("MISSING", "grafana/grafana:13.2.3", "grafana/grafana:13.2.3: not found"),
         ("DIGEST", "latest", "Docker returned 'latest'"),
         ("PATH", "", "cannot be resolved by `docker buildx imagetools inspect`: FileNotFoundError"),
-    ],
-)
-def test_nothing_is_written_if_an_image_cannot_be_resolved(
-    pinned: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    variable: str,
-    value: str,
-    message: str,
-) -> None:
-    before = images(pinned)
-    monkeypatch.setenv(variable, value)
-    assert PIN_IMAGES.main(pinned) == 1
-    assert message in capsys.readouterr().err
-    assert images(pinned) == before
+    ):
+        with monkeypatch.context() as changed:
+            changed.setenv(variable, value)
+            assert PIN_IMAGES.main(pinned) == 1
+        assert message in capsys.readouterr().err
+        assert images(pinned) == before

@@ -2,10 +2,10 @@ import random
 import socket
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import msgspec
 import numpy as np
@@ -27,18 +27,10 @@ from barograph_server.alerts.wall_clock import LiveInstance
 from barograph_server.drills.derived_model import derive_baseline, derive_contract, drill_name
 from barograph_server.drills.errors import DrillError
 from barograph_server.drills.faults import EventTables, FaultPeriod, InjectionRequest, find_fault, plan_injection
-from barograph_server.drills.faults.fault import epoch_ms
+from barograph_server.drills.faults.fault import Injection, epoch_ms
 from barograph_server.drills.guard_states import guard_states
 from barograph_server.drills.live_times import label_arrivals, move_to, prediction_arrivals
-from barograph_server.drills.report import (
-    DrillExpectation,
-    DrillObservations,
-    DrillReport,
-    GuardObservation,
-    expect,
-    recovery_s,
-    report,
-)
+from barograph_server.drills.report import DrillObservations, DrillReport, GuardObservation, expect, recovery_s, report
 from barograph_server.drills.run import live_checks
 from barograph_server.drills.run.plan import DrillPlan, DrillRequest, control_model, fault_period, plan_drill
 from barograph_server.drills.run.run import arrival_days, publish
@@ -49,21 +41,19 @@ from barograph_server.errors import ApplyError
 from barograph_server.provisioning.files import read_contracts
 from barograph_server.settings import Settings
 from barograph_server.sketches.baseline.fit import fit_problems
-from tests.support.drill_models import (
-    CONTRACT,
-    HOUR_MS,
-    LIVE_CONTRACT,
-    PERIOD,
-    START_MS,
-    baseline,
-    live_events,
-    make_events,
-    without,
-)
+from tests.support import drill_models
+from tests.support.drill_models import CONTRACT, HOUR_MS, LIVE_CONTRACT, baseline, make_events, without
 from tests.support.drill_simulation import HOUR_S, ON_CALL, rule_of, simulation
 
+EVENTS = make_events()
 START_S, END_S, UNTIL_S = 100 * HOUR_S, 200 * HOUR_S, 400 * HOUR_S
 ROUTED = without(CONTRACT, route="shop", fallback=Fallback(recover_s=HOUR_S))
+
+
+def injected(
+    fault: str, contract: Contract = CONTRACT, period: FaultPeriod = drill_models.PERIOD, **options: Any
+) -> Injection:
+    return plan_injection(InjectionRequest(find_fault(fault), **options), contract, baseline(), period)
 
 
 def run(
@@ -78,9 +68,7 @@ def run(
     until_s: int = UNTIL_S,
 ) -> DrillReport:
     rules = rules_of(contract, ON_CALL)
-    injection = plan_injection(
-        InjectionRequest(find_fault(fault)), contract, baseline(), FaultPeriod(START_S * 1000, END_S * 1000)
-    )
+    injection = injected(fault, contract, FaultPeriod(START_S * 1000, END_S * 1000))
     expectation = expect(injection, contract, rules, ON_CALL)
 
     def simulated(hours: Sequence[tuple[str, str, int, int]]) -> Any:
@@ -93,12 +81,10 @@ def run(
         for sent in happened.notifications
         for alert in sent.firing
     ]
-    states = guard_states(contract, happened)
+    served = {"degraded": "fallback", "healthy": "primary"}
     if guard is None:
-        guard = [
-            GuardObservation(each.at_ms // 1000, each.state, "fallback" if each.state == "degraded" else "primary")
-            for each in states
-        ]
+        states = guard_states(contract, happened)
+        guard = [GuardObservation(each.at_ms // 1000, each.state, served[each.state]) for each in states]
     deliveries = Deliveries(delivered if arrives else [], list(problems))
     observations = DrillObservations(happened, base, deliveries, guard, guard_states(contract, base))
     return report(injection, contract, expectation, observations)
@@ -172,7 +158,7 @@ def test_another_page_fails_and_one_of_the_control_does_not() -> None:
 def test_the_guard_must_recover_if_the_range_is_long_enough() -> None:
     stuck = [GuardObservation(0, "healthy", "primary"), GuardObservation(110 * HOUR_S, "degraded", "fallback")]
     assert failures(run(guard=stuck)) == [("the guard recovers and serving uses the primary", "it stayed degraded")]
-    short = run(fires=(("psi-major", "x", 110, 230),), until_s=END_S + 10 * HOUR_S)
+    short = run(until_s=END_S + 10 * HOUR_S)
     assert short.passed
     assert "The events end before the guard can recover" in short.notes[0]
     assert 24 * HOUR_S < recovery_s(ROUTED, rules_of(ROUTED, ON_CALL)) < 40 * HOUR_S
@@ -186,11 +172,8 @@ def test_a_fault_that_no_rule_sees_must_change_nothing() -> None:
 
 def test_the_expected_state_follows_the_contract() -> None:
     def state(fault: str, contract: Contract = ROUTED, **options: Any) -> Any:
-        injection = plan_injection(
-            InjectionRequest(find_fault(fault), **options), contract, baseline(), FaultPeriod(0, 1)
-        )
-        expectation: DrillExpectation = expect(injection, contract, rules_of(contract, ON_CALL), ON_CALL)
-        return expectation.guard
+        injection = injected(fault, contract, **options)
+        return expect(injection, contract, rules_of(contract, ON_CALL), ON_CALL).guard
 
     without_errors = without(ROUTED, fallback=msgspec.structs.replace(ROUTED.fallback, rules=("psi-major",)))
     assert state("mean-shift", field="x") == "degraded"
@@ -208,10 +191,9 @@ SHOP = without(CONTRACT, route="shop")
 
 def happened(n: int = 1) -> Simulation:
     rules = rules_of(SHOP, ON_CALL)
-    periods = [(rule_of(SHOP, "psi-major", "x"), "x", (10 + 50 * i) * HOUR_S, (30 + 50 * i) * HOUR_S) for i in range(n)]
-    return simulation(
-        rules, [*periods, (rule_of(SHOP, "psi-major", "y"), "y", 40 * HOUR_S, 50 * HOUR_S)], 2000 * HOUR_S
-    )
+    x, y = (rule_of(SHOP, "psi-major", key) for key in ("x", "y"))
+    periods = [(x, "x", (10 + 50 * i) * HOUR_S, (30 + 50 * i) * HOUR_S) for i in range(n)]
+    return simulation(rules, [*periods, (y, "y", 40 * HOUR_S, 50 * HOUR_S)], 2000 * HOUR_S)
 
 
 def test_notifications_arrive_at_the_contact_points_of_the_routes() -> None:
@@ -253,8 +235,8 @@ def test_another_webhook_decides_by_its_answers() -> None:
     with WebhookReceiver() as receiver:
         assert len(deliver(happened(), ON_CALL, receiver.url, None).alerts) == 2
     with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
-    deliveries = deliver(happened(), ON_CALL, f"http://127.0.0.1:{port}/", None)
+        url = f"http://127.0.0.1:{closed.getsockname()[1]}/"
+    deliveries = deliver(happened(), ON_CALL, url, None)
     assert not deliveries.alerts
     assert "connection refused" in deliveries.problems[0]
     with pytest.raises(DrillError, match="does not start with http"):
@@ -267,9 +249,8 @@ def test_states_equal_those_of_every_second(seed: int) -> None:
     contract = without(CONTRACT, fallback=Fallback(hold_s=generator.choice([0, 700]), recover_s=900))
     rules = rules_of(contract, ON_CALL)
     periods = []
-    for rule, key in ((rule_of(contract, "psi-major", "x"), "x"), (rule_of(contract, "psi-major", "y"), "y"),
-                      (rule_of(contract, "errors"), ""), (rule_of(contract, "silence"), "")):  # fmt: skip
-        at = 0
+    for name, key in (("psi-major", "x"), ("psi-major", "y"), ("errors", ""), ("silence", "")):
+        rule, at = rule_of(contract, name, key), 0
         for _ in range(4):
             at += 1200 + 60 * generator.randrange(60)
             end = at + 600 + 60 * generator.randrange(40)
@@ -299,58 +280,42 @@ def test_states_equal_those_of_every_second(seed: int) -> None:
 NOW_MS = 1_800_000_000_000
 
 
-def faulty(name: str, magnitude: float | None = None) -> EventTables:
-    injection = plan_injection(InjectionRequest(find_fault(name), magnitude=magnitude), CONTRACT, baseline(), PERIOD)
-    return injection.apply(make_events())
-
-
-class Sink:
-    def __init__(self) -> None:
-        self.tables: dict[str, list[pa.Table]] = {"predictions": [], "labels": []}
-
-    def predictions(self, table: pa.Table) -> int:
-        self.tables["predictions"].append(table)
-        return int(table.num_rows)
-
-    def labels(self, table: pa.Table) -> int:
-        self.tables["labels"].append(table)
-        return int(table.num_rows)
+def faulty(name: str, **options: Any) -> EventTables:
+    return injected(name, **options).apply(EVENTS)
 
 
 @pytest.mark.parametrize("name", ["mean-shift", "late-events", "clock-fast", "silence", "label-stop", "label-delay"])
 def test_a_replay_publishes_every_event_once_and_in_order(name: str) -> None:
-    events, sink = faulty(name), Sink()
+    events, sink = faulty(name), Mock(predictions=Mock(side_effect=len), labels=Mock(side_effect=len))
     assert publish(events, sink) == (events.predictions.num_rows, events.labels.num_rows)
-    assert pa.concat_tables(sink.tables["predictions"]) == events.predictions
-    assert pa.concat_tables(sink.tables["labels"]) == events.labels
+    for method, whole in ((sink.predictions, events.predictions), (sink.labels, events.labels)):
+        assert pa.concat_tables([call.args[0] for call in method.call_args_list]) == whole
 
 
 def test_a_replay_interleaves_predictions_and_labels_by_day() -> None:
-    parts = list(arrival_days(make_events()))
+    parts = list(arrival_days(EVENTS))
     assert len(parts) == 4, "the last labels arrive on the day after"
     assert [predictions.num_rows > 0 for predictions, _ in parts] == [True, True, True, False]
 
 
 def test_all_times_of_a_live_drill_move_by_the_same_amount() -> None:
-    events = make_events()
-    moved = move_to(events, CONTRACT, NOW_MS)
-    delta_ms = NOW_MS - int(epoch_ms(events.predictions)[0])
-    for before, after in ((events.predictions, moved.predictions), (events.labels, moved.labels)):
+    moved = move_to(EVENTS, CONTRACT, NOW_MS)
+    delta_ms = NOW_MS - int(epoch_ms(EVENTS.predictions)[0])
+    for before, after in ((EVENTS.predictions, moved.predictions), (EVENTS.labels, moved.labels)):
         assert (epoch_ms(after) - epoch_ms(before) == delta_ms).all()
     before_age, after_age = (
         epoch_ms(each.predictions) - each.predictions["features.updated"].to_numpy(zero_copy_only=False)
-        for each in (events, moved)
+        for each in (EVENTS, moved)
     )
     assert np.array_equal(before_age, after_age, equal_nan=True), "the age of a timestamp stays"
 
 
 def test_arrivals_of_a_live_drill_follow_the_fault() -> None:
-    events = make_events()
-    recorded = events.predictions
+    recorded = EVENTS.predictions
     fast = faulty("clock-fast").predictions
     assert (epoch_ms(fast) > epoch_ms(recorded)).any()
     assert (prediction_arrivals(fast, recorded) == epoch_ms(recorded)).all(), "times change and arrivals do not"
-    late = faulty("late-events", 6.0).predictions
+    late = faulty("late-events", magnitude=6.0).predictions
     arrivals = prediction_arrivals(late, recorded)
     delay_ms = arrivals - epoch_ms(late)
     assert (np.diff(arrivals) >= 0).all()
@@ -358,7 +323,7 @@ def test_arrivals_of_a_live_drill_follow_the_fault() -> None:
     assert (delay_ms == 0).mean() > 0.9
     twice = faulty("duplicates").predictions
     assert len(prediction_arrivals(twice, recorded)) == twice.num_rows > recorded.num_rows
-    assert (label_arrivals(events.labels) == epoch_ms(events.labels)).all()
+    assert (label_arrivals(EVENTS.labels) == epoch_ms(EVENTS.labels)).all()
 
 
 def test_only_the_name_differs() -> None:
@@ -394,13 +359,11 @@ def test_a_drill_of_a_drill_is_rejected() -> None:
         drill_name("drill.shop.1", "2")
 
 
-EVENTS = make_events()
-WITH_ROUTE = without(CONTRACT, route="shop")
+MEAN_SHIFT = InjectionRequest(find_fault("mean-shift"), "x")
 
 
-def plan(fault: str = "mean-shift", contract: Any = WITH_ROUTE, **options: Any) -> DrillPlan:
-    request = DrillRequest(InjectionRequest(find_fault(fault)), **options)
-    return plan_drill("7", request, contract, baseline(), EVENTS, ON_CALL)
+def plan(contract: Contract = SHOP, **options: Any) -> DrillPlan:
+    return plan_drill("7", DrillRequest(MEAN_SHIFT, **options), contract, baseline(), EVENTS, ON_CALL)
 
 
 def test_the_fault_starts_in_the_middle_or_as_requested() -> None:
@@ -487,10 +450,8 @@ def test_predictions_and_labels_are_read(files: list[Path]) -> None:
 
 
 def test_hashed_fields_have_the_hashes_of_the_model(files: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    fields = tuple(
-        msgspec.structs.replace(field, pii="hash") if field.name == "colour" else field for field in CONTRACT.fields
-    )
-    contract = without(CONTRACT, fields=fields)
+    colour = next(field for field in CONTRACT.fields if field.name == "colour")
+    contract = without(CONTRACT, fields=(msgspec.structs.replace(colour, pii="hash"),))
     monkeypatch.delenv(KEY_VARIABLE, raising=False)
     with pytest.raises(PiiKeyError):
         read_event_files(files, contract, None)
@@ -503,42 +464,40 @@ def test_hashed_fields_have_the_hashes_of_the_model(files: list[Path], monkeypat
     assert values == [None if colour is None else hashed(colour) for colour in colours]
 
 
-KINDS = ("sketcher", "recorder", "monitor", "scorer")
-CLIENT: Any = SimpleNamespace(where="clickhouse.example.com:8123")
-
-
-def check(
-    monkeypatch: pytest.MonkeyPatch, settings: Settings, silent: tuple[str, ...] = (), timeout_s: float = 600
-) -> None:
-    rows = [SimpleNamespace(kind=kind, silent_s=60 if kind in silent else 1) for kind in KINDS]
-    monkeypatch.setattr(live_checks, "processors", lambda client: rows)
-    live_checks.check_live(CLIENT, settings, LIVE_CONTRACT, live_events(START_MS, 300), timeout_s)
+LIVE_EVENTS = drill_models.live_events(drill_models.START_MS, 300)
 
 
 def test_a_live_drill_needs_processors_on_the_live_clock_and_enough_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    check(monkeypatch, Settings())
+    def check(settings: Settings, silent: tuple[str, ...] = (), timeout_s: float = 600) -> None:
+        kinds = ("sketcher", "recorder", "monitor", "scorer")
+        rows = [SimpleNamespace(kind=kind, silent_s=60 if kind in silent else 1) for kind in kinds]
+        monkeypatch.setattr(live_checks, "processors", lambda client: rows)
+        client: Any = SimpleNamespace(where="clickhouse.example.com:8123")
+        live_checks.check_live(client, settings, LIVE_CONTRACT, LIVE_EVENTS, timeout_s)
+
+    check(Settings())
     with pytest.raises(DrillError, match=r"^No sketcher and no scorer reports to ClickHouse at clickhouse.example.com"):
-        check(monkeypatch, Settings(), silent=("sketcher", "scorer"))
+        check(Settings(), silent=("sketcher", "scorer"))
     with pytest.raises(DrillError, match="run on the replay clock"):
-        check(monkeypatch, replace(Settings(), clock="replay"))
+        check(Settings(clock="replay"))
     with pytest.raises(DrillError, match=r"takes as long as its events: 5m 20s.* with --timeout 320,"):
-        check(monkeypatch, Settings(), timeout_s=200)
+        check(Settings(), timeout_s=200)
 
 
 def test_the_windows_of_the_expected_rules_must_fit_into_the_events() -> None:
-    request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
-    events = live_events(START_MS, 300)
-    fitting = plan_drill("1", request, LIVE_CONTRACT, baseline(LIVE_CONTRACT), events, AlertSettings(), "live")
-    live_checks.check_windows(fitting)
-    long = plan_drill("1", request, CONTRACT, baseline(), events, AlertSettings(), "live")
+    def check_windows(contract: Contract) -> None:
+        request, known = DrillRequest(MEAN_SHIFT), baseline(contract)
+        live_checks.check_windows(plan_drill("1", request, contract, known, LIVE_EVENTS, AlertSettings(), "live"))
+
+    check_windows(LIVE_CONTRACT)
     with pytest.raises(DrillError, match=r"windows of 1d, and only 3m 44s of events precede the end of the fault"):
-        live_checks.check_windows(long)
+        check_windows(CONTRACT)
     assert live_checks.live_range_s(CONTRACT, Settings()) >= 6 * 86_400, "long enough for the recovery"
     assert live_checks.live_range_s(LIVE_CONTRACT, Settings()) > 4 * 80
 
 
 def test_apply_rejects_the_names_of_drills(tmp_path: Path) -> None:
     path = tmp_path / "shop.yaml"
-    path.write_text(dump_contract(msgspec.structs.replace(LIVE_CONTRACT, model="drill.shop.1")), encoding="utf-8")
+    path.write_text(dump_contract(without(LIVE_CONTRACT, model="drill.shop.1")), encoding="utf-8")
     with pytest.raises(ApplyError, match=r"the model is called drill.shop.1, and names that begin with drill. belong"):
         read_contracts([path])

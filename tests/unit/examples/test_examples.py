@@ -2,7 +2,7 @@ import importlib.util
 import io
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, cast
+from unittest.mock import Mock
 
 import pyarrow as pa
 import pytest
@@ -15,7 +15,7 @@ from barograph_server.examples.flights import data
 from barograph_server.examples.flights.features import FEATURES
 from barograph_server.examples.flights.replay import build
 from barograph_server.terminal import Terminal
-from barograph_server.warehouse.client import Client, QueryResult
+from barograph_server.warehouse.client import QueryResult
 
 
 def test_missing_data_and_a_time_without_a_zone_are_errors(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -30,17 +30,6 @@ def test_features_are_known_at_departure() -> None:
     assert not {"dep_delay", "dep_time", "arr_delay", "arr_time", "air_time", "landed_at"} & set(FEATURES)
 
 
-class FixedClient:
-    """Answers every query with the same row, and keeps the queries."""
-
-    def __init__(self, row: dict[str, Any]) -> None:
-        self.row, self.queries = row, list[str]()
-
-    def query(self, sql: str, *, settings: dict[str, Any]) -> QueryResult:
-        self.queries.append(sql)
-        return QueryResult(tuple(self.row), ("String",) * len(self.row), [[value] for value in self.row.values()])
-
-
 def test_an_expectation_is_met_by_its_row_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for ok, mark in ((1, "ok    "), (0, "FAILED")):
         expectation = {"expect": "{n} fields drifted", "query": "SELECT 1 AS ok", "observed": "{names}"}
@@ -50,17 +39,18 @@ def test_an_expectation_is_met_by_its_row_only(tmp_path: Path, monkeypatch: pyte
         monkeypatch.setattr(findings, "FILE", tmp_path / "findings.yaml")
         output = io.StringIO()
         terminal = Terminal(Console(file=output))
-        client = FixedClient({"n": 2, "names": ["a", "b"], "ok": ok})
-        read = Findings(cast(Client, client), "demo")
+        client = Mock(query=Mock(return_value=QueryResult(("n", "names", "ok"), (), [[2], [["a", "b"]], [ok]])))
+        read = Findings(client, "demo")
         read.facts |= {"end": datetime(2026, 1, 2, tzinfo=UTC), "fields": ("temp", "dewp")}
         assert read.check(terminal) == bool(ok)
         read.show(terminal, "barograph")
-        assert client.queries[-1] == "SELECT toDateTime('2026-01-02 00:00:00', 'UTC'), ['temp', 'dewp']"
+        sql = "SELECT toDateTime('2026-01-02 00:00:00', 'UTC'), ['temp', 'dewp']"
+        assert client.query.call_args.args == (sql,)
         assert f"{mark}  2 fields drifted: a, b" in output.getvalue()
-        assert f'barograph query "\n    {client.queries[-1]}"' in output.getvalue()
+        assert f'barograph query "\n    {sql}"' in output.getvalue()
 
 
 def test_the_file_has_what_the_demos_expect() -> None:
     counts = {"flights": 25, "shadow": 8, "llm": 9, "quality": 5}
     for demo, n in counts.items():
-        assert len(Findings(cast(Client, None), demo)._own.expectations) == n, demo
+        assert len(Findings(Mock(), demo)._own.expectations) == n, demo

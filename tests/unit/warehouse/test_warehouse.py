@@ -2,30 +2,24 @@ import math
 import re
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any, cast
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from barograph.contract import Arms, Contract, Rollback
 from clickhouse_connect.driver import exceptions
-from clickhouse_connect.driver.exceptions import DatabaseError
 
 from barograph_server.alerts import rules_for, rules_of, to_files
 from barograph_server.dashboards.pages import dashboards
-from barograph_server.streams.registry.registry import build_registry
+from barograph_server.streams.registry.registry import Registry
 from barograph_server.streams.scorer.rules import make_rules
 from barograph_server.warehouse import migrate
 from barograph_server.warehouse.client import Address, Client, WarehouseError, identifier
 from barograph_server.warehouse.errors import BUSY_CODES, WarehouseBusy, translate
-from barograph_server.warehouse.evaluation.anchor_runs import (
-    BANK,
-    RUN,
-    AnchorRun,
-    AnchorSeries,
-    DriftOutcome,
-    judge_drift,
-)
+from barograph_server.warehouse.evaluation import anchor_runs
+from barograph_server.warehouse.evaluation.anchor_runs import BANK, RUN, AnchorRun, DriftOutcome, judge_drift
 from barograph_server.warehouse.roles import MODELS, ROLES, Limit, Role, statements
 from barograph_server.warehouse.schema import Relations, declare
 from barograph_server.warehouse.scoring.arms import count_arms
@@ -36,13 +30,8 @@ from tests.support.grafana_provisioning import ROOT
 
 
 def topics(**changes: Any) -> dict[str, Any]:
-    columns: dict[str, Any] = {
-        "name": ["partials", "labels"],
-        "topic_id": ["a", "b"],
-        "partitions": [8, 4],
-        "recorded_at": [0, 1],
-    }
-    return columns | changes
+    columns = {"name": ["partials", "labels"], "topic_id": ["a", "b"], "partitions": [8, 4], "recorded_at": [0, 1]}
+    return {**columns, **changes}
 
 
 def test_times_in_any_form() -> None:
@@ -108,10 +97,8 @@ def test_values_that_do_not_fit_and_missing_columns_are_rejected() -> None:
     for columns, message in rejected:
         with pytest.raises(WarehouseError, match=message):
             table_of("topics", topics(**columns))
-    incomplete = topics()
-    del incomplete["topic_id"]
     with pytest.raises(WarehouseError, match=r"missing \['topic_id'\]"):
-        table_of("topics", incomplete)
+        table_of("topics", {name: values for name, values in topics().items() if name != "topic_id"})
 
 
 def test_statements_end_with_a_semicolon_at_the_end_of_a_line() -> None:
@@ -230,9 +217,7 @@ def test_statements_whose_columns_cannot_be_read_are_errors_that_say_where(state
     if message is None:
         migrate.relations_of(migrations)
         return
-    with pytest.raises(
-        ValueError, match=f"0002_y, statement 1, {re.escape(repr(statement.splitlines()[0]))}: .*{message}"
-    ):
+    with pytest.raises(ValueError, match=f"0002_y, statement 1, {re.escape(repr(statement))}: .*{message}"):
         migrate.relations_of(migrations)
 
 
@@ -276,10 +261,8 @@ def test_an_unreachable_server_is_one_sentence_without_the_chain_of_the_driver()
             error.__cause__ = pool
             return error
 
-    for system, reason in (
-        (ConnectionRefusedError(111, "Connection refused"), "Connection refused"),
-        (TimeoutError("timed out"), "timed out"),
-    ):
+    refused = ConnectionRefusedError(111, "Connection refused")
+    for system, reason in ((refused, "Connection refused"), (TimeoutError("timed out"), "timed out")):
         assert str(translate(chained(system), "open a connection", "db:8123")) == (
             f"ClickHouse at db:8123 could not be reached to open a connection: {reason}. "
             "Check that the server runs and that host and port are right, then retry."
@@ -308,18 +291,13 @@ def test_a_name_that_needs_quotes_is_rejected_and_an_address_hides_its_password(
     assert "secret" not in repr(Address(password="secret"))
 
 
-class Driver:
-    def __init__(self) -> None:
-        self.sent: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-
-    def raw_insert(self, *arguments: Any, **options: Any) -> None:
-        self.sent.append((arguments, options))
-
-
 def test_an_insert_sends_arrow_with_durable_settings() -> None:
-    driver, rows = Driver(), pa.table({"name": ["partials"], "partitions": [8]})
-    Client(cast(Any, driver), "db:8123").insert("topics", rows)
-    [((table, columns, body), options)] = driver.sent
+    driver, rows = Mock(), pa.table({"name": ["partials"], "partitions": [8]})
+    Client(driver, "db:8123").insert("topics", rows.slice(0, 0))
+    assert driver.mock_calls == [], "an empty table"
+    Client(driver, "db:8123").insert("topics", rows)
+    driver.raw_insert.assert_called_once()
+    (table, columns, body), options = driver.raw_insert.call_args
     assert (table, columns, options["fmt"]) == ("topics", ["name", "partitions"], "ArrowStream")
     assert pa.ipc.open_stream(body).read_all() == rows
     assert options["settings"] == {
@@ -332,19 +310,18 @@ def test_an_insert_sends_arrow_with_durable_settings() -> None:
         "input_format_null_as_default": 0,
         "optimize_on_insert": 0,
     }
-    driver.sent.clear()
-    Client(cast(Any, driver), "db:8123").insert("topics", rows.slice(0, 0))
-    assert driver.sent == [], "an empty table"
 
 
 GRAFANA, ANALYST = (
     next(role for role in ROLES if role.name == name) for name in ("barograph_grafana", "barograph_analyst")
 )
 RULES = [
-    [query["model"]["rawSql"] for query in rule["data"] if "rawSql" in query["model"]]
+    query["model"]["rawSql"]
     for content in to_files(rules_for(contracts(), installation()), installation()).values()
     for group in content.get("groups", [])
     for rule in group["rules"]
+    for query in rule["data"]
+    if "rawSql" in query["model"]
 ]
 CREATED = {
     match[1]: statement
@@ -378,20 +355,16 @@ def below(names: set[str]) -> set[str]:
 
 def test_grafana_reads_exactly_what_dashboards_and_rules_need() -> None:
     queries = [query.sql for dashboard in dashboards().values() for query in queries_in(dashboard)]
-    names = set[str]().union(*(named(sql) for sql in (*queries, *(sql for rule in RULES for sql in rule))))
+    names = set[str]().union(*map(named, (*queries, *RULES)))
     assert {"drift", "label_times", "duplicates", "processors"} <= names
     assert set(GRAFANA.reads) == names | below(names)
 
 
-def test_no_role_for_reading_may_write_or_change_readonly() -> None:
-    for role, mode in ((GRAFANA, 1), (ANALYST, 2)):
-        assert role.readonly == mode
-        assert not role.writes
-        assert not role.further
-
-
-@pytest.mark.parametrize("role", [GRAFANA, ANALYST], ids=lambda role: role.name)
-def test_zero_lifts_no_limit_and_a_query_beyond_one_fails_instead_of_returning_a_part(role: Role) -> None:
+@pytest.mark.parametrize(("role", "mode"), [(GRAFANA, 1), (ANALYST, 2)])
+def test_a_reader_does_not_write_and_fails_beyond_limits_that_zero_does_not_lift(role: Role, mode: int) -> None:
+    assert role.readonly == mode
+    assert not role.writes
+    assert not role.further
     bounded = {limit.setting for limit in role.limits if limit.most is not None}
     assert bounded >= LIFTED_BY_ZERO
     for limit in role.limits:
@@ -403,10 +376,8 @@ def test_zero_lifts_no_limit_and_a_query_beyond_one_fails_instead_of_returning_a
 
 
 def test_the_quota_of_grafana_lasts_for_the_stated_number_of_models() -> None:
-    per_minute = [
-        sum(len(rule.queries) * 60 / rule.every_s for rule in rules_of(model, installation())) for model in contracts()
-    ]
-    busiest = round(max(per_minute))
+    rules = [rules_of(model, installation()) for model in contracts()]
+    busiest = round(max(sum(len(rule.queries) * 60 / rule.every_s for rule in of_model) for of_model in rules))
     assert GRAFANA.quota is not None
     budget = GRAFANA.quota.queries / MODELS / 60
     # More than half of the quota is left for dashboards.
@@ -429,24 +400,15 @@ def test_a_role_that_exists_loses_what_it_no_longer_has() -> None:
         assert grant.endswith(f" TO {role.name} WITH REPLACE OPTION")
 
 
-class RefusingDriver:
-    def __init__(self) -> None:
-        self.statements: list[str] = []
-
-    def command(self, sql: str, **_: Any) -> None:
-        self.statements.append(sql)
-        raise DatabaseError("not allowed")
-
-
 def test_no_row_is_emptied_after_a_refused_count() -> None:
     shares = {"answer@7": 0.5, "answer@8": 0.5}
     rollback = Rollback(prompt="answer", margins={"errors": 0.01}, events=10)
     contract = Contract(model="m", arms=Arms(shares=shares), rollback=rollback)
-    rules = make_rules(contract, build_registry([(contract, 0)], []))
-    driver = RefusingDriver()
+    rules = make_rules(contract, Registry())
+    driver = Mock(command=Mock(side_effect=exceptions.DatabaseError("not allowed")))
     with pytest.raises(WarehouseError, match="db:8123 refused to write rows to arm_counts: not allowed"):
-        count_arms(Client(cast(Any, driver), "db:8123"), rules, (), [3600], 7_200_000, has_repeats=False)
-    assert [sql.partition(" (")[0] for sql in driver.statements] == ["INSERT INTO arm_counts"]
+        count_arms(Client(driver, "db:8123"), rules, (), [3600], 7_200_000, has_repeats=False)
+    assert [call.args[0].partition(" (")[0] for call in driver.command.mock_calls] == ["INSERT INTO arm_counts"]
 
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -456,9 +418,8 @@ ANCHORS = [f"a{i}" for i in range(20)]
 def run(number: int, kind: str, wrong: Iterable[int], missing: int = 0) -> AnchorRun:
     bad = {ANCHORS[i] for i in wrong}
     verdicts = {anchor: "faulty" if anchor in bad else "sound" for anchor in ANCHORS[missing:]}
-    return AnchorRun(
-        f"r{number}", BEGIN + timedelta(hours=number), kind, 20, verdicts, frozenset(bad & verdicts.keys())
-    )
+    at, known = BEGIN + timedelta(hours=number), frozenset(bad & verdicts.keys())
+    return AnchorRun(f"r{number}", at, kind, 20, verdicts, known)
 
 
 def varying_bank(n: int) -> list[AnchorRun]:
@@ -513,7 +474,6 @@ def test_a_changed_verdict_of_a_deterministic_judge_is_drift() -> None:
 
 
 def test_the_identifier_of_a_scheduled_run_depends_on_series_and_period() -> None:
-    series = AnchorSeries("bot", "faithful", "v1", "h1")
-    ids = {series.run_id(0), series.run_id(21_600), AnchorSeries("bot", "faithful", "v2", "h1").run_id(0)}
-    assert len(ids) == 3
-    assert series.run_id(0) == AnchorSeries("bot", "faithful", "v1", "h1").run_id(0)
+    one, same, other = (anchor_runs.AnchorSeries("bot", "faithful", version, "h1") for version in ("v1", "v1", "v2"))
+    assert len({one.run_id(0), one.run_id(21_600), other.run_id(0)}) == 3
+    assert one.run_id(0) == same.run_id(0)

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 import pytest
 from barograph.contract import Contract, Field, Window
-from barograph.contract.alerts import AlertRule
+from barograph.contract.alerts import AlertRule, Alerts
 
 from barograph_server.alerts.prediction import smallest_change
 from barograph_server.alerts.prediction.page_time import PageTime, detect, predict_pages, rules_reading
@@ -23,18 +23,12 @@ FIELD = normal_field()
 QUICK = Traffic(10_000 / DAY_S)
 
 
-def contract(*windows: tuple[int, int], **rules: AlertRule) -> Contract:
-    fields = (
-        Field(name="x", type="float", source="features.x", critical=True),
-        Field(name="c", type="category", source="features.c"),
-    )
-    plain = Contract(model="m", fields=fields, windows=tuple(Window(*each) for each in windows))
-    named = {name.replace("_", "-"): rule for name, rule in rules.items()}
-    return msgspec.structs.replace(plain, alerts=msgspec.structs.replace(plain.alerts, rules=named))
-
-
-ONE_DAY = contract((DAY_S, HOUR_S))
-TWO_WINDOWS = contract((HOUR_S, 300), (DAY_S, HOUR_S))
+FIELDS = (
+    Field(name="x", type="float", source="features.x", critical=True),
+    Field(name="c", type="category", source="features.c"),
+)
+ONE_DAY = Contract(model="m", fields=FIELDS, windows=(Window(DAY_S, HOUR_S),))
+TWO_WINDOWS = msgspec.structs.replace(ONE_DAY, windows=(Window(HOUR_S, 300), Window(DAY_S, HOUR_S)))
 
 
 def of_rule(pages: list[PageTime], name: str) -> PageTime:
@@ -58,7 +52,7 @@ def test_the_time_is_that_of_the_window_and_the_delays_of_the_rule() -> None:
 
 
 def test_a_large_shift_pages_on_the_short_window_alone() -> None:
-    slow = contract((HOUR_S, 300), (DAY_S, HOUR_S), psi_major=AlertRule(fast_threshold=20.0))
+    slow = msgspec.structs.replace(TWO_WINDOWS, alerts=Alerts(rules={"psi-major": AlertRule(fast_threshold=20.0)}))
     after = shifted(FIELD, 2.0)
     quick = of_rule(predict_pages(TWO_WINDOWS, FIELD, after, Traffic(0.5)), "psi-major")
     late = of_rule(predict_pages(slow, FIELD, after, Traffic(0.5)), "psi-major")
@@ -69,8 +63,7 @@ def test_overdispersion_delays_and_hides() -> None:
     after = shifted(FIELD, 0.55)
     plain = of_rule(predict_pages(ONE_DAY, FIELD, after, QUICK), "psi-major")
     assert plain.high_s < math.inf
-    counts = msgspec.structs.replace(FIELD.slices[ALL], phi={"1d": Phi(value=200.0, windows=30, flag="ok")})
-    correlated = msgspec.structs.replace(FIELD, slices={ALL: counts})
+    correlated = trained(Phi(200.0, 30, "ok"), {})
     hidden = of_rule(predict_pages(ONE_DAY, correlated, after, QUICK), "psi-major")
     assert hidden.high_s == math.inf
     assert hidden.is_predictable
@@ -138,19 +131,20 @@ STEP = 1.03
 """Sizes are rounded up to the next of a list that grows by less than 3 % a step."""
 CELLS = (*[99_000] * 10, 10_000)
 """A million rows, of which one percent are null."""
-WITH_NULLS = msgspec.structs.replace(normal_field(), slices={ALL: SliceCounts(cells=CELLS)})
+WITH_NULLS = msgspec.structs.replace(FIELD, slices={ALL: SliceCounts(cells=CELLS)})
 LARGE = ((500, 0.48, 0.071), (1_000, 0.477, 0.067), (5_000, 0.469, 0.063))
-ALL_VALID = msgspec.structs.replace(normal_field(), slices={ALL: SliceCounts(cells=(*[100_000] * 10, 0))})
+ALL_VALID = msgspec.structs.replace(FIELD, slices={ALL: SliceCounts(cells=(*[100_000] * 10, 0))})
 
 
 def of_window(n: float, phi: float = 1.0) -> dict[str, smallest_change.Detectability]:
-    traffic = WindowTraffic(Window(DAY_S, HOUR_S), DAY_S, n, phi)
-    rows: list[smallest_change.Detectability] = []
-    for field in (ALL_VALID, WITH_NULLS):
-        rows += smallest_change.window_detectability(
+    traffic = WindowTraffic(ONE_DAY.windows[0], DAY_S, n, phi)
+    (shift, _), (_, nulls) = (
+        smallest_change.window_detectability(
             ONE_DAY, field, ALL, ALL, traffic, HORIZONS_S, smallest_change.change_tables(field)
         )
-    return {"shift": rows[0], "nulls": rows[3]}
+        for field in (ALL_VALID, WITH_NULLS)
+    )
+    return {"shift": shift, "nulls": nulls}
 
 
 def test_golden_map_of_a_full_day() -> None:
@@ -181,13 +175,9 @@ def test_a_rule_detects_a_large_shift_by_its_short_window() -> None:
     assert (shift.rule, nulls.rule) == ("psi-major", "null-rate")
     assert shift.smallest[2] < shift.smallest[1] < shift.smallest[0] < math.inf
     assert shift.traffic == windows["1d"]
-    [row] = [
-        row
-        for row in smallest_change.rule_detectability(TWO_WINDOWS, WITH_NULLS, {}, HORIZONS_S, AlertSettings())
-        if row.change == "shift"
-    ]
-    assert row.smallest == (math.inf,) * 3
-    assert row.traffic is None
+    unknown, _ = smallest_change.rule_detectability(TWO_WINDOWS, WITH_NULLS, {}, HORIZONS_S, AlertSettings())
+    assert unknown.smallest == (math.inf,) * 3
+    assert unknown.traffic is None
 
 
 def test_the_smallest_size_is_of_the_worse_direction() -> None:

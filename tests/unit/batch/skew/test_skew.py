@@ -45,9 +45,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_table("train.parquet", TRAIN)
 
 
+COMPARED = ("--served", "s.parquet", "--recomputed", "train.parquet")
 run = partial(command_line.run, "skew")
-
-
 Compare = Callable[..., tuple[int, dict[str, Any]]]
 
 
@@ -55,8 +54,7 @@ Compare = Callable[..., tuple[int, dict[str, Any]]]
 def skew(capsys: pytest.CaptureFixture[str]) -> Compare:
     def compared(served: pa.Table, *words: str, name: str = "s.parquet") -> tuple[int, dict[str, Any]]:
         write_table(name, served)
-        code = run("--served", name, "--recomputed", "train.parquet", "--format", "json", *words)
-        report = json.loads(capsys.readouterr().out)
+        code, report = command_line.call_json(capsys, "skew", *COMPARED, "--served", name, "--format", "json", *words)
         return code, {**report, "by": {each["field"]: each for each in report["fields"]}}
 
     return compared
@@ -74,8 +72,7 @@ def test_every_file_format_gives_the_same_comparison(name: str, words: tuple[str
         # Without a contract CSV columns of digits are numbers; with it zip codes keep their zeros.
         assert {name for name, field in report["by"].items() if field["mismatched"]} <= {"zip"}
     else:
-        assert code == 0
-        assert not any(each["mismatched"] for each in report["fields"])
+        assert (code, [each for each in report["fields"] if each["mismatched"]]) == (0, [])
     assert {"temp", "seats", "zip", "email"} <= report["by"].keys()
     code, report = skew(changed("temp", TRAIN["temp"].to_numpy() * 1000), *words, name=name)
     assert code == 1
@@ -127,7 +124,7 @@ def test_personal_data_is_compared_and_never_shown(skew: Compare, capsys: pytest
     assert report["by"]["email"]["kinds"] == ["category spelling"]
     assert report["by"]["email"]["samples"][0] == {"id": "p0000", "served": "•••", "recomputed": "•••"}
     assert "secret" not in json.dumps(report).lower()
-    assert run("--served", "s.parquet", "--recomputed", "train.parquet", "--contract", "m.yaml") == 1
+    assert run(*COMPARED, "--contract", "m.yaml") == 1
     assert "secret" not in capsys.readouterr().out.lower()
 
 
@@ -143,35 +140,29 @@ def test_another_window_and_a_lag_are_named_along_the_rows_of_an_entity(skew: Co
     code, report = skew(with_mean(5), *words)
     assert (code, report["by"]["recent"]["kinds"]) == (1, ["other window length"])
     (named,) = report["by"]["recent"]["explanations"]
-    assert named["detail"].startswith(
-        "served is the mean over the last 5 rows, recomputed is the mean over the last 20"
-    )
+    means = "served is the mean over the last 5 rows, recomputed is the mean over the last 20"
+    assert named["detail"].startswith(means)
     served = with_mean(20)
     late = served.set_column(served.column_names.index("temp"), "temp", [np.concatenate((values[:1], values[:-1]))])
     assert skew(late, *words[:4])[1]["by"]["temp"]["kinds"] == ["lag in time"]
 
 
 def test_sides_that_cannot_be_compared_exit_with_2(capsys: pytest.CaptureFixture[str]) -> None:
-    write_table("s.parquet", changed("temp", np.arange(N) + 0.123))
-    for words, message in (
-        (("--on", "nope"), "has no column 'nope' to join on"),
-        (("--on", "temp", "--field", "zip"), "No temp of s.parquet is in train.parquet"),
-        (("--by", "zip"), "--by and --time belong together"),
-        (("--by", "zap", "--time", "booked_at"), "has no column 'zap'; correct --by"),
-        (("--underlying", "temp"), "write FIELD=COLUMN"),
-        (("--field", "nope"), "No field is named 'nope'"),
-        (("--from", "2026-03-01", "--to", "2026-03-02"), "are for clickhouse:MODEL"),
-        (("--served", "clickhouse:m@3"), "needs --from and --to"),
+    temps = changed("temp", np.arange(N) + 0.123)
+    for served, words, message in (
+        (temps, ("--on", "nope"), "has no column 'nope' to join on"),
+        (temps, ("--on", "temp", "--field", "zip"), "No temp of s.parquet is in train.parquet"),
+        (temps, ("--by", "zip"), "--by and --time belong together"),
+        (temps, ("--by", "zap", "--time", "booked_at"), "has no column 'zap'; correct --by"),
+        (temps, ("--underlying", "temp"), "write FIELD=COLUMN"),
+        (temps, ("--field", "nope"), "No field is named 'nope'"),
+        (temps, ("--from", "2026-03-01", "--to", "2026-03-02"), "are for clickhouse:MODEL"),
+        (temps, ("--served", "clickhouse:m@3"), "needs --from and --to"),
+        (changed("id", [f"q{i}" for i in range(N)]), (), "their first values are 'q0' and 'p0000'"),
+        (pa.table({"id": TRAIN["id"], "other": np.arange(N)}), (), "have no field in common"),
     ):
-        served = () if "--served" in words else ("--served", "s.parquet")
-        assert run(*served, "--recomputed", "train.parquet", *words) == 2, words
+        write_table("s.parquet", served)
+        assert run(*COMPARED, *words) == 2, words
         output = capsys.readouterr()
         assert message in output.err
         assert output.out == ""
-    for served_rows, message in (
-        (changed("id", [f"q{i}" for i in range(N)]), "their first values are 'q0' and 'p0000'"),
-        (pa.table({"id": TRAIN["id"], "other": np.arange(N)}), "have no field in common"),
-    ):
-        write_table("s.parquet", served_rows)
-        assert run("--served", "s.parquet", "--recomputed", "train.parquet") == 2
-        assert message in capsys.readouterr().err
