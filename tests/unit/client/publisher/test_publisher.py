@@ -252,6 +252,7 @@ def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path
 def test_observe_times_the_block_and_publishes_the_members_it_set(serving: ScriptedPublisher) -> None:
     with serving.publisher.observe(id="a", features={"x": 1}, arm="b", context={"k": "v"}, at=5) as observation:
         serving.now_s += 0.0125
+        assert observation.features == {"x": 1}
         observation.score = 0.25
         observation.class_ = "late"
         observation.scores = {"late": 0.25}
