@@ -269,7 +269,9 @@ def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path
     ScriptedPublisher(Contract(model="m"), state_dir=tmp_path / "q").publisher.close()
 
 
-def test_observe_times_the_block_and_publishes_the_members_it_set(serving: ScriptedPublisher) -> None:
+def test_observe_publishes_the_time_of_the_block_the_members_it_set_and_the_kind_of_an_error(
+    serving: ScriptedPublisher,
+) -> None:
     with serving.publisher.observe(id="a", features={"x": 1}, arm="b", context={"k": "v"}, at=5) as observation:
         serving.now_s += 0.0125
         assert observation.features == {"x": 1}
@@ -283,14 +285,11 @@ def test_observe_times_the_block_and_publishes_the_members_it_set(serving: Scrip
     members = {"id": "a", "at": 5, "arm": "b", "context": {"k": "v"}, "features": {"x": 1}, "score": 0.25}
     members |= {"class": "late", "scores": {"late": 0.25}, "metrics": {"tokens": 3}, "status": "served"}
     assert event.items() >= members.items()
-
-
-def test_observe_publishes_the_kind_of_an_error_and_accepts_the_callers_values(serving: ScriptedPublisher) -> None:
     with pytest.raises(KeyError, match="secret"), serving.publisher.observe(id="a"):
         raise KeyError("secret")
     with serving.publisher.observe(id="b") as observation:
         observation.latency_ms, observation.error = 3.5, "fallback"
-    failed, own = serving.flush_events()
+    _, failed, own = serving.flush_events()
     assert failed["error"] == "KeyError"
     assert "secret" not in json.dumps(failed)
     assert (own["latency_ms"], own["error"]) == (3.5, "fallback")
