@@ -88,15 +88,13 @@ def test_a_gate_that_failed_does_not_exit_like_one_that_judged(monkeypatch: pyte
         assert run(*words) == EXIT_UNREADABLE != EXIT_VIOLATIONS, words
 
 
-KAFKA = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
-
-
 def test_errors_are_described_in_sentences() -> None:
+    kafka = KafkaException(KafkaError(KafkaError._ALL_BROKERS_DOWN))
     for error, message in (
         (CommandError("Do this."), "Do this."),
         (ContractError([Problem("a.yaml", 3, "wrong"), Problem("a.yaml", 4, "also")]), "a.yaml:3: wrong\na.yaml:4: al"),
         (FileNotFoundError(2, "No such file or directory", "x.csv"), "x.csv: no such file or directory."),
-        (KAFKA, "Check bootstrap_servers and that the broker runs."),
+        (kafka, "Check bootstrap_servers and that the broker runs."),
         (TypeError("a\n b"), "a bug in Barograph: TypeError: a b. Run the command again with --debug"),
     ):
         assert message in describe_error(error)

@@ -321,7 +321,6 @@ def test_text_is_counted_nowhere() -> None:
         assert sorted(paths) == [("arms", "unit"), ("fields", "a"), ("slices", "b"), ("slices", "c"), ("user",)]
 
 
-DOCS = Path(__file__).parents[4] / "docs"
 EXAMPLE = FOLDER / "examples" / "contract.yaml"
 
 
@@ -372,7 +371,8 @@ def test_example_payloads_match_their_schema() -> None:
 
 
 def test_docs_have_every_member_of_an_event() -> None:
-    text = (DOCS / "events.md").read_text("utf-8")
+    docs = Path(__file__).parents[4] / "docs"
+    text = (docs / "events.md").read_text("utf-8")
     for struct in (Prediction, Label):
         for member, description in member_docs(struct).items():
             line = rf"^\| `{member.rstrip('_')}` \| [^|]+ \| {re.escape(description)} \|$"

@@ -355,9 +355,6 @@ def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
     waiting.publisher.close()
 
 
-UNKNOWN_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-
-
 def publish(scripted: ScriptedPublisher, n_events: int) -> None:
     for i in range(n_events):
         scripted.publisher.prediction(id=str(i))
@@ -495,12 +492,13 @@ def test_losses_are_logged_at_most_once_a_minute_and_without_values(serving: Scr
 
 
 def test_a_new_topic_is_retried_until_it_is_known(batch_job: ScriptedPublisher, monkeypatch: Any) -> None:
+    unknown_topic = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     monkeypatch.setattr("barograph.publisher.outbox.TOPIC_RETRY_S", 0.0)
-    batch_job.script.topic_answers = [UNKNOWN_TOPIC, KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0, 3]
+    batch_job.script.topic_answers = [unknown_topic, KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0, 3]
     assert batch_job.outbox.fetch_partition_count("p-predictions") == 3
     assert batch_job.outbox.cached_partition_count("p-predictions") == 3
     monkeypatch.setattr("barograph.publisher.outbox.TOPIC_WAIT_S", -1.0)
-    batch_job.script.topic_answers = [UNKNOWN_TOPIC]
+    batch_job.script.topic_answers = [unknown_topic]
     with pytest.raises(PublishError, match="the topic p-labels does not exist at nowhere:1"):
         batch_job.outbox.fetch_partition_count("p-labels")
     batch_job.script.topic_answers = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")]

@@ -148,19 +148,17 @@ def test_large_tables_are_converted_in_blocks() -> None:
         assert [block.rows.num_rows for block in tables.blocks(table)] == sizes
 
 
-FRAME = {"id": ["a", "b"], "x": [1.5, None], "hue": ["red", "blue"]}
-
-
 def test_tables_of_all_libraries_give_the_same_rows() -> None:
-    frame = pd.DataFrame(FRAME)
+    columns = {"id": ["a", "b"], "x": [1.5, None], "hue": ["red", "blue"]}
+    frame = pd.DataFrame(columns)
     for name, table in {
-        "table": pa.table(FRAME),
-        "batch": pa.table(FRAME).to_batches()[0],
+        "table": pa.table(columns),
+        "batch": pa.table(columns).to_batches()[0],
         "pandas": frame,
         "pandas category": frame.astype({"hue": "category"}),
         "pandas index": frame.set_index("id"),
-        "polars": pl.DataFrame(FRAME),
-        "polars category": pl.DataFrame(FRAME, schema_overrides={"hue": pl.Categorical}),
+        "polars": pl.DataFrame(columns),
+        "polars category": pl.DataFrame(columns, schema_overrides={"hue": pl.Categorical}),
     }.items():
         rows, _ = mapped(table)
         assert rows.column("id").to_pylist() == ["a", "b"], name
@@ -170,7 +168,7 @@ def test_tables_of_all_libraries_give_the_same_rows() -> None:
 
     class Old:
         def to_arrow(self) -> pa.Table:
-            return pa.table(FRAME)
+            return pa.table(columns)
 
     assert as_table(Old()).num_rows == 2
     for data in ([{"id": "a"}], {"id": ["a"]}, None, "a.parquet"):
