@@ -32,44 +32,33 @@ class Clock:
         return self.now_s
 
 
-class StartStop:
+class ManualReader:
+    """Takes the place of a topic reader and its thread: a test passes messages on."""
+
     started = stopped = 0
+
+    def open(self, settings: Any, topic: str, name: str, on_message: Any, on_tick: Any, **options: Any) -> Any:
+        self.settings, self.topic, self.on_message = settings, topic, on_message
+        self.tick: Callable[[], None] = on_tick
+        self.confirm: Callable[[], None] = options.get("on_current", lambda: None)
+        return self
 
     def start(self) -> None:
         self.started += 1
 
+    restart_after_fork = start
+
     def stop(self, timeout_s: float) -> None:
         self.stopped += 1
 
-    def restart_after_fork(self) -> None:
-        self.started += 1
-
-
-class ManualReader(StartStop):
-    def __init__(self, settings: Any, topic: str, name: str, on_message: Any, on_tick: Any, **_: Any) -> None:
-        self.settings, self.topic, self.on_message = settings, topic, on_message
-        self.tick: Callable[[], None] = on_tick
-
-    def receive(self, record: ModelHealth, is_new: bool) -> None:
+    def receive(self, record: ModelHealth, is_new: bool = True) -> None:
         self.on_message(FakeMessage(5, encode_health(record), key_=record.model.encode()), is_new)
 
 
 def open_guard(clock: Clock | None = None, **options: Any) -> tuple[Guard, ManualReader]:
-    readers: list[ManualReader] = []
-
-    def make(*arguments: Any, **named: Any) -> Any:
-        readers.append(ManualReader(*arguments, **named))
-        return readers[0]
-
-    guard = Guard(
-        "m",
-        bootstrap_servers="kafka:9092",
-        monotonic=clock or Clock(),
-        wall_clock=clock or Clock(),
-        reader=make,
-        **options,
-    )
-    return guard, readers[0]
+    reader, clock = ManualReader(), clock or Clock()
+    options |= {"bootstrap_servers": "kafka:9092", "monotonic": clock, "wall_clock": clock, "reader": reader.open}
+    return Guard("m", **options), reader
 
 
 def health_record(state: HealthState, sequence: int = 1, at_s: float = 1_000.0, **changes: Any) -> ModelHealth:
@@ -83,7 +72,7 @@ def test_the_state_is_unknown_until_a_record_arrives() -> None:
     guard, reader = open_guard(topic_prefix="eu-")
     assert (guard.state, guard.uses_fallback, guard.reasons) == ("unknown", False, ())
     assert (reader.topic, reader.settings["bootstrap.servers"]) == ("eu-model-health", "kafka:9092")
-    reader.receive(health_record("degraded", reasons=(REASON,)), True)
+    reader.receive(health_record("degraded", reasons=(REASON,)))
     assert (guard.state, guard.uses_fallback, guard.reasons) == ("degraded", True, (REASON,))
     with pytest.raises(ValueError, match="stale_s is 0; it must be above 0"):
         open_guard(stale_s=0)
@@ -92,14 +81,14 @@ def test_the_state_is_unknown_until_a_record_arrives() -> None:
 def test_a_state_becomes_unknown_when_records_stop_and_returns_with_them() -> None:
     clock = Clock()
     guard, reader = open_guard(clock, stale_s=60.0)
-    reader.receive(health_record("healthy"), True)
+    reader.receive(health_record("healthy"))
     clock.now_s += 59
     reader.tick()
     assert guard.state == "healthy"
     clock.now_s += 1
     reader.tick()
     assert (guard.state, guard.reasons[0].rule) == ("unknown", "blind")
-    reader.receive(health_record("healthy", 2, clock.now_s), True)
+    reader.receive(health_record("healthy", 2, clock.now_s))
     assert guard.state == "healthy"
 
 
@@ -109,9 +98,9 @@ def test_the_contract_decides_what_happens_while_monitoring_is_blind() -> None:
         clock = Clock()
         guard, reader = open_guard(clock)
         expected = when_unknown == "degrade" or state == "degraded"
-        reader.receive(health_record("unknown", known_state=state, when_unknown=when_unknown), True)
+        reader.receive(health_record("unknown", known_state=state, when_unknown=when_unknown))
         assert (guard.state, guard.uses_fallback) == ("unknown", expected), (state, when_unknown)
-        reader.receive(health_record(state, 2, when_unknown=when_unknown), True)
+        reader.receive(health_record(state, 2, when_unknown=when_unknown))
         assert (guard.state, guard.uses_fallback) == (state, state == "degraded"), (state, when_unknown)
         clock.now_s += 3_600
         reader.tick()
@@ -122,12 +111,12 @@ def test_an_old_record_of_the_topic_is_stale_and_a_new_one_is_fresh_whatever_the
     guard, reader = open_guard()
     reader.receive(health_record("degraded", at_s=0.0), False)
     assert (guard.state, guard.uses_fallback) == ("unknown", True)
-    reader.receive(health_record("healthy", 2, at_s=0.0), True)
+    reader.receive(health_record("healthy", 2, at_s=0.0))
     assert guard.state == "healthy"
     reader.receive(health_record("degraded", 1), False)
     assert guard.state == "healthy", "a known record, after a lost connection"
-    reader.receive(health_record("degraded", 2**40), True)
-    reader.receive(health_record("healthy", 3), True)
+    reader.receive(health_record("degraded", 2**40))
+    reader.receive(health_record("healthy", 3))
     assert guard.state == "healthy", "a forged number"
 
 
@@ -136,18 +125,22 @@ def test_the_prediction_says_which_one_answered() -> None:
     answer = guard.use(lambda x: x + 1, lambda x: 0)
     published: list[dict[str, Any]] = []
 
+    def publish(**event: Any) -> None:
+        published.append(event)
+
     def observe() -> Observation:
-        return Observation(
-            lambda **event: published.append(event), id="r", features=None, arm=None, context={"origin": "JFK"}, at=1
-        )
+        return Observation(publish, id="r", features=None, arm=None, context={"origin": "JFK"}, at=1)
 
     with observe() as p:
         p.score = answer(1)
-    reader.receive(health_record("degraded"), True)
+    reader.receive(health_record("degraded"))
     with observe() as p:
         p.score = answer(1)
     with observe() as p:
-        p.score = 5
+        thread = threading.Thread(target=answer, args=(1,))
+        thread.start()
+        thread.join()
+        p.score = 5  # the thread does not see the observation
     assert answer(1) == 0, "outside of an observation the answer is the same"
 
     def fail(x: int) -> int:
@@ -162,22 +155,9 @@ def test_the_prediction_says_which_one_answered() -> None:
     ]
 
 
-def test_threads_do_not_see_the_observation_of_another() -> None:
-    guard, _ = open_guard()
-    answer = guard.use(lambda: 1, lambda: 0)
-    published: list[dict[str, Any]] = []
-    publish = lambda **event: published.append(event)  # noqa: E731 - one line
-    with Observation(publish, id="r", features=None, arm=None, context=None, at=1) as p:
-        thread = threading.Thread(target=answer)
-        thread.start()
-        thread.join()
-        p.score = 1
-    assert published[0]["context"] is None
-
-
 def test_a_forked_child_reads_with_a_thread_of_its_own() -> None:
     guard, reader = open_guard()
-    reader.receive(health_record("degraded"), True)
+    reader.receive(health_record("degraded"))
     pid = os.fork()
     if pid == 0:
         os._exit(0 if reader.started == 2 and guard.state == "degraded" else 1)
@@ -190,15 +170,28 @@ def test_a_forked_child_reads_with_a_thread_of_its_own() -> None:
 WAIT_S = 30.0
 
 
+class Blocking:
+    """A function that receives changes and returns once it is released."""
+
+    def __init__(self) -> None:
+        self.states: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self.is_called, self.release = threading.Event(), threading.Event()
+
+    def __call__(self, change: HealthChange) -> None:
+        self.states.put(change.state)
+        self.is_called.set()
+        self.release.wait(WAIT_S)
+
+
 def test_a_function_receives_each_change_in_order_with_its_reasons() -> None:
     guard, reader = open_guard()
     changes: queue.SimpleQueue[HealthChange] = queue.SimpleQueue()
     guard.on_change(changes.put)
-    reader.receive(health_record("healthy", 1), True)
-    reader.receive(health_record("healthy", 2), True)
-    reader.receive(health_record("degraded", 3, reasons=(REASON,)), True)
-    reader.receive(health_record("unknown", 4), True)
-    reader.receive(health_record("unknown", 5, when_unknown="degrade"), True)
+    reader.receive(health_record("healthy", 1))
+    reader.receive(health_record("healthy", 2))
+    reader.receive(health_record("degraded", 3, reasons=(REASON,)))
+    reader.receive(health_record("unknown", 4))
+    reader.receive(health_record("unknown", 5, when_unknown="degrade"))
     received = [changes.get(timeout=WAIT_S) for _ in range(4)]
     assert [(each.state, each.uses_fallback, each.reasons) for each in received] == [
         ("healthy", False, ()),
@@ -211,45 +204,32 @@ def test_a_function_receives_each_change_in_order_with_its_reasons() -> None:
 
 def test_a_function_that_blocks_delays_neither_the_state_nor_other_functions() -> None:
     guard, reader = open_guard()
-    others: queue.SimpleQueue[str] = queue.SimpleQueue()
-    slow: list[str] = []
-    is_called, release = threading.Event(), threading.Event()
-
-    def block(change: HealthChange) -> None:
-        slow.append(change.state)
-        is_called.set()
-        release.wait(WAIT_S)
-
-    guard.on_change(block)
-    guard.on_change(lambda change: others.put(change.state))
-    reader.receive(health_record("healthy", 1), True)
-    assert is_called.wait(WAIT_S)
-    reader.receive(health_record("degraded", 2), True)
-    reader.receive(health_record("healthy", 3), True)
+    slow, others = Blocking(), Blocking()
+    others.release.set()
+    guard.on_change(slow)
+    guard.on_change(others)
+    reader.receive(health_record("healthy", 1))
+    assert slow.is_called.wait(WAIT_S)
+    reader.receive(health_record("degraded", 2))
+    reader.receive(health_record("healthy", 3))
     assert guard.state == "healthy"
-    assert [others.get(timeout=WAIT_S) for _ in range(3)] == ["healthy", "degraded", "healthy"]
-    assert slow == ["healthy"]
-    release.set()
+    assert [others.states.get(timeout=WAIT_S) for _ in range(3)] == ["healthy", "degraded", "healthy"]
+    assert slow.states.qsize() == 1
+    slow.release.set()
     guard.close(WAIT_S)
-    assert slow == ["healthy", "degraded", "healthy"]
+    assert [slow.states.get_nowait() for _ in range(3)] == ["healthy", "degraded", "healthy"]
 
 
 def test_close_abandons_a_function_that_blocks_and_a_function_may_close() -> None:
     guard, reader = open_guard()
-    is_called, release, is_closed = threading.Event(), threading.Event(), threading.Event()
-
-    def block(_: HealthChange) -> None:
-        is_called.set()
-        release.wait(WAIT_S)
-
-    guard.on_change(block)
-    reader.receive(health_record("healthy"), True)
-    assert is_called.wait(WAIT_S)
+    slow, is_closed = Blocking(), threading.Event()
+    guard.on_change(slow)
+    reader.receive(health_record("healthy"))
+    assert slow.is_called.wait(WAIT_S)
     began_s = time.monotonic()
     guard.close(0.05)
     assert time.monotonic() - began_s < WAIT_S, "it did not wait for the function"
-    assert not release.is_set()
-    release.set()
+    slow.release.set()
 
     def close(_: HealthChange) -> None:
         other.close()
@@ -257,7 +237,7 @@ def test_close_abandons_a_function_that_blocks_and_a_function_may_close() -> Non
 
     other, reader = open_guard()
     other.on_change(close)
-    reader.receive(health_record("healthy"), True)
+    reader.receive(health_record("healthy"))
     assert is_closed.wait(WAIT_S)
 
 
@@ -271,8 +251,8 @@ def test_a_function_that_raises_is_logged_and_called_again(caplog: pytest.LogCap
 
     guard.on_change(fail)
     with caplog.at_level(logging.ERROR, "barograph.guard"):
-        reader.receive(health_record("healthy", 1), True)
-        reader.receive(health_record("degraded", 2), True)
+        reader.receive(health_record("healthy", 1))
+        reader.receive(health_record("degraded", 2))
         guard.close(WAIT_S)
     assert states == ["healthy", "degraded"]
     assert [each.message for each in caplog.records] == ["a callback on the state of model m failed"] * 2
@@ -281,30 +261,22 @@ def test_a_function_that_raises_is_logged_and_called_again(caplog: pytest.LogCap
 def test_a_forked_child_passes_on_its_own_changes() -> None:
     """The parent's function blocks at the fork, with a change behind it in the queue: the child gets neither."""
     guard, reader = open_guard()
-    received: queue.SimpleQueue[str] = queue.SimpleQueue()
-    is_called, release = threading.Event(), threading.Event()
-
-    def receive(change: HealthChange) -> None:
-        received.put(change.state)
-        is_called.set()
-        release.wait(WAIT_S)
-
-    guard.on_change(receive)
-    reader.receive(health_record("healthy", 1), True)
-    assert is_called.wait(WAIT_S)
-    reader.receive(health_record("degraded", 2), True)
-    assert received.get(timeout=WAIT_S) == "healthy"
+    slow = Blocking()
+    guard.on_change(slow)
+    reader.receive(health_record("healthy", 1))
+    assert slow.states.get(timeout=WAIT_S) == "healthy"
+    reader.receive(health_record("degraded", 2))
     pid = os.fork()
     if pid == 0:
         code = 2
         try:
-            reader.receive(health_record("healthy", 3), True)
-            code = 0 if received.get(timeout=WAIT_S) == "healthy" else 1
+            reader.receive(health_record("healthy", 3))
+            code = 0 if slow.states.get(timeout=WAIT_S) == "healthy" else 1
         finally:
             os._exit(code)
     assert os.waitpid(pid, 0)[1] == 0
-    release.set()
-    assert received.get(timeout=WAIT_S) == "degraded"
+    slow.release.set()
+    assert slow.states.get(timeout=WAIT_S) == "degraded"
     guard.close()
 
 
@@ -323,7 +295,7 @@ def test_a_flag_follows_the_state(flags: tuple[OpenFeatureClient, ManualReader])
     client.add_handler(ProviderEvent.PROVIDER_CONFIGURATION_CHANGED, changes.put)
     assert client.get_boolean_value("m.uses_primary", False)
     assert client.get_boolean_details("m.uses_primary", False).reason == Reason.STALE
-    reader.receive(health_record("degraded", reasons=(REASON,)), True)
+    reader.receive(health_record("degraded", reasons=(REASON,)))
     details = client.get_boolean_details("m.uses_primary", True)
     assert (details.value, details.variant, details.reason) == (False, "degraded", Reason.DEFAULT)
     assert details.flag_metadata == {"state": "degraded", "reasons": "psi-major temp"}

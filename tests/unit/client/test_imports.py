@@ -1,5 +1,4 @@
 import ast
-import json
 import subprocess
 import sys
 from importlib import import_module
@@ -11,7 +10,7 @@ import pytest
 
 from barograph_server import CompareReport
 
-HEAVY = ("yaml", "pyarrow", "confluent_kafka", "multiprocessing")
+HEAVY = {"yaml", "pyarrow", "confluent_kafka", "multiprocessing"}
 CONTRACT = "contract: 1\nmodel: m\nfields:\n  x: {type: float}\n"
 PUBLISHER = "barograph.Publisher.from_contract({contract!r}, version='1', bootstrap_servers='127.0.0.1:9')"
 
@@ -19,16 +18,14 @@ PUBLISHER = "barograph.Publisher.from_contract({contract!r}, version='1', bootst
 def heavy_modules(script: str, tmp_path: Path) -> set[str]:
     contract = tmp_path / "m.yaml"
     contract.write_text(CONTRACT)
-    lines = [
-        "import barograph, json, sys",
-        script.format(publisher=PUBLISHER.format(contract=str(contract)), contract=str(contract)),
-        f"print(json.dumps([name for name in {HEAVY!r} if name in sys.modules]))",
-    ]
-    process = subprocess.run(
-        [sys.executable, "-c", "\n".join(lines)], capture_output=True, text=True, timeout=120, check=False
-    )
+    script = script.format(publisher=PUBLISHER.format(contract=str(contract)), contract=str(contract))
+    return set(printed(f"import barograph, sys\n{script}\nprint(*({HEAVY!r} & set(sys.modules)))").split())
+
+
+def printed(code: str) -> str:
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120, check=False)
     assert process.returncode == 0, process.stderr
-    return set(json.loads(process.stdout))
+    return process.stdout
 
 
 def test_heavy_modules_are_loaded_at_their_first_use(tmp_path: Path) -> None:
@@ -84,5 +81,4 @@ def test_compare_is_that_of_the_server_or_says_what_to_install() -> None:
         "import barograph\n"
         "try: barograph.compare('a', 'b')\nexcept ImportError as error: print(error)"
     )
-    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert result.stdout.strip().endswith("pip install 'barograph[compare]'")
+    assert printed(code).strip().endswith("pip install 'barograph[compare]'")

@@ -18,21 +18,12 @@ MAY, JULY = datetime(2026, 5, 31, 23, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=U
 
 
 def test_cached_and_reasoning_tokens_are_charged_once() -> None:
-    price = cost(
-        CONTRACT,
-        "gpt-4o-2024-08-06",
-        input_tokens=1_000_000,
-        cached_input_tokens=400_000,
-        cache_write_input_tokens=100_000,
-        output_tokens=200_000,
-        reasoning_output_tokens=50_000,
-        at=MAY,
-    )
+    tokens: TokenCounts = {"input_tokens": 1_000_000, "cached_input_tokens": 400_000, "output_tokens": 200_000}
+    tokens |= {"cache_write_input_tokens": 100_000, "reasoning_output_tokens": 50_000}
+    price = cost(CONTRACT, "gpt-4o-2024-08-06", **tokens, at=MAY)
     assert price == pytest.approx(0.5 * 2.5 + 0.4 * 1.25 + 0.1 * 3 + 0.15 * 10 + 0.05 * 12)
-
-
-def test_absent_parts_have_the_ordinary_price() -> None:
-    tokens: TokenCounts = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
+    # Absent parts have the ordinary price.
+    tokens = {"input_tokens": 1_000_000, "output_tokens": 1_000_000}
     assert cost(CONTRACT, "gpt-4o", **tokens, at=MAY) == pytest.approx(12.5)
     # More cached tokens than tokens are impossible: nothing is capped.
     assert cost(CONTRACT, "gpt-4o", **tokens | {"cached_input_tokens": 10**9}, at=MAY) is None
@@ -81,8 +72,6 @@ def test_bad_sections_are_reported() -> None:
     ):
         with pytest.raises(ContractError, match=problem):
             parse_contract(HEAD + text)
-
-
-def test_contracts_without_these_sections_keep_their_id() -> None:
+    # Contracts without these sections keep their id.
     assert parse_contract(HEAD).id == parse_contract(HEAD + "prices: []\ndeployments: {}\nbudget: {}").id
     assert parse_contract(HEAD).id != CONTRACT.id

@@ -25,20 +25,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.fake_consumer import FakeMessage
-from tests.unit.client.test_guard import Clock, StartStop
+from tests.unit.client.test_guard import Clock, ManualReader
 
 
-class ManualTopicReader(StartStop):
-    """Takes the place of the thread: a test passes messages on."""
-
-    def __init__(
-        self, settings: Any, topic: str, name: str, on_message: Any, on_tick: Any, *, on_current: Any, **_: Any
-    ) -> None:
-        self.settings, self.topic = settings, topic
-        self.on_message, self.tick = on_message, on_tick
-        self.confirm: Callable[[], None] = on_current
-
-    def receive(self, *records: PromptRecord) -> None:
+class PromptReader(ManualReader):
+    def receive(self, *records: PromptRecord) -> None:  # type: ignore[override]
         for record in records:
             self.receive_raw(record.key, encode_prompt_record(record))
 
@@ -47,15 +38,18 @@ class ManualTopicReader(StartStop):
         self.tick()
 
 
-def open_prompts(clock: Clock | None = None, **options: Any) -> tuple[Prompts, ManualTopicReader]:
-    readers: list[ManualTopicReader] = []
+def open_prompts(clock: Clock | None = None, **options: Any) -> tuple[Prompts, PromptReader]:
+    reader = PromptReader()
+    prompts = Prompts(bootstrap_servers="kafka:9092", monotonic=clock or Clock(), reader=reader.open, **options)
+    return prompts, reader
 
-    def make(*arguments: Any, **named: Any) -> Any:
-        readers.append(ManualTopicReader(*arguments, **named))
-        return readers[0]
 
-    prompts = Prompts(bootstrap_servers="kafka:9092", monotonic=clock or Clock(), reader=make, **options)
-    return prompts, readers[0]
+def open_current(*records: PromptRecord, **options: Any) -> tuple[Prompts, PromptReader]:
+    """Open prompts that have read version 1, in force, and then these records."""
+    prompts, reader = open_prompts(**options)
+    reader.receive(version_record(1), label_record(1, 1), *records)
+    reader.confirm()
+    return prompts, reader
 
 
 def version_record(version: int, text: str = "v{version}: {{x}}", name: str = "answer") -> PromptVersion:
@@ -90,14 +84,12 @@ def test_nothing_serves_before_everything_is_read_since_labels_of_the_past_must_
 
 
 def test_each_change_is_in_force_at_once_and_an_older_one_never_again() -> None:
-    prompts, reader = open_prompts()
-    reader.receive(version_record(1), label_record(1, 10))
-    reader.confirm()
+    prompts, reader = open_current()
     retained = prompts.get("answer")
     reader.receive(version_record(2), label_record(2, 20))
     assert shown(prompts.get("answer")) == ("answer@2", "production", "registry")
     assert shown(retained) == ("answer@1", "production", "registry"), "a prompt that is in use does not change"
-    reader.receive(label_record(1, 10))
+    reader.receive(label_record(1, 1))
     assert prompts.get("answer").version == 2, "the topic is reread from its beginning"
     reader.receive(label_record(1, 21, is_rollback=True))
     assert prompts.get("answer").version == 1
@@ -109,9 +101,7 @@ def test_each_change_is_in_force_at_once_and_an_older_one_never_again() -> None:
 
 def test_prompts_become_stale_and_stay_in_force() -> None:
     clock = Clock()
-    prompts, reader = open_prompts(clock, stale_s=30.0)
-    reader.receive(version_record(1), label_record(1, 1))
-    reader.confirm()
+    prompts, reader = open_current(clock=clock, stale_s=30.0)
     clock.now_s += 29
     reader.tick()
     assert prompts.get("answer").source == "registry"
@@ -197,9 +187,7 @@ def test_a_fallback_serves_in_an_outage_and_is_reported_once_everything_is_read(
 
 
 def test_what_exists_nowhere_is_a_clear_error() -> None:
-    prompts, reader = open_prompts()
-    reader.receive(version_record(1), label_record(1, 1))
-    reader.confirm()
+    prompts, _ = open_current()
     calls: tuple[tuple[Callable[[], Prompt], str], ...] = (
         (lambda: prompts.get("anser"), "no prompt anser is registered in topic prompts; did you mean answer?"),
         (lambda: prompts.get("answer", label="candidate"), "prompt answer has no label candidate; it has 1"),
@@ -220,9 +208,7 @@ def test_what_exists_nowhere_is_a_clear_error() -> None:
 
 
 def test_units_keep_their_version_or_label() -> None:
-    prompts, reader = open_prompts()
-    reader.receive(version_record(1), version_record(2), label_record(2, 1, "candidate"), label_record(1, 2))
-    reader.confirm()
+    prompts, _ = open_current(version_record(2), label_record(2, 2, "candidate"))
     shares = {"production": 0.5, "candidate": 0.5}
     ids = [prompts.assign("answer", unit=unit, shares=shares).id for unit in range(200)]
     assert set(ids) == {"answer@1", "answer@2"}
@@ -231,9 +217,7 @@ def test_units_keep_their_version_or_label() -> None:
 
 
 def test_unreadable_records_are_ignored_and_reported_once(caplog: pytest.LogCaptureFixture) -> None:
-    prompts, reader = open_prompts()
-    reader.receive(version_record(1), label_record(1, 1))
-    reader.confirm()
+    prompts, reader = open_current()
     with caplog.at_level(logging.WARNING, "barograph.prompts"):
         for key, value in (
             (b"x", b"no JSON"),
@@ -251,9 +235,7 @@ def test_unreadable_records_are_ignored_and_reported_once(caplog: pytest.LogCapt
 
 
 def test_a_forked_child_reads_with_a_thread_of_its_own() -> None:
-    prompts, reader = open_prompts()
-    reader.receive(version_record(1), label_record(1, 1))
-    reader.confirm()
+    prompts, reader = open_current()
     pid = os.fork()
     if pid == 0:
         is_expected = reader.started == 2 and prompts.wait(0) and prompts.get("answer").version == 1
@@ -313,9 +295,6 @@ def test_every_key_is_read() -> None:
         },
         config={"model": "small", "temperature": 0.2, "max_tokens": 200, "stop": ["END", "3"], "tools": tools},
     )
-
-
-def test_without_variables_each_placeholder_is_a_required_text() -> None:
     content = parse_content("name: a\ntemplate: '{{x}} and {{y}}, {{ x }}'\n")
     assert content.variables == {"x": PromptVariable(), "y": PromptVariable()}
     assert parse_content("name: a\ntemplate: no variable, {x} and }} and {% stay text\n").variables == {}
@@ -403,12 +382,6 @@ def test_all_problems_are_reported_with_their_lines() -> None:
         assert sorted(reported) == sorted(reported if expected is None else expected), text
 
 
-def test_a_label_is_no_version() -> None:
-    assert label_fault("candidate") is None
-    assert label_fault("7") == "'7' looks like a version; write a word such as production"
-    assert label_fault("a@7") == "'a@7' has an @, which separates name and version; remove it"
-
-
 def test_templates_have_a_limit() -> None:
     half = "x" * (MAX_TEMPLATE_CHARS // 2)
     messages = f"- {{role: user, content: {half}}}\n"
@@ -455,9 +428,6 @@ def test_values_are_inserted_literally(first: str, second: str) -> None:
 def test_braces_inside_a_value_are_no_placeholders() -> None:
     text = prompt("name: a\ntemplate: '{{x}} {{y}}'\n")
     assert text.render(x="{{y}}", y="{{x}} {0} $y") == "{{y}} {{x}} {0} $y"
-
-
-def test_a_chat_becomes_messages() -> None:
     chat = prompt("name: a\ntemplate:\n- {role: system, content: 'Be {{how}}.'}\n- {role: user, content: '{{q}}'}\n")
     assert chat.render(how="short", q="Why?") == [
         {"role": "system", "content": "Be short."},
@@ -477,15 +447,12 @@ def test_all_values_that_do_not_fit_are_one_error() -> None:
             TYPED.render(**({"t": "x", "i": 1, "f": 1.0} | wrong))
 
 
-def test_a_fallback_accepts_the_values_of_other_versions() -> None:
+def test_a_fallback_accepts_the_values_of_other_versions_and_is_checked_at_once() -> None:
     fallback = fallback_prompt("answer", "Answer {{question}} ({{n}})")
     assert (fallback.id, fallback.source) == ("answer@fallback", "fallback")
     assert fallback.render(question="why?", n=3, context="unknown") == "Answer why? (3)"
     with pytest.raises(PromptError, match="missing: n"):
         fallback.render(question="why?")
-
-
-def test_a_fallback_may_be_messages_or_a_prompt_and_is_checked_at_once() -> None:
     messages = fallback_prompt("a", [{"role": "user", "content": "{{x}}"}])
     assert messages.content.template == (PromptMessage("user", "{{x}}"),)
     other = fallback_prompt("b", TYPED)
@@ -496,7 +463,10 @@ def test_a_fallback_may_be_messages_or_a_prompt_and_is_checked_at_once() -> None
             fallback_prompt("a", malformed)
 
 
-def test_an_id_has_a_name_and_perhaps_a_version() -> None:
+def test_an_id_has_a_name_and_perhaps_a_version_and_a_label_is_no_version() -> None:
+    assert label_fault("candidate") is None
+    assert label_fault("7") == "'7' looks like a version; write a word such as production"
+    assert label_fault("a@7") == "'a@7' has an @, which separates name and version; remove it"
     assert parse_prompt_id("answer@7") == ("answer", 7)
     assert parse_prompt_id("a b") == ("a b", None)
     for wrong in ("a@", "a@0", "a@x", "a@1@2", "a@99999999999"):

@@ -59,27 +59,18 @@ def test_redacted_and_kept_text_with_its_probability() -> None:
     assert normalize("  Ｆｕｌｌ \t WIDTH ") == "full width"
 
 
-def test_long_texts_are_cut_and_marked() -> None:
+def test_long_texts_are_cut_and_marked_and_no_secret_is_half_published() -> None:
     for content in ("keep", "redact"):
         text = members("word " * 10_000, content=content, sample=1.0)["prompt_text"]
         assert text.endswith(CUT)
         assert len(text) == MAX_CHARS + len(CUT)
-
-
-@pytest.mark.parametrize("at", [MAX_CHARS - 10, 4 * MAX_CHARS - 10])
-def test_a_secret_at_a_cut_is_not_half_published(at: int) -> None:
-    for secret in (
-        "AKIAIOSFODNN7EXAMPLE",
-        "jane.doe@example.org",
-        "-----BEGIN RSA PRIVATE KEY-----\nMIIEabc\n-----END X-----",
-    ):
-        text = members("a " * (at // 2) + secret + " tail" * 10_000, content="redact", sample=1.0)["prompt_text"]
-        assert not any(secret[:n] in text for n in range(4, len(secret)) if secret[:n].strip("-"))
-
-
-def test_secrets_that_shrink_a_long_text_do_not_pull_a_cut_secret_in() -> None:
-    card = "4111 1111 1111 1111 "
-    assert "4111" not in members(card * 5_000, content="redact", sample=1.0)["prompt_text"]
+    key = "-----BEGIN RSA PRIVATE KEY-----\nMIIEabc\n-----END X-----"
+    for secret in ("AKIAIOSFODNN7EXAMPLE", "jane.doe@example.org", key):
+        for at in (MAX_CHARS - 10, 4 * MAX_CHARS - 10):
+            text = members("a " * (at // 2) + secret + " tail" * 10_000, content="redact", sample=1.0)["prompt_text"]
+            assert not any(secret[:n] in text for n in range(4, len(secret)) if secret[:n].strip("-")), (secret, at)
+    # Secrets that shrink a long text do not pull a cut secret in.
+    assert "4111" not in members("4111 1111 1111 1111 " * 5_000, content="redact", sample=1.0)["prompt_text"]
 
 
 def test_the_sample_is_reproducible_and_has_its_share() -> None:
@@ -91,33 +82,20 @@ def test_the_sample_is_reproducible_and_has_its_share() -> None:
     assert not any(is_sampled(each, 0.0) for each in ids)
 
 
-CANCEL = "Je voudrais annuler ma commande"
-
-
-def test_any_language() -> None:
+def test_any_language_or_those_that_the_contract_names_and_other() -> None:
     languages = {
         "How do I reset my password?": "en",
         "Wie kann ich meine Rechnung bezahlen?": "de",
         "¿Dónde está mi pedido de la semana pasada?": "es",
-        CANCEL: "fr",
+        "Je voudrais annuler ma commande de la semaine dernière": "fr",
         "请问如何退款": "zh",
         "12345 67890 12345 67890": "unknown",
         "": "unknown",
         "\ud800 how do I reset my password": "en",
     }
-    detector = LanguageDetector()
-    assert {text: detector.detect(text) for text in languages} == languages
-
-
-def test_a_language_that_the_contract_does_not_name_is_other_and_an_unknown_code_an_error() -> None:
-    languages = {
-        "How do I reset my password?": "en",
-        "Wie kann ich meine Rechnung bezahlen?": "de",
-        f"{CANCEL} de la semaine dernière": "other",
-        "请问如何退款": "other",
-    }
-    detector = LanguageDetector(("en", "de"))
-    assert {text: detector.detect(text) for text in languages} == languages
+    named = {text: code if code in ("en", "de", "unknown") else "other" for text, code in languages.items()}
+    for detector, expected in ((LanguageDetector(), languages), (LanguageDetector(("en", "de")), named)):
+        assert {text: detector.detect(text) for text in languages} == expected
     with pytest.raises(TextError, match="klingon"):
         LanguageDetector(("en", "klingon"))
 
@@ -160,6 +138,10 @@ def test_training_finds_the_clusters_and_is_deterministic() -> None:
     assert trained.dump() == codebook().dump()
     names = trained.assign(np.eye(DIMENSIONS, dtype=np.float32)[:4]).names
     assert sorted(names) == ["t0", "t1", "t2", "t3"]
+    # A far text is new, and so is a vector without direction.
+    far = np.zeros((3, DIMENSIONS), np.float32)
+    far[0, 7], far[1, 0] = 1, np.nan
+    assert trained.assign(far).names == [NEW, NEW, NEW]
 
 
 def test_the_threshold_is_a_quantile_of_texts_that_were_not_trained_on() -> None:
@@ -169,30 +151,21 @@ def test_the_threshold_is_a_quantile_of_texts_that_were_not_trained_on() -> None
     assert fresh.count(NEW) / len(fresh) == pytest.approx(0.1, abs=0.03)
 
 
-def test_a_far_text_is_new_and_so_is_a_vector_without_direction() -> None:
-    far = np.zeros((3, DIMENSIONS), np.float32)
-    far[0, 7], far[1, 0] = 1, np.nan
-    assert codebook().assign(far).names == [NEW, NEW, NEW]
-
-
-def test_the_file_restores_the_codebook(tmp_path: Path) -> None:
+def test_the_file_restores_the_codebook_and_names_are_part_of_the_id(tmp_path: Path) -> None:
     trained = codebook()
     path = tmp_path / "a.codebook.npz"
     path.write_bytes(trained.dump())
     loaded = load_codebook(path)
     assert (loaded.id, loaded.header) == (trained.id, trained.header)
     assert np.array_equal(np.load(path)["centroids"], trained.centroids)
-
-
-def test_names_are_part_of_the_id() -> None:
-    renamed = codebook().renamed({"t0": "billing"})
+    renamed = trained.renamed({"t0": "billing"})
     assert renamed.header.names[0] == "billing"
-    assert renamed.id != codebook().id
+    assert renamed.id != trained.id
     with pytest.raises(TextError, match="t9"):
-        codebook().renamed({"t9": "billing"})
+        trained.renamed({"t9": "billing"})
     for name in ("new", "", "a\nb", "x" * 61, "t1"):
         with pytest.raises(TextError):
-            codebook().renamed({"t0": name})
+            trained.renamed({"t0": name})
 
 
 def test_unusable_training_data() -> None:
@@ -220,45 +193,43 @@ def _archive(members: dict[str, bytes], compression: int = zipfile.ZIP_STORED) -
     return buffer.getvalue()
 
 
-def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]], allow_pickle: bool = False) -> bytes:
+def _npy(array: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> bytes:
     buffer = io.BytesIO()
-    np.save(buffer, array, allow_pickle=allow_pickle)
+    np.save(buffer, array, allow_pickle=True)
     return buffer.getvalue()
 
 
 def _hostile() -> dict[str, bytes]:
     good = codebook()
-    header = msgspec.to_builtins(good.header)
     centroids = _npy(good.centroids)
 
-    def with_header(**changes: object) -> bytes:
-        encoded = np.frombuffer(msgspec.json.encode(header | changes), np.uint8)
-        return _archive({"centroids.npy": centroids, "header.npy": _npy(encoded)})
+    def members(centroids: bytes = centroids, **changes: object) -> dict[str, bytes]:
+        header = msgspec.json.encode(msgspec.to_builtins(good.header) | changes)
+        return {"centroids.npy": centroids, "header.npy": _npy(np.frombuffer(header, np.uint8))}
 
-    plain_header = _npy(np.frombuffer(msgspec.json.encode(header), np.uint8))
-    pickled = _npy(np.array([object()], dtype=object), allow_pickle=True)
-    claims = centroids.replace(b"(4, 8)", b"(9, 8)")
-    return {
+    archives = {
+        "one member": {"centroids.npy": centroids},
+        "third member": members() | {"x.npy": b""},
+        "pickle": members(_npy(np.array([object()], dtype=object))),
+        "wrong size": members(centroids.replace(b"(4, 8)", b"(9, 8)")),
+        "doubles": members(_npy(good.centroids.astype(np.float64))),
+        "not of length 1": members(_npy(good.centroids * 2)),
+        "not finite": members(_npy(good.centroids * np.float32("nan"))),
+        "header is no JSON": members() | {"header.npy": _npy(np.zeros(5, np.uint8))},
+        "other format": members(format=2),
+        "unknown member": members(surprise=1),
+        "repeated name": members(names=["t0"] * 4),
+        "reserved name": members(names=["t0", "t1", "t2", "new"]),
+        "control characters": members(names=["t0", "t1", "t2", "\x1b[31m"]),
+        "too few names": members(names=["t0"]),
+        "threshold": members(threshold=-1.0),
+    }
+    return {name: _archive(each) for name, each in archives.items()} | {
         "empty": b"",
         "no archive": b"PK\x03\x04 nothing",
         "cut off": good.dump()[:-30],
         "too large": bytes(MAX_FILE_BYTES + 1),
-        "one member": _archive({"centroids.npy": centroids}),
-        "third member": _archive({"centroids.npy": centroids, "header.npy": plain_header, "x.npy": b""}),
-        "compressed": _archive({"centroids.npy": centroids, "header.npy": plain_header}, zipfile.ZIP_DEFLATED),
-        "pickle": _archive({"centroids.npy": pickled, "header.npy": plain_header}),
-        "wrong size": _archive({"centroids.npy": claims, "header.npy": plain_header}),
-        "doubles": _archive({"centroids.npy": _npy(good.centroids.astype(np.float64)), "header.npy": plain_header}),
-        "not of length 1": _archive({"centroids.npy": _npy(good.centroids * 2), "header.npy": plain_header}),
-        "not finite": _archive({"centroids.npy": _npy(good.centroids * np.float32("nan")), "header.npy": plain_header}),
-        "header is no JSON": _archive({"centroids.npy": centroids, "header.npy": _npy(np.zeros(5, np.uint8))}),
-        "other format": with_header(format=2),
-        "unknown member": with_header(surprise=1),
-        "repeated name": with_header(names=["t0"] * 4),
-        "reserved name": with_header(names=["t0", "t1", "t2", "new"]),
-        "control characters": with_header(names=["t0", "t1", "t2", "\x1b[31m"]),
-        "too few names": with_header(names=["t0"]),
-        "threshold": with_header(threshold=-1.0),
+        "compressed": _archive(members(), zipfile.ZIP_DEFLATED),
     }
 
 
@@ -338,21 +309,13 @@ def contract(**text: object) -> Contract:
     return Contract(model="m", text=Text(**text))  # type: ignore[arg-type]
 
 
-def test_all_features_with_an_encoder_of_ones_own() -> None:
+def test_all_features_with_an_encoder_of_ones_own_and_none_of_what_is_not_known() -> None:
     observer = TextObserver(contract(codebook=OWN.id), OWN, encoder=Lengths())
     features, context, metrics = observer.observe("id", QUESTION, "```\nreset()\n```")
-    assert features == {
-        "language": "en",
-        "code_share": pytest.approx(13 / 35, abs=0.01),
-        "topic": "odd",
-        "topic_distance": 0,
-    }
+    share = pytest.approx(13 / 35, abs=0.01)
+    assert features == {"language": "en", "code_share": share, "topic": "odd", "topic_distance": 0}
     assert context == {}
     assert metrics == {"input_chars": 27, "output_chars": 15}
-
-
-def test_what_is_not_known_is_absent() -> None:
-    observer = TextObserver(contract(codebook=OWN.id), OWN, encoder=Lengths())
     nothing, only_answer = observer.observe_all([GenerationText("a"), GenerationText("b", None, "An answer")])
     assert nothing == ({}, {}, {})
     assert only_answer == ({"code_share": 0}, {}, {"output_chars": 9})

@@ -3,6 +3,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,19 +23,16 @@ class ScriptedConsumer:
     def __init__(self) -> None:
         self.script: list[FakeMessage] = []
         self.end: int | None = 0
-        self.settings: dict[str, Any] = {}
-        self.opened = 0
+        self.opened: list[dict[str, Any]] = []
 
     def open(self, settings: dict[str, Any]) -> ScriptedConsumer:
-        self.settings = settings
-        self.opened += 1
+        self.opened.append(settings)
         return self
 
     def list_topics(self, topic: str, timeout: float) -> Any:
         if self.end is None:
             raise KafkaException(KafkaError(KafkaError._TRANSPORT))
-        metadata = type("Metadata", (), {"error": None, "partitions": {0: None}})
-        return type("Topics", (), {"topics": {topic: metadata}})
+        return SimpleNamespace(topics={topic: SimpleNamespace(error=None, partitions={0: None})})
 
     def get_watermark_offsets(self, _partition: Any, timeout: float) -> tuple[int, int]:
         if self.end is None:
@@ -80,9 +78,8 @@ class Following:
 
 @pytest.fixture
 def following(monkeypatch: pytest.MonkeyPatch) -> Iterator[Following]:
-    monkeypatch.setattr(topic_reader, "PROBE_EVERY_S", 0.0)
-    monkeypatch.setattr(topic_reader, "POLL_S", 0.001)
-    monkeypatch.setattr(topic_reader, "FIRST_RETRY_S", 0.001)
+    for name, seconds in (("PROBE_EVERY_S", 0.0), ("POLL_S", 0.001), ("FIRST_RETRY_S", 0.001)):
+        monkeypatch.setattr(topic_reader, name, seconds)
     result = Following()
     yield result
     result.reader.stop(WAIT_S)
@@ -107,7 +104,7 @@ def test_it_is_current_while_kafka_answers_and_holds_nothing_else(following: Fol
     consumer.script += [FakeMessage(3), failure(KafkaError._PARTITION_EOF, offset=5)]
     assert following.current.wait(WAIT_S)
     assert following.received == [(0, False), (1, False), (3, True)]
-    assert consumer.opened == 1
+    assert len(consumer.opened) == 1
 
 
 def test_it_starts_over_after_errors_and_other_errors_change_nothing(
@@ -122,11 +119,11 @@ def test_it_starts_over_after_errors_and_other_errors_change_nothing(
         consumer.script += [failure(KafkaError._ALL_BROKERS_DOWN, offset=-1), FakeMessage(0)]
         consumer.script.append(failure(KafkaError._PARTITION_EOF, offset=1))
         assert following.current.wait(WAIT_S)
-        opened = consumer.opened
+        n_opened = len(consumer.opened)
         consumer.script.append(failure(KafkaError.UNKNOWN_TOPIC_OR_PART, offset=-1))
         consumer.script += [FakeMessage(0), failure(KafkaError._PARTITION_EOF, offset=1)]
         wait_for(lambda: len(following.received) == 2, "the second reading", WAIT_S)
-    assert consumer.opened == opened + 1
+    assert len(consumer.opened) == n_opened + 1
     assert following.received == [(0, True), (0, True)]
     assert [text.startswith("records cannot be read from topic t: ") for text in caplog.messages] == [True, True]
-    assert consumer.settings["auto.offset.reset"] == "error"
+    assert consumer.opened[-1]["auto.offset.reset"] == "error"

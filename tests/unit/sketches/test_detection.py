@@ -21,14 +21,13 @@ from barograph_server.sketches.drift.rates import rate_verdicts
 from tests.reference.page_times import deciles
 from tests.support.baselines import category, numeric
 
-EDGES = tuple(ndtri(np.arange(1, 10) / 10).tolist())
-
 
 def normal_field() -> FieldBaseline:
     """A standard normal field of 10,000 rows, a tenth of them null, without values above 4."""
+    edges = tuple(ndtri(np.arange(1, 10) / 10).tolist())
     quantiles = ndtri(np.linspace(0.0005, 0.9995, QUANTILE_RANKS))
     moments = {"mean": 0.0, "std": 1.0, "quantiles": tuple(quantiles.tolist())}
-    return numeric("x", *EDGES, counts=SliceCounts(cells=(*[900] * 10, 1_000)), low=-4.0, high=4.0, **moments)
+    return numeric("x", *edges, counts=SliceCounts(cells=(*[900] * 10, 1_000)), low=-4.0, high=4.0, **moments)
 
 
 def category_field() -> FieldBaseline:
@@ -143,17 +142,15 @@ def test_the_interval_covers_the_onset_and_unchanged_panes_have_none(runs: int) 
 FloatArray = NDArray[np.float64]
 
 
-STUCK = np.eye(10)[4]
-
-
 def test_golden_psi_of_a_mixture() -> None:
+    stuck = np.eye(10)[4]
     before = deciles()
     for after, whole, share in (
         (deciles(0.25), 0.059815581829, None),
         (deciles(0.5), 0.237749204686, 0.921104964588),
         (deciles(1.0), 0.926142424262, 0.474009878157),
         (deciles(0.0, 1.8), 0.372082131943, 0.718551997703),
-        (STUCK, 8.28308935503, 0.186488502961),
+        (stuck, 8.28308935503, 0.186488502961),
     ):
         assert mixed_psi(before, after, 1.0) == pytest.approx(whole, abs=1e-9)
         assert mixed_psi(before, after, 0.0) == 0.0
@@ -165,7 +162,7 @@ def test_golden_psi_of_a_mixture() -> None:
     with pytest.raises(ValueError, match=r"one shape \(B,\), not \(10,\) and \(9,\)"):
         mixed_psi(before, before[:9], 1.0)
     with pytest.raises(ValueError, match=r"lies in \[0, 1\], not at 1\.5"):
-        mixed_psi(before, STUCK, 1.5)
+        mixed_psi(before, stuck, 1.5)
 
 
 @pytest.mark.parametrize(

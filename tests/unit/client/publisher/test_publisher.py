@@ -3,16 +3,18 @@ import json
 import logging
 import math
 import weakref
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
+from unittest.mock import Mock, call
 
 import numpy as np
 import pyarrow as pa
 import pytest
 from barograph import Contract, PublishError
-from barograph.contract import LabelSpec
+from barograph.contract import Field, LabelSpec
 from barograph.events import BATCH_ROWS, MAX_EVENT_BYTES, MAX_MEMBERS
 from barograph.publisher.outbox import METADATA_MAX_AGE_S, REPLACEMENT_MAX_RETRY_S, Outbox, kafka_settings
 from barograph.publisher.retry_schedule import RetrySchedule
@@ -20,6 +22,24 @@ from barograph.publisher.servers import find_bootstrap_servers
 from confluent_kafka import KafkaError, KafkaException, Producer
 
 from tests.support.scripted_kafka import ScriptedPublisher
+
+CONTRACT = Contract(model="m", fields=(Field(name="x", type="float", source="features.x"),))
+
+
+@pytest.fixture
+def serving() -> Iterator[ScriptedPublisher]:
+    scripted = ScriptedPublisher(CONTRACT)
+    yield scripted
+    scripted.publisher.close()
+
+
+@pytest.fixture
+def batch_job() -> Iterator[ScriptedPublisher]:
+    scripted = ScriptedPublisher(CONTRACT, wait=True)
+    yield scripted
+    scripted.script.produce_error = None
+    scripted.outbox._wait = False
+    scripted.publisher.close()
 
 
 def test_a_prediction_is_published_with_every_member(serving: ScriptedPublisher) -> None:
@@ -249,9 +269,12 @@ def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path
     ScriptedPublisher(Contract(model="m"), state_dir=tmp_path / "q").publisher.close()
 
 
-def test_observe_times_the_block_and_publishes_the_members_it_set(serving: ScriptedPublisher) -> None:
+def test_observe_publishes_the_time_of_the_block_the_members_it_set_and_the_kind_of_an_error(
+    serving: ScriptedPublisher,
+) -> None:
     with serving.publisher.observe(id="a", features={"x": 1}, arm="b", context={"k": "v"}, at=5) as observation:
         serving.now_s += 0.0125
+        assert observation.features == {"x": 1}
         observation.score = 0.25
         observation.class_ = "late"
         observation.scores = {"late": 0.25}
@@ -262,14 +285,11 @@ def test_observe_times_the_block_and_publishes_the_members_it_set(serving: Scrip
     members = {"id": "a", "at": 5, "arm": "b", "context": {"k": "v"}, "features": {"x": 1}, "score": 0.25}
     members |= {"class": "late", "scores": {"late": 0.25}, "metrics": {"tokens": 3}, "status": "served"}
     assert event.items() >= members.items()
-
-
-def test_observe_publishes_the_kind_of_an_error_and_accepts_the_callers_values(serving: ScriptedPublisher) -> None:
     with pytest.raises(KeyError, match="secret"), serving.publisher.observe(id="a"):
         raise KeyError("secret")
     with serving.publisher.observe(id="b") as observation:
         observation.latency_ms, observation.error = 3.5, "fallback"
-    failed, own = serving.flush_events()
+    _, failed, own = serving.flush_events()
     assert failed["error"] == "KeyError"
     assert "secret" not in json.dumps(failed)
     assert (own["latency_ms"], own["error"]) == (3.5, "fallback")
@@ -284,7 +304,7 @@ def test_a_batch_job_waits_for_space_in_the_queue(batch_job: ScriptedPublisher) 
     assert [json.loads(message.value)["id"] for message in batch_job.kafka.queue] == ["b"]
 
 
-def test_a_batch_job_gets_an_error_for_an_invalid_event(batch_job: ScriptedPublisher) -> None:
+def test_a_batch_job_gets_an_error_for_invalid_and_undelivered_events(batch_job: ScriptedPublisher) -> None:
     with pytest.raises(PublishError, match=r"1 events were not published \(invalid\): id is missing or empty"):
         batch_job.publisher.prediction(id="")
     with pytest.raises(PublishError, match="label is not finite"):
@@ -295,9 +315,6 @@ def test_a_batch_job_gets_an_error_for_an_invalid_event(batch_job: ScriptedPubli
         pass
     with pytest.raises(KeyError), batch_job.publisher.observe(id=""):
         raise KeyError  # the first error
-
-
-def test_a_batch_job_gets_an_error_for_undelivered_events(batch_job: ScriptedPublisher) -> None:
     batch_job.publisher.prediction(id="a")
     batch_job.script.can_flush = False
     with pytest.raises(PublishError, match=r"1 messages were not delivered within 0 s; is the broker at nowhere:1"):
@@ -338,28 +355,25 @@ def test_a_label_that_is_no_form_of_a_value_is_not_sent() -> None:
     waiting.publisher.close()
 
 
-UNKNOWN_TOPIC = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
-
-
 def publish(scripted: ScriptedPublisher, n_events: int) -> None:
     for i in range(n_events):
         scripted.publisher.prediction(id=str(i))
+
+
+def counts(scripted: ScriptedPublisher) -> tuple[int, int, int]:
+    return scripted.stats.published, scripted.stats.failed, scripted.stats.waiting
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_a_waiting_publisher_knows_the_offsets_of_its_events() -> None:
-    scripted = ScriptedPublisher(Contract(model="m"), wait=True)
-    publish(scripted, 3)
-    assert scripted.publisher.offset_ranges == {}
-    scripted.publisher.flush()
-    assert scripted.publisher.offset_ranges == {("p-predictions", 0): (0, 3)}
-    publish(scripted, 2)
-    scripted.publisher.flush()
-    assert scripted.publisher.offset_ranges == {("p-predictions", 0): (0, 5)}
-    scripted.publisher.close()
+def test_a_waiting_publisher_knows_the_offsets_of_its_events(batch_job: ScriptedPublisher) -> None:
+    assert batch_job.publisher.offset_ranges == {}
+    for n_events, end in ((3, 3), (2, 5)):
+        publish(batch_job, n_events)
+        batch_job.publisher.flush()
+        assert batch_job.publisher.offset_ranges == {("p-predictions", 0): (0, end)}
 
 
 @pytest.mark.parametrize("n_failures", [1, 5])
@@ -376,25 +390,19 @@ def test_failed_replacements_change_no_count_and_are_retried(
         serving.outbox.maintain()
         assert len(serving.producers) == 1
         serving.publisher.prediction(id="during")
-        stats = serving.stats
-        assert (stats.published, stats.failed, stats.waiting) == (10, 0, 3)
-        assert stats.dropped == {"error": attempt + 1}
+        assert counts(serving) == (10, 0, 3)
+        assert serving.stats.dropped == {"error": attempt + 1}
         serving.now_s += REPLACEMENT_MAX_RETRY_S
     serving.outbox.maintain()
     assert len(serving.producers) == 2
-    stats = serving.stats
-    assert (stats.published, stats.failed, stats.waiting) == (10, 3, 0)
+    assert counts(serving) == (10, 3, 0)
     publish(serving, 4)
     serving.publisher.flush()
-    stats = serving.stats
-    assert (stats.published, stats.failed, stats.waiting) == (14, 3, 0)
-    assert stats.dropped == {"error": n_failures}
-    assert stats.published + stats.failed + stats.waiting + sum(stats.dropped.values()) == 10 + 3 + n_failures + 4
+    assert counts(serving) == (14, 3, 0)
+    assert serving.stats.dropped == {"error": n_failures}
     failures = [text for text in warnings(caplog) if "cannot be replaced" in text]
     assert len(failures) == n_failures
-    assert (
-        "Kafka's client failed (out of order) and cannot be replaced (no memory 0); events are dropped" in failures[0]
-    )
+    assert "client failed (out of order) and cannot be replaced (no memory 0); events are dropped" in failures[0]
     assert any("was replaced" in text for text in warnings(caplog))
     assert not failed.queue
 
@@ -411,12 +419,13 @@ def test_both_producers_are_replaced_or_neither(serving: ScriptedPublisher) -> N
     serving.script.factory_errors = [RuntimeError("no memory")]
     serving.outbox.maintain()
     assert serving.producers == first
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (5, 0, 0)
+    assert counts(serving) == (5, 0, 0)
     serving.now_s += REPLACEMENT_MAX_RETRY_S
     serving.outbox.maintain()
     assert len(serving.producers) == 4
     send()
-    assert (serving.stats.published, serving.stats.failed, serving.stats.dropped) == (10, 0, {})
+    assert counts(serving) == (10, 0, 0)
+    assert serving.stats.dropped == {}
 
 
 def test_an_event_for_a_producer_that_is_replaced_during_the_call_is_counted_as_failed(
@@ -432,7 +441,7 @@ def test_an_event_for_a_producer_that_is_replaced_during_the_call_is_counted_as_
     monkeypatch.setattr(serving.kafka, "produce", produce)
     publish(serving, 1)
     assert len(serving.producers) == 2
-    assert (serving.stats.published, serving.stats.failed, serving.stats.waiting) == (1, 1, 0)
+    assert counts(serving) == (1, 1, 0)
 
 
 def test_a_closed_outbox_replaces_nothing(serving: ScriptedPublisher) -> None:
@@ -483,12 +492,13 @@ def test_losses_are_logged_at_most_once_a_minute_and_without_values(serving: Scr
 
 
 def test_a_new_topic_is_retried_until_it_is_known(batch_job: ScriptedPublisher, monkeypatch: Any) -> None:
+    unknown_topic = KafkaError(KafkaError.UNKNOWN_TOPIC_OR_PART)
     monkeypatch.setattr("barograph.publisher.outbox.TOPIC_RETRY_S", 0.0)
-    batch_job.script.topic_answers = [UNKNOWN_TOPIC, KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0, 3]
+    batch_job.script.topic_answers = [unknown_topic, KafkaError(KafkaError.LEADER_NOT_AVAILABLE), 0, 3]
     assert batch_job.outbox.fetch_partition_count("p-predictions") == 3
     assert batch_job.outbox.cached_partition_count("p-predictions") == 3
     monkeypatch.setattr("barograph.publisher.outbox.TOPIC_WAIT_S", -1.0)
-    batch_job.script.topic_answers = [UNKNOWN_TOPIC]
+    batch_job.script.topic_answers = [unknown_topic]
     with pytest.raises(PublishError, match="the topic p-labels does not exist at nowhere:1"):
         batch_job.outbox.fetch_partition_count("p-labels")
     batch_job.script.topic_answers = [KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED, "not authorised")]
@@ -525,53 +535,36 @@ def test_close_frees_the_producer_without_the_garbage_collector(wait: bool) -> N
         gc.enable()
 
 
-def test_delays_double_up_to_the_bound_and_reset_after_a_success() -> None:
-    now_s = 0.0
-    schedule = RetrySchedule(0.5, 3.0, clock=lambda: now_s, uniform=lambda low, high: high)
+def test_an_attempt_is_due_after_a_delay_that_doubles_up_to_the_bound_and_resets_after_a_success() -> None:
+    now_s, draw = 10.0, Mock(side_effect=lambda low, high: high)
+    schedule = RetrySchedule(0.5, 3.0, clock=lambda: now_s, uniform=draw)
     assert schedule.is_due
     assert [schedule.record_failure() for _ in range(5)] == [0.5, 1.0, 2.0, 3.0, 3.0]
+    assert draw.call_args_list == [call(0.25, 0.5), call(0.5, 1.0), call(1.0, 2.0), call(1.5, 3.0), call(1.5, 3.0)]
+    now_s = 12.9
+    assert not schedule.is_due
+    now_s = 13.0
+    assert schedule.is_due
+    schedule.record_failure()
     assert not schedule.is_due
     schedule.reset()
     assert schedule.is_due
-    assert schedule.record_failure() == 0.5
-
-
-def test_an_attempt_is_due_when_its_delay_has_passed() -> None:
-    now_s = 10.0
-    schedule = RetrySchedule(2.0, 60.0, clock=lambda: now_s, uniform=lambda low, high: high)
-    schedule.record_failure()
-    now_s = 11.9
-    assert not schedule.is_due
-    now_s = 12.0
-    assert schedule.is_due
-
-
-def test_a_delay_is_drawn_from_the_upper_half_of_its_nominal_value() -> None:
-    bounds: list[tuple[float, float]] = []
-
-    def lowest(low: float, high: float) -> float:
-        bounds.append((low, high))
-        return low
-
-    schedule = RetrySchedule(4.0, 6.0, clock=lambda: 0.0, uniform=lowest)
-    assert [schedule.record_failure() for _ in range(3)] == [2.0, 3.0, 3.0]
-    assert bounds == [(2.0, 4.0), (3.0, 6.0), (3.0, 6.0)]
+    draw.side_effect = lambda low, high: low
+    assert schedule.record_failure() == 0.25, "what was drawn"
 
 
 def test_two_clones_find_their_own_stack_and_the_environment_comes_first(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    first, second = tmp_path / "first", tmp_path / "second"
-    clones = {first: "127.0.0.1:29092", second: "127.0.0.1:40001"}
-    for folder, servers in clones.items():
-        (folder / ".barograph").mkdir(parents=True)
-        (folder / ".barograph/stack.json").write_text(json.dumps({"bootstrap_servers": servers, "clickhouse_port": 1}))
-    for folder, servers in clones.items():
-        monkeypatch.chdir(folder)
+    environ = {"BAROGRAPH_HOME": str(tmp_path / "first/.barograph")}
+    for clone, servers in (("first", "127.0.0.1:29092"), ("second", "127.0.0.1:40001")):
+        home = tmp_path / clone / ".barograph"
+        home.mkdir(parents=True)
+        (home / "stack.json").write_text(json.dumps({"bootstrap_servers": servers, "clickhouse_port": 1}))
+        monkeypatch.chdir(home.parent)
         assert find_bootstrap_servers({}) == servers
-    assert find_bootstrap_servers({"BAROGRAPH_HOME": str(first / ".barograph")}) == "127.0.0.1:29092"
-    environ = {"BAROGRAPH_HOME": str(first / ".barograph"), "BAROGRAPH_BOOTSTRAP_SERVERS": "kafka:9092"}
-    assert find_bootstrap_servers(environ) == "kafka:9092"
+    assert find_bootstrap_servers(environ) == "127.0.0.1:29092"
+    assert find_bootstrap_servers(environ | {"BAROGRAPH_BOOTSTRAP_SERVERS": "kafka:9092"}) == "kafka:9092"
 
 
 def test_without_a_stack_the_error_says_what_to_do(tmp_path: Path) -> None:

@@ -141,27 +141,24 @@ def test_a_row_without_a_time_or_an_id_is_rejected_alone() -> None:
 
 
 def test_large_tables_are_converted_in_blocks() -> None:
-    n = BLOCK_ROWS + 1
-    chunks = [pa.table({"id": pa.array([str(i)])}) for i in range(3)]
-    blocks = PredictionTables(CONTRACT, "3", Pii(CONTRACT, b"")).blocks
-    assert [block.rows.num_rows for block in blocks(pa.table({"id": ["a"] * n}))] == [BLOCK_ROWS, 1]
-    assert [block.rows.num_rows for block in blocks(pa.concat_tables(chunks))] == [3], "chunks are combined"
-    assert list(blocks(pa.table({"id": pa.array([], pa.string())}))) == []
-
-
-FRAME = {"id": ["a", "b"], "x": [1.5, None], "hue": ["red", "blue"]}
+    chunks = pa.concat_tables([pa.table({"id": [str(i)]}) for i in range(3)])
+    none = pa.table({"id": pa.array([], pa.string())})
+    tables = PredictionTables(CONTRACT, "3", Pii(CONTRACT, b""))
+    for table, sizes in ((pa.table({"id": ["a"] * (BLOCK_ROWS + 1)}), [BLOCK_ROWS, 1]), (chunks, [3]), (none, [])):
+        assert [block.rows.num_rows for block in tables.blocks(table)] == sizes
 
 
 def test_tables_of_all_libraries_give_the_same_rows() -> None:
-    frame = pd.DataFrame(FRAME)
+    columns = {"id": ["a", "b"], "x": [1.5, None], "hue": ["red", "blue"]}
+    frame = pd.DataFrame(columns)
     for name, table in {
-        "table": pa.table(FRAME),
-        "batch": pa.table(FRAME).to_batches()[0],
+        "table": pa.table(columns),
+        "batch": pa.table(columns).to_batches()[0],
         "pandas": frame,
         "pandas category": frame.astype({"hue": "category"}),
         "pandas index": frame.set_index("id"),
-        "polars": pl.DataFrame(FRAME),
-        "polars category": pl.DataFrame(FRAME, schema_overrides={"hue": pl.Categorical}),
+        "polars": pl.DataFrame(columns),
+        "polars category": pl.DataFrame(columns, schema_overrides={"hue": pl.Categorical}),
     }.items():
         rows, _ = mapped(table)
         assert rows.column("id").to_pylist() == ["a", "b"], name
@@ -171,7 +168,7 @@ def test_tables_of_all_libraries_give_the_same_rows() -> None:
 
     class Old:
         def to_arrow(self) -> pa.Table:
-            return pa.table(FRAME)
+            return pa.table(columns)
 
     assert as_table(Old()).num_rows == 2
     for data in ([{"id": "a"}], {"id": ["a"]}, None, "a.parquet"):
@@ -184,7 +181,7 @@ def labels(**columns: Any) -> tuple[pa.Table, int]:
     return pa.Table.from_batches([block.rows for block in blocks]), sum(block.n_rejected for block in blocks)
 
 
-def test_unknown_labels_are_rejected_alone() -> None:
+def test_unknown_labels_are_rejected_alone_and_labels_of_other_types_together() -> None:
     table, n_rejected = labels(id=["a", "b", "c", None], label=[True, None, False, True], at=[1, 2, None, 4])
     assert (table.to_pylist(), n_rejected) == (
         [{"model": "m", "id": "a", "label": True, "at": datetime(1970, 1, 1, 0, 0, 0, 1000, tzinfo=UTC)}],
@@ -192,9 +189,6 @@ def test_unknown_labels_are_rejected_alone() -> None:
     )
     table, n_rejected = labels(id=["a", "b", "c"], label=[0.5, float("nan"), float("inf")])
     assert (table.column("label").to_pylist(), n_rejected) == ([0.5], 2)
-
-
-def test_labels_of_other_types_are_rejected() -> None:
     with pytest.raises(InvalidEvent, match="label has the type list<item: int64>; make it flags, numbers or text"):
         labels(id=["a"], label=[[1]])
 
@@ -202,12 +196,9 @@ def test_labels_of_other_types_are_rejected() -> None:
 def test_rows_of_labels_are_grouped_by_the_partition_of_their_key() -> None:
     table, _ = labels(id=[f"größe-{i}" for i in range(100)], label=[True] * 100)
     (rows,) = table.to_batches()
-    by_number = dict(by_partition(rows, "m", 3))
-    assert set(by_number) == {0, 1, 2}
-    for partition, partition_rows in by_number.items():
-        for event_id in partition_rows.column("id").to_pylist():
-            assert zlib.crc32(label_key("m", event_id)) % 3 == partition
-    assert sum(partition_rows.num_rows for partition_rows in by_number.values()) == 100
+    found = {number: part.column("id").to_pylist() for number, part in by_partition(rows, "m", 3)}
+    ids = rows.column("id").to_pylist()
+    assert found == {number: [i for i in ids if zlib.crc32(label_key("m", i)) % 3 == number] for number in range(3)}
 
 
 @pytest.fixture
@@ -230,16 +221,15 @@ def row_counts(producer: RecordingProducer) -> list[int]:
     return [batch.num_rows for batch in batches(producer)]
 
 
-def test_wide_rows_are_sent_in_smaller_messages(producer: RecordingProducer, outbox: Outbox) -> None:
+def test_wide_rows_are_sent_in_smaller_messages_or_dropped(producer: RecordingProducer, outbox: Outbox) -> None:
     (rows,) = mapped(pa.table({"id": ["a"] * 100, "x": ["y" * 20_000] * 100}))[0].to_batches()
     assert send_predictions(outbox, "t", rows) == 100
     assert len(producer.messages) > 2
     assert sum(row_counts(producer)) == 100
     assert all(len(value) <= BATCH_BYTES for _, value, _ in producer.messages)
     assert all(dict(options["headers"])[CONTENT_TYPE_HEADER] for _, _, options in producer.messages)
-
-
-def test_a_row_that_is_too_large_for_kafka_is_dropped_alone(producer: RecordingProducer, outbox: Outbox) -> None:
+    # A row that is too large for Kafka is dropped alone.
+    producer.messages.clear()
     (rows,) = mapped(pa.table({"id": ["a", "b", "c"], "x": ["y", "y" * MAX_EVENT_BYTES, "y"]}))[0].to_batches()
     assert send_predictions(outbox, "t", rows) == 2
     assert sum(row_counts(producer)) == 2
@@ -258,20 +248,15 @@ def test_labels_are_sent_singly_until_the_partition_count_is_known(producer: Rec
     assert sorted(row_counts(producer)) == [1, 2]
 
 
-def test_an_unreadable_table_is_counted_by_its_rows(producer: RecordingProducer, outbox: Outbox) -> None:
-    publisher = Publisher(CONTRACT, "3", outbox)
-    assert publisher.predictions(pa.table({"x": [1.0, 2.0]})) == 0
-    assert publisher.predictions([1, 2, 3]) == 0
-    assert publisher.predictions(None) == 0
-    assert publisher.labels(pa.table({"x": [1.0, 2.0]})) == 0
-    assert outbox.stats.dropped == {"invalid": 2 + 3 + 1 + 2}
-
-
-def test_rejected_rows_leave_gaps_in_the_sequence_numbers(producer: RecordingProducer, outbox: Outbox) -> None:
+def test_rejected_rows_and_tables_are_counted_and_leave_gaps(producer: RecordingProducer, outbox: Outbox) -> None:
     publisher = Publisher(CONTRACT, "3", outbox)
     assert publisher.predictions(pa.table({"id": ["a", None, "c"]})) == 2
     assert publisher.predictions(pa.table({"id": ["d"]})) == 1
     assert [batch.column("seq").to_pylist() for batch in batches(producer)] == [[0, 1], [3]]
+    for unreadable in (pa.table({"x": [1.0, 2.0]}), [1, 2, 3], None):
+        assert publisher.predictions(unreadable) == 0
+    assert publisher.labels(pa.table({"x": [1.0, 2.0]})) == 0
+    assert outbox.stats.dropped == {"invalid": 1 + 2 + 3 + 1 + 2}
 
 
 KEY = b"a key of sixteen bytes"
@@ -300,17 +285,10 @@ def test_the_hash_is_hmac_sha_256_under_a_key_of_the_field() -> None:
 
 
 def test_equal_values_of_two_fields_or_models_are_not_linkable() -> None:
-    contract = Contract(
-        model="m",
-        fields=(
-            Field(name="email", type="category", source="features.email", pii="hash"),
-            Field(name="payer", type="category", source="features.payer", pii="hash"),
-        ),
-    )
     both = {"email": "ana@x", "payer": "ana@x"}
-    first = Pii(contract, KEY).protect("features", both)
-    second = Pii(Contract(model="n", fields=contract.fields), KEY).protect("features", both)
-    assert len({value.rpartition(":")[2] for value in (*first.values(), *second.values())}) == 4
+    fields = tuple(Field(name=name, type="category", source=f"features.{name}", pii="hash") for name in both)
+    protected = [Pii(Contract(model=model, fields=fields), KEY).protect("features", both) for model in ("m", "n")]
+    assert len({value.rpartition(":")[2] for each in protected for value in each.values()}) == 4
     # The boundary between the two names is part of what is hashed.
     assert FieldHash(KEY, "ab", "c")("x") != FieldHash(KEY, "a", "bc")("x")
 

@@ -47,18 +47,9 @@ class ScriptedShadow:
 
     def __init__(self, serving: ScriptedPublisher, candidate: Callable[[Any], Any], **options: Any) -> None:
         self.serving = serving
-        self.shadow = Shadow(
-            serving.publisher,
-            candidate,
-            version="4",
-            of="3",
-            **{
-                "timeout_ms": TIMEOUT_S * 1000,
-                "clock": lambda: serving.now_s,
-                "wall_clock_ns": lambda: serving.now_ns,
-                **options,
-            },
-        )
+        clocks = {"clock": lambda: serving.now_s, "wall_clock_ns": lambda: serving.now_ns}
+        options = {"version": "4", "of": "3", "timeout_ms": TIMEOUT_S * 1000, **clocks, **options}
+        self.shadow = Shadow(serving.publisher, candidate, **options)
 
     def advance(self, seconds: float) -> str:
         self.serving.now_s += seconds
@@ -213,8 +204,8 @@ def test_a_full_queue_and_a_spent_budget_skip_requests(make_shadow: MakeShadow, 
     scripted.advance(10.0)
     scripted.submit("c")
     scripted.shadow.close(60)
-    errors = scripted.errors()
-    assert [errors[id] for id in "abc"] == [None, "shadow-skipped-budget", None]
+    budget = {"a": None, "b": "shadow-skipped-budget", "c": None}
+    assert scripted.errors().items() >= budget.items()
 
 
 def test_the_sample_is_that_of_the_recorder(make_shadow: MakeShadow) -> None:
@@ -329,16 +320,8 @@ def test_invalid_arguments_are_reported(serving: ScriptedPublisher) -> None:
 
 def test_threads_that_report_at_the_same_time_settle_each_request_once(serving: ScriptedPublisher) -> None:
     """Answers, time-outs of a millisecond, a full queue and the close race with one another."""
-    shadow = Shadow(
-        serving.publisher,
-        lambda features: sum(range(features)),
-        version="4",
-        timeout_ms=1,
-        workers=3,
-        max_pending=20,
-        failure_share=1.0,
-        failure_calls=10_000,
-    )
+    limits: dict[str, Any] = {"workers": 3, "max_pending": 20, "failure_share": 1.0, "failure_calls": 10_000}
+    shadow = Shadow(serving.publisher, lambda features: sum(range(features)), version="4", timeout_ms=1, **limits)
     n_threads, n_requests = 4, 300
 
     def submit(thread: int) -> None:
@@ -489,23 +472,10 @@ def test_numbers_mappings_and_structs_are_answers() -> None:
 
 def test_other_shapes_and_types_are_wrong_output() -> None:
     for answer in (
-        None,
-        True,
-        "0.5",
-        "",
-        [0.5],
-        np.array([0.1, 0.9]),
-        object(),
-        {},
-        {"score": None},
-        {"score": 0.5, "other": 1},
-        {"score": "0.5"},
-        {"class_": ["late"]},
-        {"scores": [0.1, 0.9]},
-        {"scores": {"late": "0.5"}},
-        {"metrics": {"tokens": True}},
+        *(None, True, "0.5", "", [0.5], np.array([0.1, 0.9]), object(), SimpleNamespace(score=None)),
+        *({}, {"score": None}, {"score": 0.5, "other": 1}, {"score": "0.5"}, {"class_": ["late"]}),
+        *({"scores": [0.1, 0.9]}, {"scores": {"late": "0.5"}}, {"metrics": {"tokens": True}}),
         {"metrics": {str(i): i for i in range(MAX_MEMBERS + 1)}},
-        SimpleNamespace(score=None),
     ):
         with pytest.raises(WrongOutput):
             read_answer(answer)

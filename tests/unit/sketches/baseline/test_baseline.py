@@ -573,21 +573,19 @@ def test_few_and_many_edges_give_the_same_cells() -> None:
         assert result.cell.tolist() == [int((edges <= value).sum()) for value in values.tolist()], n_edges
 
 
-STRINGS = ["b", None, "a", "new", "", "a"]
-
-
 def test_strings_of_any_arrow_form_get_the_same_cells() -> None:
-    around = pa.array(["x", *STRINGS, "x"])
+    strings = ["b", None, "a", "new", "", "a"]
+    around = pa.array(["x", *strings, "x"])
     forms = {
-        "string": pa.array(STRINGS),
-        "large": pa.array(STRINGS, pa.large_string()),
-        "dictionary": pa.array(STRINGS).dictionary_encode(),
-        "large dictionary": pa.array(STRINGS, pa.large_string()).dictionary_encode(),
-        "null in the dictionary": pa.array(STRINGS).dictionary_encode(null_encoding="encode"),
-        "small indices": pa.array(STRINGS, pa.dictionary(pa.uint8(), pa.string())),
-        "chunks": pa.chunked_array([STRINGS[:2], STRINGS[2:]]),
+        "string": pa.array(strings),
+        "large": pa.array(strings, pa.large_string()),
+        "dictionary": pa.array(strings).dictionary_encode(),
+        "large dictionary": pa.array(strings, pa.large_string()).dictionary_encode(),
+        "null in the dictionary": pa.array(strings).dictionary_encode(null_encoding="encode"),
+        "small indices": pa.array(strings, pa.dictionary(pa.uint8(), pa.string())),
+        "chunks": pa.chunked_array([strings[:2], strings[2:]]),
         "dictionary chunks": pa.chunked_array(
-            [pa.array(part).dictionary_encode() for part in (STRINGS[:2], STRINGS[2:])]
+            [pa.array(part).dictionary_encode() for part in (strings[:2], strings[2:])]
         ),
         "sliced": around[1:-1],
         "sliced dictionary": around.dictionary_encode()[1:-1],

@@ -267,15 +267,13 @@ def test_an_empty_margin_is_not_tested() -> None:
     assert fisher_p(np.empty((2, 0)), 1, 1, 2).shape == (2, 0)
 
 
-P = [0.001, 0.012, 0.02, 0.03, 0.2, 0.6]
-W = [3, 1, 1, 1, 0.5, 0.5]
-Q = [0.002333, 0.042, 0.046667, 0.0525, 0.56, 1.0]
-
-
 def test_golden() -> None:
-    np.testing.assert_allclose(q_values(P, W), [Q], atol=5e-7)
+    weights = [3, 1, 1, 1, 0.5, 0.5]
+    q = [0.002333, 0.042, 0.046667, 0.0525, 0.56, 1.0]
+    p = [0.001, 0.012, 0.02, 0.03, 0.2, 0.6]
+    np.testing.assert_allclose(q_values(p, weights), [q], atol=5e-7)
     # Only the proportions of weights count.
-    np.testing.assert_allclose(q_values(P, [7 * w for w in W]), q_values(P, W), rtol=1e-12)
+    np.testing.assert_allclose(q_values(p, [7 * w for w in weights]), q_values(p, weights), rtol=1e-12)
     # A family without enough data has no q.
     assert np.isnan(q_values([[0.1, 0.2]], compared=False)).all()
     assert q_values(np.empty((3, 0))).shape == (3, 0)

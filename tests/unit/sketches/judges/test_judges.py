@@ -129,19 +129,19 @@ def test_wrong_numbers_are_rejected() -> None:
 
 COUNTS = ((14, 6, 15), (190, 13, 2))
 """Flagged and unflagged answers by the number of labels `faulty`."""
-GOLDEN_SOUND = (0.03205472242442432, 0.016866722222222224, 0.0521645)
-GOLDEN_FAULTY = (0.16431082051895032, 0.04, 0.31)
-GOLDEN_RATE = (0.15447713497232124, 0.10284274786980799, 0.21708625799851416)
 RATE = strata_rate([5000, 5000], 900, [40, 0], [30, 0], 160, 4).rate
 
 
 def test_golden_errors_and_rate() -> None:
+    golden_rate = (0.15447713497232124, 0.10284274786980799, 0.21708625799851416)
+    golden_faulty = (0.16431082051895032, 0.04, 0.31)
+    golden_sound = (0.03205472242442432, 0.016866722222222224, 0.0521645)
     errors = label_errors(COUNTS)
     assert (errors.reviewed_twice, errors.disagreements) == (240, 19)
-    for each, golden in ((errors.on_sound, GOLDEN_SOUND), (errors.on_faulty, GOLDEN_FAULTY)):
+    for each, golden in ((errors.on_sound, golden_sound), (errors.on_faulty, golden_faulty)):
         assert (each.value, each.low, each.high) == pytest.approx(golden, abs=1e-9)
     rate = errors.corrected(RATE)
-    assert (rate.value[0], rate.low[0], rate.high[0]) == pytest.approx(GOLDEN_RATE, abs=1e-9)
+    assert (rate.value[0], rate.low[0], rate.high[0]) == pytest.approx(golden_rate, abs=1e-9)
     # A rate that is not known stays so.
     assert np.isnan([rate.value[1], rate.low[1], rate.high[1]]).all()
     assert rate.reason.tolist() == [0, 1]

@@ -17,12 +17,11 @@ from barograph_server.sketches.performance.metric import difference, mean, propo
 from barograph_server.sketches.performance.number import ERROR_QUANTILES, ERROR_RANKS, number_metrics
 from tests.support.performance import class_confusion, drawn, error_sums, measured, score_histogram, sums
 
-GOLDEN_SCORES = [0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6]
-GOLDEN_LABELS = [0, 0, 1, 1, 1, 0, 1, 0]
-
 
 def test_golden_auc() -> None:
-    hist = score_histogram(GOLDEN_SCORES, score_edges(0.5), GOLDEN_LABELS)
+    golden_labels = [0, 0, 1, 1, 1, 0, 1, 0]
+    scores = [0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6]
+    hist = score_histogram(scores, score_edges(0.5), golden_labels)
     value, variance = auc_and_variance(hist)
     metric = auc_metric(hist)
     assert (value.item(), variance.item()) == pytest.approx((0.875, 0.020833), abs=5e-7)

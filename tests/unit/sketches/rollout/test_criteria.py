@@ -7,26 +7,12 @@ import pytest
 from barograph.contract import ShadowTest
 from scipy.stats import spearmanr
 
-from barograph_server.sketches.rollout.criteria import (
-    SLICED,
-    criterion_days,
-    daily_costs,
-    decision,
-    differences,
-    missing_answers,
-    noise_floor,
-)
+from barograph_server.sketches.rollout import criteria
+from barograph_server.sketches.rollout import exceedances as buckets
+from barograph_server.sketches.rollout.criteria import decision, differences
 from barograph_server.sketches.rollout.day_interval import day_interval
 from barograph_server.sketches.rollout.decision import AucDays, CriterionDays, Outcome
-from barograph_server.sketches.rollout.exceedances import (
-    BUCKETS,
-    FIRST_BUCKET,
-    bucket_histogram,
-    bucket_quantiles,
-    edge,
-    exceedances,
-    frozen_limit,
-)
+from barograph_server.sketches.rollout.exceedances import BUCKETS, bucket_histogram, edge, frozen_limit
 from barograph_server.sketches.rollout.mirror import mirrored, mirrored_prices
 from barograph_server.sketches.rollout.rank_correlation import binned_rank_correlation
 from barograph_server.sketches.rollout.shadow_days import COUNTED, HISTOGRAMS, SLO_TIMED, ShadowDays
@@ -99,7 +85,7 @@ def test_cost_is_relative_to_the_primary_in_the_burn_in() -> None:
         spent_primary={"in": 1_000 * growth, "out": 500 * growth},
         spent_candidate={"in": 800 * growth, "out": 7.0 * growth},
     )
-    primary, candidate, pairs = daily_costs(shadow, days)
+    primary, candidate, pairs = criteria.daily_costs(shadow, days)
     assert (primary[0], candidate[0], pairs[0]) == pytest.approx((2.0, 1.6, 100.0))
     sums, _ = differences("cost", days, shadow)
     # 20 % cheaper per pair, in units of the cost of the first 28 days.
@@ -119,7 +105,7 @@ def test_prices_that_were_not_counted_yet_give_no_pairs() -> None:
 def test_auc_uses_mature_days_and_the_same_bins() -> None:
     primary, candidate = np.ones((T, 4, 3)), np.ones((T, 6, 3))
     days = shadow_days(mature=np.arange(T) < 50, histograms={"scores_primary": primary, "scores_candidate": candidate})
-    result = criterion_days("auc", 0.01, TEST, days)
+    result = criteria.criterion_days("auc", 0.01, TEST, days)
     assert isinstance(result, AucDays)
     assert result.primary.shape == result.candidate.shape == (50, 6, 3)
     assert result.planned_days == 140
@@ -127,7 +113,7 @@ def test_auc_uses_mature_days_and_the_same_bins() -> None:
 
 
 def test_the_contract_sets_the_least_days() -> None:
-    result = criterion_days("accuracy", 0.2, msgspec.structs.replace(TEST, days=90), shadow_days())
+    result = criteria.criterion_days("accuracy", 0.2, msgspec.structs.replace(TEST, days=90), shadow_days())
     assert isinstance(result, CriterionDays)
     assert result.criterion.days == 90
     days = shadow_days(sums={"labelled": 1_000 * ONE, "candidate_right": 10 * ONE + np.arange(T) % 2})
@@ -168,24 +154,15 @@ SHADOW = ShadowTest(
 
 def made_days() -> ShadowDays:
     rng = np.random.default_rng(5)
-    sums = {name: rng.integers(50, 100, 3).astype(float) for name in (*COUNTED, SLO_TIMED)} | {
-        "requests": np.full(3, 200.0)
-    }
+    sums = {name: rng.integers(50, 100, 3).astype(float) for name in (*COUNTED, SLO_TIMED)}
+    sums["requests"] = np.full(3, 200.0)
     missing = {"primary-failed": np.array([1.0, 0.0, 2.0]), "timeout": np.array([4.0, 5.0, 6.0])}
-    return ShadowDays(
-        slice="all",
-        days=("a", "b", "c"),
-        ended=np.ones(3, bool),
-        mature=np.ones(3, bool),
-        sums=sums,
-        missing=missing,
-        histograms={name: rng.random((3, BUCKETS)) for name in HISTOGRAMS},
-        spent_primary={"in": rng.random(3), "out": rng.random(3)},
-        spent_candidate={"in": rng.random(3), "out": rng.random(3)},
-    )
+    histograms = {name: rng.random((3, BUCKETS)) for name in HISTOGRAMS}
+    spent = [{"in": rng.random(3), "out": rng.random(3)} for _ in range(2)]
+    return ShadowDays("all", ("a", "b", "c"), np.ones(3, bool), np.ones(3, bool), sums, missing, histograms, *spent)
 
 
-@pytest.mark.parametrize("name", [*SLICED, "latency", "latency_slo"])
+@pytest.mark.parametrize("name", [*criteria.SLICED, "latency", "latency_slo"])
 def test_differences_change_their_sign(name: str) -> None:
     days = made_days()
     sums, pairs = differences(name, days, SHADOW)
@@ -195,26 +172,20 @@ def test_differences_change_their_sign(name: str) -> None:
     np.testing.assert_array_equal(other_pairs, pairs)
 
 
-def test_only_failures_of_the_new_primary_count_against_it() -> None:
-    sums, requests = missing_answers(mirrored(made_days()))
-    assert sums.tolist() == [-1.0, 0.0, -2.0]
-    assert requests.tolist() == [196.0, 195.0, 194.0]
-
-
-def test_a_shadow_without_an_answer_is_no_loss_of_the_new_primary() -> None:
-    other = mirrored(made_days())
-    assert not other.sums["missing_labelled"].any()
-    assert not other.sums["missing_right"].any()
-
-
-def test_histograms_costs_and_prices_change_sides_and_agreement_stays() -> None:
+def test_all_sides_change_and_only_failures_of_the_new_primary_count_against_it() -> None:
     days = made_days()
     other = mirrored(days)
+    sums, requests = criteria.missing_answers(other)
+    assert sums.tolist() == [-1.0, 0.0, -2.0]
+    assert requests.tolist() == [196.0, 195.0, 194.0]
+    # A shadow without an answer is no loss of the new primary.
+    assert not other.sums["missing_labelled"].any()
+    assert not other.sums["missing_right"].any()
     for name in HISTOGRAMS:
         opposite = name.replace("primary", "*").replace("candidate", "primary").replace("*", "candidate")
         np.testing.assert_array_equal(other.histograms[name], days.histograms[opposite])
-    primary, candidate, pairs = daily_costs(SHADOW, days)
-    other_costs = daily_costs(mirrored_prices(SHADOW), other)
+    primary, candidate, pairs = criteria.daily_costs(SHADOW, days)
+    other_costs = criteria.daily_costs(mirrored_prices(SHADOW), other)
     np.testing.assert_array_equal(other_costs, (candidate, primary, pairs))
     for shadow in (SHADOW, msgspec.structs.replace(SHADOW, copy="4b")):
         np.testing.assert_array_equal(differences("agreement", other, shadow), differences("agreement", days, shadow))
@@ -239,7 +210,7 @@ def made_days_of_floor(
 
 
 def test_shares_and_their_difference_are_those_of_the_ended_days() -> None:
-    floor = noise_floor(made_days_of_floor())
+    floor = criteria.noise_floor(made_days_of_floor())
     assert floor is not None
     n = int(COMPARED[ENDED].sum())
     assert floor.compared == n
@@ -250,16 +221,14 @@ def test_shares_and_their_difference_are_those_of_the_ended_days() -> None:
 
 
 def test_a_deterministic_primary_has_no_floor_and_few_days_have_no_interval() -> None:
-    deterministic = noise_floor(made_days_of_floor(np.zeros(T_FLOOR)))
+    deterministic = criteria.noise_floor(made_days_of_floor(np.zeros(T_FLOOR)))
     assert deterministic is not None
     assert deterministic.copy == 0.0
-    for each in (deterministic, noise_floor(made_days_of_floor(t=1)), noise_floor(made_days_of_floor(t=9))):
+    few = [criteria.noise_floor(made_days_of_floor(t=days)) for days in (1, 9)]
+    for each in (deterministic, *few):
         assert each is not None
         assert (each.low, each.high) == (-math.inf, math.inf)
-
-
-def test_without_a_copy_there_is_nothing_to_compare() -> None:
-    assert noise_floor(made_days_of_floor(compared=np.zeros(T_FLOOR))) is None
+    assert criteria.noise_floor(made_days_of_floor(compared=np.zeros(T_FLOOR))) is None
 
 
 def histogram(values: np.ndarray) -> np.ndarray:
@@ -268,15 +237,15 @@ def histogram(values: np.ndarray) -> np.ndarray:
 
 def test_exceedances_are_exact_at_every_edge_and_add_up() -> None:
     values = np.random.default_rng(3).lognormal(3.0, 1.0, 2_000)
-    counts = exceedances(histogram(values), np.arange(BUCKETS))
+    counts = buckets.exceedances(histogram(values), np.arange(BUCKETS))
     for index in range(120, 260):
         assert counts[index] == np.count_nonzero(values >= edge(index))
-    assert exceedances(histogram(values), BUCKETS) == 0.0
+    assert buckets.exceedances(histogram(values), BUCKETS) == 0.0
     days = np.stack([histogram(np.array([1.0, 2.0, 4.0])), histogram(np.array([2.0, 3.0]))])
-    limit = -FIRST_BUCKET + 8
+    limit = -buckets.FIRST_BUCKET + 8
     assert edge(limit) == 2.0
-    assert exceedances(days, limit).tolist() == [2.0, 2.0]
-    assert exceedances(days.sum(axis=0), limit) == 4.0
+    assert buckets.exceedances(days, limit).tolist() == [2.0, 2.0]
+    assert buckets.exceedances(days.sum(axis=0), limit) == 4.0
 
 
 def test_the_limit_has_the_share_nearest_to_the_quantile() -> None:
@@ -289,20 +258,18 @@ def test_the_limit_has_the_share_nearest_to_the_quantile() -> None:
     # That of constant latencies is above them.
     constant = histogram(np.full(100, 5.0))
     limit = frozen_limit(constant, 0.5)
-    assert exceedances(constant, np.array([limit, limit - 1])).tolist() == [0.0, 100.0]
+    assert buckets.exceedances(constant, np.array([limit, limit - 1])).tolist() == [0.0, 100.0]
 
 
 def test_quantiles_have_the_stated_relative_error() -> None:
     values = np.random.default_rng(5).lognormal(2.0, 2.0, 20_000)
     ranks = np.array([0.0, 0.5, 0.9, 0.95, 0.99, 0.999, 1.0])
     exact = np.quantile(values, ranks, method="inverted_cdf")
-    assert np.max(np.abs(bucket_quantiles(histogram(values), ranks) / exact - 1.0)) <= 2 ** (1 / 16) - 1 + 1e-12
-    both = bucket_quantiles(np.stack([histogram(values), np.zeros(BUCKETS)]), [0.5])
+    errors = np.abs(buckets.bucket_quantiles(histogram(values), ranks) / exact - 1.0)
+    assert np.max(errors) <= 2 ** (1 / 16) - 1 + 1e-12
+    both = buckets.bucket_quantiles(np.stack([histogram(values), np.zeros(BUCKETS)]), [0.5])
     assert both.shape == (2, 1)
     assert math.isnan(both[1, 0])
-
-
-def test_limits_need_values_and_ranks_inside() -> None:
     with pytest.raises(ValueError, match="no values"):
         frozen_limit(np.zeros(BUCKETS), 0.5)
     with pytest.raises(ValueError, match="ranks"):

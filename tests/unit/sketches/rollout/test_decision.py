@@ -7,15 +7,10 @@ from barograph.contract import Contract, ShadowTest
 from barograph.contract.file import dump_contract
 
 from barograph_server.rollouts.decision_text import state_text
+from barograph_server.sketches.rollout import day_interval as intervals
 from barograph_server.sketches.rollout.after_promotion import is_after_promotion
 from barograph_server.sketches.rollout.day_evidence import day_evidence
-from barograph_server.sketches.rollout.day_interval import (
-    autocorrelations,
-    day_interval,
-    first_lag_factor,
-    mean_radius,
-    variance_factor,
-)
+from barograph_server.sketches.rollout.day_interval import day_interval
 from barograph_server.sketches.rollout.decision import Criterion, CriterionDays, Outcome, SliceDays, decide
 from barograph_server.sketches.rollout.e_bh import e_bh, log_mean_e
 from barograph_server.sketches.rollout.missing_pairs import MissingPairs, bounded_sums
@@ -215,7 +210,7 @@ def test_the_assignment_of_units_widens_the_interval() -> None:
     assert decide([unknown]).days_left == math.inf
 
 
-def test_golden_days() -> None:
+def test_golden_days_and_the_loss_that_stays_possible() -> None:
     for margin, days in ((0.005, 148.283704083), (0.02, 35.9279739462)):
         assert rare_harm_days(margin, 0.25) == pytest.approx(days, abs=1e-9)
         assert least_days(margin, 0.25) == math.ceil(days)
@@ -228,9 +223,6 @@ def test_golden_days() -> None:
     for margin, worst_day, alpha in ((0.0, 0.1, 0.05), (0.01, 0.0, 0.05), (0.01, 0.1, 1.0)):
         with pytest.raises(ValueError):
             rare_harm_days(margin, worst_day, alpha)
-
-
-def test_the_loss_that_stays_possible_is_the_inverse() -> None:
     days = least_days(0.005)
     assert unseen_loss(days) < 0.005 <= unseen_loss(days - 1)
     assert unseen_loss(0) == 0.1
@@ -240,28 +232,21 @@ def test_the_loss_that_stays_possible_is_the_inverse() -> None:
     assert days_left(40, -0.01, 0.02, 0.01) == math.inf
 
 
-BETS = [5, -1, 6, 2, 4, -3, 5, 3, 2, 6]
-FIRST = [4, -2, 3, 1]
-SECOND = [4, -2, 3, 1, 0, -3, 2]
-
-
 def test_golden_evidence() -> None:
+    bets = [5, -1, 6, 2, 4, -3, 5, 3, 2, 6]
     for kappa, golden in (
         (1.0, (1.05468513907, 1.72215125594, -1.9269821125)),
         (1.6, (0.233338535505, 0.870206106809, -1.97894510689)),
     ):
-        evidence = day_evidence(FIRST + BETS, 100, burn_in=4, kappa=kappa)
+        evidence = day_evidence([4, -2, 3, 1, *bets], 100, burn_in=4, kappa=kappa)
         assert evidence.different.shape == (10,)
         last = (evidence.different[-1], evidence.better[-1], evidence.worse[-1])
         assert last == pytest.approx(golden, abs=1e-9)
-    days = SECOND + 3 * BETS
+    days = [4, -2, 3, 1, 0, -3, 2, *(3 * bets)]
     for kappa, log_e in ((1.0, 5.54442125886), (1.5, 3.14812321601)):
         assert day_evidence(days, 100, burn_in=7, kappa=kappa).different[-1] == pytest.approx(log_e, abs=1e-9)
     with pytest.raises(ValueError, match="burn-in"):
-        day_evidence(BETS, 100, burn_in=10)
-
-
-SERIES = [3, 5, 2, -1, -2, 1, 4, 6, 3, 0, -3, -1, 2, 4, 5, 1, -2, -4, -1, 2, 3, 6, 4, 1, 0, -2, 1, 3]
+        day_evidence(bets, 100, burn_in=10)
 
 
 def test_golden_interval() -> None:
@@ -273,20 +258,21 @@ def test_golden_interval() -> None:
     # 28 days with κ = 14.8 are worth two: too few for an interval, unless their correlation is smaller.
     assert (bool(interval.enough), bool(interval.too_alike), float(interval.low)) == (False, True, -np.inf)
     mixed = np.ravel(np.stack((DIFFERENCES[:14], -DIFFERENCES[14:]), axis=1))
-    assert float(variance_factor(mixed - mixed.mean())) == pytest.approx(1.57165381478, abs=1e-9)
+    assert float(intervals.variance_factor(mixed - mixed.mean())) == pytest.approx(1.57165381478, abs=1e-9)
     assert bool(day_interval(mixed, 100.0).enough)
     z = DIFFERENCES - float(interval.value) * PAIRS
-    assert autocorrelations(z, 1)[0] == pytest.approx(0.586099585062, abs=1e-9)
+    assert intervals.autocorrelations(z, 1)[0] == pytest.approx(0.586099585062, abs=1e-9)
     assert (z**2).sum() == pytest.approx(236.08163265306, abs=1e-9)
-    series = np.array(SERIES, np.float64) - np.mean(SERIES)
-    assert autocorrelations(series, 1)[0] == pytest.approx(0.553496712493, abs=1e-9)
-    assert float(first_lag_factor(series)) == pytest.approx(11.3074237337, abs=1e-9)
-    radii = [float(mean_radius(days, alpha)) for days, alpha in ((30, 0.05), (60, 0.05), (153, 0.05), (153, 0.01))]
-    golden = [0.560487231888, 0.391874444749, 0.249866035813, 0.292590863866]
-    assert radii == pytest.approx(golden, abs=1e-9)
+    readings = np.array([3, 5, 2, -1, -2, 1, 4, 6, 3, 0, -3, -1, 2, 4, 5, 1, -2, -4, -1, 2, 3, 6, 4, 1, 0, -2, 1, 3.0])
+    series = readings - readings.mean()
+    assert intervals.autocorrelations(series, 1)[0] == pytest.approx(0.553496712493, abs=1e-9)
+    assert float(intervals.first_lag_factor(series)) == pytest.approx(11.3074237337, abs=1e-9)
+    radii = {30: 0.560487231888, 60: 0.391874444749, 153: 0.249866035813}
+    assert {n: float(intervals.mean_radius(n, 0.05)) for n in radii} == pytest.approx(radii, abs=1e-9)
+    assert float(intervals.mean_radius(153, 0.01)) == pytest.approx(0.292590863866, abs=1e-9)
 
 
-def test_without_enough_data_the_interval_is_open() -> None:
+def test_without_enough_data_the_interval_is_open_and_without_pairs_there_is_none() -> None:
     few = (DIFFERENCES[:27], PAIRS[:27])
     for differences, pairs in (few, (DIFFERENCES, PAIRS / 3), (np.zeros(28), PAIRS), (0.1 * PAIRS, PAIRS)):
         interval = day_interval(differences, pairs)
@@ -296,46 +282,36 @@ def test_without_enough_data_the_interval_is_open() -> None:
     assert np.isfinite(day_interval([1.0, 2.0], [100, 100]).half)
     with pytest.raises(ValueError, match="two days"):
         day_interval([1.0], [100])
-
-
-def test_days_without_pairs_are_rejected() -> None:
-    for pairs in ([100, 0], [100, -1], [100, np.nan]):
+    for none in (0, -1, np.nan):
         with pytest.raises(ValueError, match="leave out days without pairs"):
-            day_interval([1.0, 2.0], pairs)
+            day_interval([1.0, 2.0], [100, none])
     with pytest.raises(ValueError, match="α"):
         day_interval([1.0, 2.0], [5, 5], alpha=0.0)
 
 
-GOLDEN = np.log([900, 400, 130, 61, 20, 8, 3, 1, 0.5, 0.1])
-
-
 def test_golden_rejections() -> None:
+    log_e = np.log([900, 400, 130, 61, 20, 8, 3, 1, 0.5, 0.1])
     for alpha, rejections in ((0.1, 5), (0.05, 4)):
-        np.testing.assert_array_equal(e_bh(GOLDEN, alpha), np.arange(10) < rejections)
+        np.testing.assert_array_equal(e_bh(log_e, alpha), np.arange(10) < rejections)
     # Families are separate; e-values may be huge, zero, or none.
-    assert e_bh(np.stack([GOLDEN, np.zeros(10)])).sum(axis=1).tolist() == [5, 0]
+    assert e_bh(np.stack([log_e, np.zeros(10)])).sum(axis=1).tolist() == [5, 0]
     np.testing.assert_array_equal(e_bh([5_000.0, -np.inf]), [True, False])
     assert float(log_mean_e([5_000.0, -np.inf])) == pytest.approx(5_000.0 - np.log(2.0))
     assert e_bh([]).shape == (0,)
     assert float(log_mean_e([])) == 0.0
-
-
-def test_invalid_arguments_are_rejected() -> None:
     with pytest.raises(ValueError, match="NaN"):
         e_bh([1.0, np.nan])
     with pytest.raises(ValueError, match="α"):
         e_bh([1.0], 0.0)
 
 
-SUMS = np.array([[80.0, 90.0], [3.0, 0.0], [10.0, 40.0]])
-COUNTS = np.array([[100.0, 100.0], [5.0, 0.0], [20.0, 60.0]])
-
-
 def test_golden_differences() -> None:
-    differences, weights = arm_differences(SUMS, COUNTS)
+    events = np.array([[100.0, 100.0], [5.0, 0.0], [20.0, 60.0]])
+    sums = np.array([[80.0, 90.0], [3.0, 0.0], [10.0, 40.0]])
+    differences, weights = arm_differences(sums, events)
     np.testing.assert_allclose(weights, [50.0, 0.0, 15.0], rtol=1e-12)
     np.testing.assert_allclose(differences, [5.0, 0.0, 2.5], rtol=1e-12)
-    swapped, same = arm_differences(SUMS[:, ::-1], COUNTS[:, ::-1])
+    swapped, same = arm_differences(sums[:, ::-1], events[:, ::-1])
     np.testing.assert_array_equal(swapped, -differences)
     np.testing.assert_array_equal(same, weights)
     # Both arms have the same mean on each day, but most events of b are of the better day: no difference.
@@ -397,7 +373,7 @@ def test_golden_bounds() -> None:
     assert float(bounds.high / bounds.pairs) == pytest.approx(0.015, abs=1e-9)
 
 
-def test_bounds_are_reached_by_the_worst_and_the_best_answers() -> None:
+def test_bounds_are_reached_by_the_worst_and_the_best_answers_and_impossible_counts_rejected() -> None:
     primary, candidate = np.random.default_rng(1).integers(0, 2, (2, 40))
     no_candidate, no_primary, neither = slice(0, 10), slice(10, 17), slice(17, 20)
     missing = MissingPairs(10, primary[no_candidate].sum(), 7, candidate[no_primary].sum(), 3)
@@ -407,12 +383,9 @@ def test_bounds_are_reached_by_the_worst_and_the_best_answers() -> None:
         completed_candidate[no_candidate] = completed_candidate[neither] = answer
         completed_primary[no_primary] = completed_primary[neither] = 1 - answer
         assert float(end) == (completed_candidate - completed_primary).sum()
-
-
-@pytest.mark.parametrize("missing", [MissingPairs(-1, 0), MissingPairs(2, 3), MissingPairs(0, 0, 1, 1.5)])
-def test_impossible_counts_are_rejected(missing: MissingPairs) -> None:
-    with pytest.raises(ValueError):
-        bounded_sums(0, 10, missing)
+    for impossible in (MissingPairs(-1, 0), MissingPairs(2, 3), MissingPairs(0, 0, 1, 1.5)):
+        with pytest.raises(ValueError):
+            bounded_sums(0, 10, impossible)
 
 
 def applied(versions: str) -> str:

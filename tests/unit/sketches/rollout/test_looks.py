@@ -8,16 +8,11 @@ import numpy as np
 import pytest
 from barograph.contract import ShadowTest
 
+from barograph_server.sketches.rollout import planned_auc as planned
 from barograph_server.sketches.rollout.arm_looks import LEAST_EVENTS, ArmLooks, arm_looks
 from barograph_server.sketches.rollout.decision import AucDays, Criterion, Outcome, decide
 from barograph_server.sketches.rollout.looks import decide_at, look_days
-from barograph_server.sketches.rollout.planned_auc import (
-    auc_difference,
-    look_bounds,
-    planned_auc,
-    planned_days,
-    unseen_loss,
-)
+from barograph_server.sketches.rollout.planned_auc import auc_difference, look_bounds, planned_auc
 from barograph_server.sketches.rollout.shadow_days import COUNTED, ShadowDays
 from tests.support.performance import score_histogram
 
@@ -32,10 +27,7 @@ def days(name: str, n: int = 31, *, ended: int = 31, seed: int = 1, **changes: A
     sums |= {column: rng.poisson(20, 31)[:n].astype(np.float64) for column in ("candidate_right", "primary_right")}
     sums |= changes.pop("sums", {})
     missing = changes.pop("missing", {"timeout": np.ones(n)})
-    return ShadowDays(
-        **{"slice": name, "days": NAMES[:n], "ended": np.arange(n) < ended, "mature": np.arange(n) < ended}
-        | {"sums": sums, "missing": missing}
-    )
+    return ShadowDays(name, NAMES[:n], np.arange(n) < ended, np.arange(n) < ended, sums, missing)
 
 
 def test_a_look_depends_only_on_the_days_up_to_it() -> None:
@@ -195,17 +187,13 @@ def test_what_is_not_enough() -> None:
 
 
 def test_malformed_sums_are_rejected() -> None:
-    right: dict[str, Any] = {
-        "events": np.ones((4, 2, 1)),
-        "sums": np.ones((4, 2, 1)),
-        "squares": np.ones((4, 2)),
-        "by_unit": False,
-    }
+    ones = np.ones((4, 2, 1))
+    right: dict[str, Any] = {"events": ones, "sums": ones, "squares": ones[..., 0], "by_unit": False}
     for wrong, message in (
-        ({"events": np.ones((3, 2, 1))}, "one shape|need the shape"),
-        ({"squares": np.ones((4, 2, 1))}, "need the shape"),
+        ({"events": ones[1:]}, "one shape|need the shape"),
+        ({"squares": ones}, "need the shape"),
         ({"by_unit": True}, "two buckets or more"),
-        ({"events": -np.ones((4, 2, 1))}, "negative"),
+        ({"events": -ones}, "negative"),
     ):
         with pytest.raises(ValueError, match=message):
             arm_looks(**right | wrong)
@@ -234,11 +222,11 @@ def test_looks_are_planned_and_not_before_the_burn_in() -> None:
         (28, [28]),
         (151, [31, 61, 91, 121, 151]),
     ):
-        assert planned_days(days_planned) == looks
+        assert planned.planned_days(days_planned) == looks
     # Equal ranks leave the loss of days that have not occurred.
     primary, _ = days_of_auc(60)
     newest = planned_auc(primary, primary, 140, worst_day=0.05)
-    assert (newest.days, newest.half) == (56, unseen_loss(56, 0.05))
+    assert (newest.days, newest.half) == (56, planned.unseen_loss(56, 0.05))
     primary[..., 2] = 0.0
     assert planned_auc(primary, primary, 140).half == math.inf
 
@@ -310,11 +298,8 @@ def test_uneven_looks_keep_the_error_rate() -> None:
     assert crossed == pytest.approx(0.05, abs=0.002)
 
 
-A = np.array([0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6])
-B = np.array([0.3, 0.2, 0.6, 0.7, 0.4, 0.5, 0.8, 0.1])
 LABELS = np.array([0, 0, 1, 1, 1, 0, 1, 0], np.bool_)
 EDGES = np.linspace(0.05, 0.95, 19)
-FOUR_AND_FOUR = [np.arange(4), np.arange(4, 8)]
 
 
 def histograms(scores: np.ndarray, days_of_auc: list[np.ndarray]) -> np.ndarray:
@@ -322,7 +307,10 @@ def histograms(scores: np.ndarray, days_of_auc: list[np.ndarray]) -> np.ndarray:
 
 
 def test_golden_variance_of_two_days() -> None:
-    a, b = histograms(A, FOUR_AND_FOUR), histograms(B, FOUR_AND_FOUR)
+    others = np.array([0.3, 0.2, 0.6, 0.7, 0.4, 0.5, 0.8, 0.1])
+    ours = np.array([0.1, 0.4, 0.35, 0.8, 0.7, 0.2, 0.9, 0.6])
+    four_and_four = [np.arange(4), np.arange(4, 8)]
+    a, b = histograms(ours, four_and_four), histograms(others, four_and_four)
     result = auc_difference(a, b)
     assert float(result.primary) == pytest.approx(0.875, abs=1e-9)
     assert float(result.candidate) == pytest.approx(0.9375, abs=1e-9)
@@ -330,16 +318,12 @@ def test_golden_variance_of_two_days() -> None:
     # Comparisons are separate.
     both = np.stack([a, b])
     assert auc_difference(both, both[::-1]).difference.tolist() == pytest.approx([0.0625, -0.0625], abs=1e-12)
-    # Equal models have no variance, and without a class there is no AUC.
-    same = auc_difference(a, a)
+    same = auc_difference(a, a)  # equal models have no variance, and without a class there is no AUC
     assert float(same.difference) == 0.0
     assert np.isnan(same.z)
     a[..., 2] = 0.0
     assert np.isnan(auc_difference(a, a).difference)
-
-
-def test_different_rows_are_rejected() -> None:
     with pytest.raises(ValueError, match="same labelled rows"):
-        auc_difference(histograms(A, FOUR_AND_FOUR), histograms(A, [np.arange(3), np.arange(3, 8)]))
+        auc_difference(both[0], histograms(ours, [np.arange(3), np.arange(3, 8)]))
     with pytest.raises(ValueError, match="histograms"):
-        auc_difference(histograms(A, FOUR_AND_FOUR[:1]), histograms(B, FOUR_AND_FOUR[:1]))
+        auc_difference(histograms(ours, four_and_four[:1]), histograms(others, four_and_four[:1]))
