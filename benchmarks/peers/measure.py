@@ -16,6 +16,7 @@ PEERS = (
     Peer("faust", "Faust, `take`", 1),
     Peer("quixstreams", "Quix Streams, batches beside its state", 2),
     Peer("bytewax", BYTEWAX, 4),
+    Peer("pathway", "Pathway, its batches sketched", 4),
     Peer("clickhouse", CLICKHOUSE, MINUTES),
     Peer("whylogs", WHYLOGS, FRAMES),
     Peer("evidently", "Evidently, PSI by `DataDriftPreset`", 1, brief=False),
