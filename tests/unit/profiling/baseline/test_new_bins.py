@@ -39,11 +39,11 @@ def accepted(field: FieldBaseline, values: FloatArray) -> FieldBaseline:
     return msgspec.structs.replace(field, slices={ALL: slice_counts(field, values)})
 
 
-def renewed(field: FieldBaseline, sketch: NumericSketch, **given: Any) -> FieldBaseline:
+def renewed(field: FieldBaseline, sketch: NumericSketch, **options: Any) -> FieldBaseline:
     edges = find_new_edges(field, sketch)
     assert edges is not None
-    sketches = {ALL: sketch, **given.get("slices", {})}
-    return move_to_new_bins(field, given.get("previous", field), edges, sketches, given.get("hours", {}))
+    sketches = {ALL: sketch, **options.get("slices", {})}
+    return move_to_new_bins(field, options.get("previous", field), edges, sketches, options.get("hours", {}))
 
 
 def judged(field: FieldBaseline, window: FloatArray) -> tuple[Level, float]:
