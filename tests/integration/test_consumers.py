@@ -38,7 +38,7 @@ from tests.support.pipeline import PATIENCE_S, simple_baseline, simple_contract,
 from tests.support.scripted_http import ScriptedServer, reply
 from tests.support.stub_grafana import StubGrafana
 from tests.support.warehouse import add_rows
-from tests.unit.governance.test_governance import contract
+from tests.unit.governance.test_governance import CONTRACT
 
 RULE = "undeclared-reader"
 LOG = "recorded_queries"
@@ -252,7 +252,8 @@ def test_the_command_prints_readers_and_exits_with_1_for_a_stranger(observed: Se
 def test_apply_stores_the_graph_that_is_shown_and_sent(
     settings: Settings, tmp_path: Path, output_of: OutputOf, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for described in (contract(model="graph", consumers={}), contract(model="graph")):
+    for consumers in ({}, CONTRACT.consumers):
+        described = msgspec.structs.replace(CONTRACT, model="graph", consumers=consumers)
         apply_all(settings, [(described, dump_contract(described))])
     monkeypatch.setenv("BAROGRAPH_CLICKHOUSE_PASSWORD", settings.warehouse.password)
     kafka = kafka_lines(settings.bootstrap_servers, settings.topic_prefix)

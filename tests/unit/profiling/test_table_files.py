@@ -45,28 +45,19 @@ CITIES = ("München", "Köln", "Düsseldorf", "Paris")
 ROWS = [(f"e{i}", CITIES[i % 4], i / 4) for i in range(200)]
 
 
-def write(path: Path, encoding: str, separator: str, *, comma: bool) -> Path:
-    lines = [separator.join(("id", "city", "amount"))]
-    for event_id, city, amount in ROWS:
-        lines.append(separator.join((event_id, city, str(amount).replace(".", "," if comma else "."))))
-    path.write_bytes(("\r\n".join(lines) + "\r\n").encode(encoding))
-    return path
-
-
-DIALECTS = [
-    ("a.csv", "utf-8", ",", False),
-    ("a.csv", "utf-8-sig", ";", False),
-    ("a.csv", "cp1252", ";", True),
-    ("a.csv", "utf-16", "\t", False),
-    ("a.csv", "utf-16-le", ";", True),
-    ("a.txt", "utf-8", "|", False),
-]
-
-
 def test_every_dialect_gives_the_same_table(tmp_path: Path) -> None:
-    for name, encoding, separator, comma in DIALECTS:
-        path = write(tmp_path / name, encoding, separator, comma=comma)
-        with open_table(path) as table:
+    for name, encoding, separator, point in (
+        ("a.csv", "utf-8", ",", "."),
+        ("a.csv", "utf-8-sig", ";", "."),
+        ("a.csv", "cp1252", ";", ","),
+        ("a.csv", "utf-16", "\t", "."),
+        ("a.csv", "utf-16-le", ";", ","),
+        ("a.txt", "utf-8", "|", "."),
+    ):
+        cells = [("id", "city", "amount"), *((*texts, str(amount).replace(".", point)) for *texts, amount in ROWS)]
+        text = "".join(f"{separator.join(row)}\r\n" for row in cells)
+        (tmp_path / name).write_bytes(text.encode(encoding))
+        with open_table(tmp_path / name) as table:
             assert table.unreadable == {}
             assert [str(kind) for kind in table.columns.values()] == ["string", "string", "double"]
             columns = [pa.chunked_array(list(table.batches(column))).to_pylist() for column in ("id", "city", "amount")]
@@ -94,10 +85,10 @@ def test_separators_inside_values_do_not_mislead(tmp_path: Path) -> None:
 
 N = 300
 FILES = ("train.parquet", "train.csv")
-OPTIONS = [
-    *("--id", "request", "--time", "booked", "--score", "p"),
+INFER = (
+    *("--model", "m", "--version", "1", "--id", "request", "--time", "booked", "--score", "p"),
     *("--class", "y_pred", "--label", "y", "--latency", "ms"),
-]
+)
 RNG = np.random.default_rng(3)
 
 
@@ -121,15 +112,8 @@ def train(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.chdir(tmp_path)
     path = Path(request.param)
     write_table(path, table())
-    assert run("infer", str(path), "--model", "m", "--version", "1", *OPTIONS) == 0
+    assert run("infer", str(path), *INFER) == 0
     return path
-
-
-def test_infer_keeps_the_columns_of_its_options(train: Path) -> None:
-    contract = load_contract("m.yaml")
-    assert contract.columns == Columns(id="request", time="booked", score="p", class_="y_pred", label="y", latency="ms")
-    sources = {field.source for field in contract.fields}
-    assert sources == {"features.amount", "features.score", "score", "class", "latency_ms"}
 
 
 def test_production_data_is_checked_by_the_contracts_columns(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -153,20 +137,19 @@ def load_rows(path: Path, contract: Contract, **columns: str) -> list[dict[str, 
     return [row for block in read_blocks(source, contract, "1") for row in block.rows.to_pylist()]
 
 
-def test_load_reads_the_contracts_columns(train: Path) -> None:
+def test_infer_keeps_the_columns_of_its_options_and_load_reads_them(train: Path) -> None:
     contract = load_contract("m.yaml")
+    assert contract.columns == Columns(id="request", time="booked", score="p", class_="y_pred", label="y", latency="ms")
+    sources = {field.source for field in contract.fields}
+    assert sources == {"features.amount", "features.score", "score", "class", "latency_ms"}
     rows = load_rows(train, contract)
-    expected = table().to_pylist()
     assert len(rows) == N
     first = rows[0]
-    assert (first["id"], first["at"]) == ("r0", expected[0]["booked"])
+    assert (first["id"], first["at"]) == ("r0", table()["booked"][0].as_py())
     assert 0 <= first["score"] <= 1
     assert first["features.score"] >= 300
     assert first["class"] in ("0", "1")
-    assert set(first) == {
-        *("model", "version", "id", "at", "score", "class", "latency_ms"),
-        *("features.amount", "features.score"),
-    }
+    assert set(first) == {"model", "version", "id", "at", *sources}
     write_table(train, table().select(["request", "y", "booked"]))
     labels = load_rows(train, contract)
     assert {type(row["label"]) for row in labels} == {bool}
@@ -183,7 +166,7 @@ def test_classes_are_those_of_the_baseline(tmp_path: Path, monkeypatch: pytest.M
         write_table(name, table(y_pred=[classes[i % 2] for i in range(N)]))
         if classes == [True, False] and name.endswith(".csv"):  # as pandas writes them
             Path(name).write_text(Path(name).read_text().replace("true", "True").replace("false", "False"))
-        assert run("infer", name, "--model", "m", "--version", "1", *OPTIONS, "--force") == 0
+        assert run("infer", name, *INFER, "--force") == 0
         baseline = load_baseline(Path("m.1.baseline.json").read_bytes(), "m")
         (of_class,) = [field for field in baseline.fields if field.name == "class"]
         assert {row["class"] for row in load_rows(Path(name), load_contract("m.yaml"))} == set(of_class.categories)
@@ -191,8 +174,8 @@ def test_classes_are_those_of_the_baseline(tmp_path: Path, monkeypatch: pytest.M
 
 
 def test_skew_joins_by_the_contracts_ids_and_leaves_labels_out(train: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = table()
-    write_table("served.parquet", rows.set_column(rows.column_names.index("y"), "y", [[0] * N]))
+    rows = table(y=[0] * N)
+    write_table("served.parquet", rows)
     write_table("again.parquet", rows.set_column(rows.column_names.index("y"), "y", [[1] * N]))
     capsys.readouterr()
     words = ["skew", "--served", "served.parquet", "--recomputed", "again.parquet", "--contract", "m.yaml"]
@@ -206,9 +189,6 @@ def test_skew_joins_by_the_contracts_ids_and_leaves_labels_out(train: Path, caps
 
 def test_a_column_with_the_name_of_an_output_is_a_feature() -> None:
     columns = Columns(score="p", scores="q_")
-    assert event_names(columns, ["id", "p", "score", "q_cat", "q_", "x"]) == {
-        "p": "score",
-        "score": "features.score",
-        "q_cat": "scores.cat",
-    }
+    named = event_names(columns, ["id", "p", "score", "q_cat", "q_", "x"])
+    assert named == {"p": "score", "score": "features.score", "q_cat": "scores.cat"}
     assert event_names(columns, ["id", "score"]) == {}, "a file of events keeps its names"

@@ -27,8 +27,6 @@ from barograph_server.warehouse.rollouts.pair_histograms import PairHistograms
 from tests.support.candidate_evaluation import HISTOGRAMS, made_evaluation
 
 SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing": 0.1})
-
-
 ONE = np.ones(30)
 SUMS = {name: 0 * ONE for name in COUNTED} | {"requests": 100 * ONE, "pairs": 95 * ONE, "labelled": 95 * ONE}
 MISSING = {"timeout": 3 * ONE, "skipped-sample": 2 * ONE}
@@ -41,13 +39,9 @@ def unmet(text: str, decided: ShadowDecision = DECISION) -> list[tuple[str, bool
     return [(each.text, each.may_pass_later) for each in result]
 
 
-def test_a_policy_that_is_met_has_no_unmet_requirement() -> None:
-    text = "days: 30\ncriteria: {accuracy: 0.02}\nmissing_share: 0.031\nforbid_harmed_slices: true\n"
-    assert unmet(text) == []
+def test_each_requirement_of_a_policy_is_met_or_not() -> None:
+    assert unmet("days: 30\ncriteria: {accuracy: 0.02}\nmissing_share: 0.031\nforbid_harmed_slices: true\n") == []
     assert parse_policy("{}") == PromotionPolicy()
-
-
-def test_each_requirement_can_fail() -> None:
     assert unmet("days: 31") == [
         ("The policy requires 31 days; accuracy has 30.", True),
         ("The policy requires 31 days; missing has 30.", True),
@@ -88,11 +82,9 @@ def test_a_wrong_policy_is_an_error_with_its_line(text: str, line: int, message:
 
 
 def test_requests_outside_the_sample_and_failures_of_the_primary_are_no_failures_of_the_candidate() -> None:
-    assert set(REASON_TEXTS) == {
-        *(reason.removeprefix("shadow-") for reason in ShadowReason),
-        *("primary-failed", "no-event", "error"),
-    }
-    one = np.ones(1)
+    reasons = {reason.removeprefix("shadow-") for reason in ShadowReason}
+    assert set(REASON_TEXTS) == {*reasons, "primary-failed", "no-event", "error"}
+    one = ONE[:1]
     sums = {name: 0 * one for name in COUNTED} | {"requests": 100 * one}
     days = ShadowDays("all", ("2026-05-01",), one > 0, one > 0, sums, {reason: 3 * one for reason in REASON_TEXTS})
     failures, requests = missing_answers(days)
@@ -107,18 +99,11 @@ COSTED = ShadowTest(candidate="4", of="3", margins={"cost": 0.1}, prices={"in": 
 def costed_days(t: int = T) -> ShadowDays:
     spent = np.random.default_rng(3).normal(900.0, 20.0, t)
     ended = np.arange(t) < t - 1
-    sums = dict.fromkeys(COUNTED, np.zeros(t)) | {"requests": np.full(t, 400.0), "costed": np.full(t, 100.0)}
-    return ShadowDays(
-        slice="all",
-        days=tuple(f"day {i}" for i in range(t)),
-        ended=ended,
-        mature=ended,
-        # The last day has not ended.
-        sums=sums | {"requests": np.where(ended, 400.0, 7.0)},
-        missing={},
-        spent_primary={"in": np.full(t, 1_000.0)},
-        spent_candidate={"in": spent},
-    )
+    # The last day has not ended.
+    counts = {"requests": np.where(ended, 400.0, 7.0), "costed": np.full(t, 100.0)}
+    sums = dict.fromkeys(COUNTED, np.zeros(t)) | counts
+    costs = {"spent_primary": {"in": np.full(t, 1_000.0)}, "spent_candidate": {"in": spent}}
+    return ShadowDays("all", tuple(f"day {i}" for i in range(t)), ended, ended, sums, {}, **costs)
 
 
 def test_costs_of_pairs_are_scaled_to_all_requests() -> None:
@@ -166,8 +151,7 @@ def test_histograms_of_pairs_add_sections() -> None:
     ):
         assert text in page
         assert text not in plain
-    none = render_report(evaluation, PairHistograms([], math.nan, {}, {}))
-    assert none == plain
+    assert render_report(evaluation, PairHistograms([], math.nan, {}, {})) == plain
 
 
 MARGINS = {"accuracy": 0.03, "brier": 0.03, "latency": 0.2, "errors": 0.02}
@@ -230,30 +214,24 @@ def test_the_unit_of_errors_does_not_change_the_decision(better: float) -> None:
             mean = 1.0 - np.array([0.0, better])[:, None]
             each.sums["error"] = scale * N * (mean + rng.normal(0.0, 0.02, (60, 2, 1)))
         decided.append(decide_about_arm(arms, slices, "b", ratio()).comparison)
-    for other in (decided[0], decided[2]):
-        assert other.outcome is decided[1].outcome
-        assert [each.log_evidence for each in other.slices] == pytest.approx(
-            [each.log_evidence for each in decided[1].slices]
-        )
-    assert decided[1].outcome is (Outcome.hold if better < 0.0 else Outcome.promote)
+    evidence = [[each.log_evidence for each in of_scale.slices] for of_scale in decided]
+    assert evidence[0] == pytest.approx(evidence[1])
+    assert evidence[2] == pytest.approx(evidence[1])
+    assert {each.outcome for each in decided} == {Outcome.hold if better < 0.0 else Outcome.promote}
 
 
 def test_nothing_is_concluded_from_arms_of_other_shares() -> None:
     other = "other shares of units than the contract states (p = 0.0004)"
+    unchecked = "has not been checked yet"
     for better in (0.0, -0.1):
-        for check, text in (
-            (None, "has not been checked yet"),
-            (ratio(Level.major), other),
-            (ratio(Level.minor), other),
-        ):
+        for check, text in ((None, unchecked), (ratio(Level.major), other), (ratio(Level.minor), other)):
             decided = decide_about_arm(ARMS, [days_of(better=better)], "b", check)
             assert decided.outcome is Outcome.insufficient
             assert text in decided.obstacles[0]
 
 
 def test_the_contract_can_ask_for_more_days_and_units_must_be_many() -> None:
-    longer = msgspec.structs.replace(ARMS, days=90)
-    decided = decide_about_arm(longer, [days_of()], "b", ratio())
+    decided = decide_about_arm(msgspec.structs.replace(ARMS, days=90), [days_of()], "b", ratio())
     assert decided.obstacles == ("60 of the 90 days that the contract asks for have both arms",)
     few = decide_about_arm(USERS, [days_of(buckets=8)], "b", ratio(units=99))
     assert few.obstacles == tuple(f"arm {arm} has 99 units, fewer than 100" for arm in "ab")

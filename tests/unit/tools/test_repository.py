@@ -154,15 +154,11 @@ def test_an_unknown_check_is_an_error(capsys: pytest.CaptureFixture[str]) -> Non
 TOLD, ASIDE, ANEW, WHOEVER, LETTERS = "to" + "ld", "put as" + "ide", "an" + "ew", "who" + "ever", "lett" + "ers"
 
 
-def lines_with_phrases(text: str) -> list[int]:
-    return [finding.line for finding in phrases_in("page.md", text)]
-
-
 def test_a_phrase_is_found_in_any_case_and_across_lines_and_standard_terms_are_accepted() -> None:
-    assert lines_with_phrases(f"One\n{WHOEVER.title()} asks") == [2]
-    assert lines_with_phrases("events that\nwere " + ASIDE.replace(" ", "\n   ")) == [2]
+    for text in (f"One\n{WHOEVER.title()} asks", "events that\nwere " + ASIDE.replace(" ", "\n   ")):
+        assert [finding.line for finding in phrases_in("page.md", text)] == [2], text
     for text in (f"dead {LETTERS}", f"dead\n{LETTERS}", f"the capital {LETTERS}", f"{TOLD} apart"):
-        assert lines_with_phrases(text) == [], text
+        assert list(phrases_in("page.md", text)) == [], text
 
 
 def test_python_is_checked_where_people_read_it() -> None:
@@ -217,6 +213,9 @@ SKIPPED = {"name": "scipy", "skip_reason": "Dependency not found on PyPI and cou
 
 
 def test_a_package_without_an_answer_is_never_a_success() -> None:
+    code, text = conclude("", "Failed to resolve the host")
+    assert code == UNAVAILABLE
+    assert "did not answer for any package (Failed to resolve the host)" in text
     for packages, code, texts in (
         ([GOOD], CLEAN, ["1 packages, no known vulnerability."]),
         ([GOOD, BAD, UNFIXED], VULNERABLE, ["pyyaml 5.3: PYSEC-2020-96, fixed in 5.3.1", "PYSEC-1, fixed in no ver"]),
@@ -228,41 +227,29 @@ def test_a_package_without_an_answer_is_never_a_success() -> None:
         assert [part for part in texts if part not in text] == []
 
 
-def test_no_report_means_that_nothing_was_audited() -> None:
-    code, text = conclude("", "Failed to resolve the host")
-    assert code == UNAVAILABLE
-    assert "did not answer for any package (Failed to resolve the host)" in text
-
-
-SHA_256 = re.compile(r"[0-9a-f]{64}")
 OWN = {"barograph", "barograph-native", "barograph-server"}
 
 
 @pytest.fixture(scope="module")
-def document(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def document(tmp_path_factory: pytest.TempPathFactory) -> Any:
     path = tmp_path_factory.mktemp("sbom") / "new" / "sbom.json"
     assert write_sbom([str(path)]) == 0
-    written: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    return written
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def hashes_of(component: dict[str, Any]) -> set[str]:
-    entries = component.get("hashes", []) + [
-        entry for reference in component.get("externalReferences", []) for entry in reference.get("hashes", [])
-    ]
-    return {entry["content"] for entry in entries if entry["alg"] == "SHA-256"}
+    files = [component, *component.get("externalReferences", [])]
+    return {entry["content"] for file in files for entry in file.get("hashes", []) if entry["alg"] == "SHA-256"}
 
 
 def test_every_locked_package_is_listed_with_the_hashes_of_the_lock(document: dict[str, Any]) -> None:
     lock = tomllib.loads((ROOT / "uv.lock").read_text(encoding="utf-8"))
     listed = {(each["name"], each["version"]): hashes_of(each) for each in document["components"]}
+    packages = [each for each in lock["package"] if each["name"] not in OWN]
+    files = [[*each.get("wheels", []), *filter(None, [each.get("sdist")])] for each in packages]
     locked = {
-        (each["name"], each["version"]): {
-            file["hash"].removeprefix("sha256:")
-            for file in [*each.get("wheels", []), *filter(None, [each.get("sdist")])]
-        }
-        for each in lock["package"]
-        if each["name"] not in OWN
+        (each["name"], each["version"]): {file["hash"].removeprefix("sha256:") for file in own}
+        for each, own in zip(packages, files, strict=True)
     }
     assert len(locked) > 50
     assert {name: listed.get(name) for name in locked} == locked
@@ -274,7 +261,7 @@ def test_every_jar_is_listed_with_its_hash(document: dict[str, Any]) -> None:
     assert len(jars) > 50
     for jar in jars:
         assert listed[f"pkg:maven/{jar.group}/{jar.artifact}@{jar.version}"] == {jar.sha256}
-        assert SHA_256.fullmatch(jar.sha256)
+        assert re.fullmatch(r"[0-9a-f]{64}", jar.sha256)
 
 
 def test_every_dependency_has_its_reason() -> None:

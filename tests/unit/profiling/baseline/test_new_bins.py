@@ -1,5 +1,6 @@
 import math
 from functools import partial
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -17,15 +18,9 @@ from barograph_server.sketches.sketch.numeric import NumericSketch, numeric_sket
 from tests.support.sketches import sketch_of
 
 sketched = partial(sketch_of, parts=50)
-
-
 FloatArray = NDArray[np.float64]
 PHI = {"1d": Phi(3.0, 40, "ok"), "7d": Phi(3.0, 3, "shorter")}
 YEAR_H = 365 * 24
-
-
-def between(day: FloatArray, values: FloatArray, first: int, last: int) -> FloatArray:
-    return values[(day >= first) & (day < last)]
 
 
 def trained(values: FloatArray, *, integer: bool = False) -> FieldBaseline:
@@ -36,16 +31,19 @@ def counted(field: FieldBaseline, values: FloatArray) -> NDArray[np.int64]:
     return count_numeric(field, numeric_cells(field, values, np.isnan(values)))[0, : field.n_cells]
 
 
+def slice_counts(field: FieldBaseline, values: FloatArray) -> SliceCounts:
+    return SliceCounts(cells=tuple(counted(field, values).tolist()), phi=PHI)
+
+
 def accepted(field: FieldBaseline, values: FloatArray) -> FieldBaseline:
-    cells = counted(field, values)
-    slices = {ALL: SliceCounts(cells=tuple(cells.tolist()), phi=PHI)}
-    return msgspec.structs.replace(field, slices=slices)
+    return msgspec.structs.replace(field, slices={ALL: slice_counts(field, values)})
 
 
-def renewed(field: FieldBaseline, sketch: NumericSketch) -> FieldBaseline:
+def renewed(field: FieldBaseline, sketch: NumericSketch, **options: Any) -> FieldBaseline:
     edges = find_new_edges(field, sketch)
     assert edges is not None
-    return move_to_new_bins(field, field, edges, {ALL: sketch}, {})
+    sketches = {ALL: sketch, **options.get("slices", {})}
+    return move_to_new_bins(field, options.get("previous", field), edges, sketches, options.get("hours", {}))
 
 
 def judged(field: FieldBaseline, window: FloatArray) -> tuple[Level, float]:
@@ -59,7 +57,7 @@ def test_an_accepted_autumn_sees_what_the_bins_of_summer_hide() -> None:
     # Coldest in January, and in July 14 degrees warmer than the mean.
     day = np.repeat(np.arange(YEAR_H) / 24, 10)
     values = 12 - 14 * np.cos(2 * np.pi * (day - 15) / 365) + 3 * rng.normal(size=day.size)
-    summer, autumn = between(day, values, 152, 213), between(day, values, 280, 320)
+    summer, autumn = (values[(day >= first) & (day < end)] for first, end in ((152, 213), (280, 320)))
     old = accepted(trained(summer), autumn)
     new = renewed(old, sketched(autumn))
     old_shares, new_shares = (np.array(each.slices[ALL].cells) / autumn.size for each in (old, new))
@@ -79,33 +77,21 @@ def test_an_accepted_autumn_sees_what_the_bins_of_summer_hide() -> None:
 def test_only_shares_and_phi_lose_precision() -> None:
     rng = np.random.default_rng(1)
     values = np.where(rng.random(20_000) < 0.05, np.nan, rng.normal(-3, 1, 20_000))
-    old = accepted(trained(rng.normal(size=20_000)), values)
-    old = msgspec.structs.replace(
-        old,
-        slices={
-            ALL: msgspec.structs.replace(old.slices[ALL], below=7, invalid=3),
-            "a=1": SliceCounts(cells=tuple(counted(old, values[:4_000]).tolist()), phi=PHI),
-            "a=2": SliceCounts(cells=tuple(counted(old, values[4_000:9_000]).tolist()), phi=PHI),
-            "a=3": SliceCounts(cells=tuple(counted(old, values[9_000:]).tolist()), phi=PHI),
-            "arm=b": SliceCounts(cells=(0,) * old.n_cells, phi=PHI),
-        },
-    )
-    valid = values[~np.isnan(values)]
-    whole = sketched(valid)
-    edges = find_new_edges(old, whole)
-    assert edges is not None
-    parts = [values[:4_000], values[4_000:8_000]]
-    first, second = (sketched(part[~np.isnan(part)]) for part in parts)
-    new = move_to_new_bins(old, old, edges, {ALL: whole, "a=1": first, "a=2": second}, {})
+    old = trained(rng.normal(size=20_000))
+    parts = {"a=1": values[:4_000], "a=2": values[4_000:9_000], "a=3": values[9_000:], "arm=b": values[:0]}
+    slices = {name: slice_counts(old, part) for name, part in parts.items()}
+    slices[ALL] = msgspec.structs.replace(slice_counts(old, values), below=7, invalid=3)
+    old = msgspec.structs.replace(old, slices=slices)
+    whole, first, second = (sketched(part[~np.isnan(part)]) for part in (values, values[:4_000], values[4_000:8_000]))
+    new = renewed(old, whole, slices={"a=1": first, "a=2": second})
     for name, counts in new.slices.items():
         before = old.slices[name]
         assert sum(counts.cells) == sum(before.cells)
         assert counts.cells[-1] == before.cells[-1]
         assert (counts.below, counts.invalid) == (before.below, before.invalid)
         assert counts.phi == {"1d": Phi(3.0, 40, "rough"), "7d": PHI["7d"]}
-    n_bins = len(edges) + 1
-    assert new.slices[ALL].noise == pytest.approx((n_bins + 1) / 110_000)
-    assert new.slices["a=1"].noise == pytest.approx((n_bins + 1) / 110_000)
+    for name in (ALL, "a=1"):
+        assert new.slices[name].noise == pytest.approx((len(new.edges) + 2) / 110_000)
     exact = counted(new, values[:4_000])
     assert np.abs(np.array(new.slices["a=1"].cells) - exact).max() < 0.0165 * 4_000
     assert new.slices["a=2"].noise == UNKNOWN, "its sketch lacks a thousand values"
@@ -152,14 +138,9 @@ def test_hours_of_the_week_get_their_own_shares() -> None:
     hours = {name: tuple(counted(old, part).tolist()) for name, part in zip(names, (night, day), strict=True)}
     # An hour that had only nulls has no sketch.
     hours[HOUR_NAMES[20]] = (*[0] * (old.n_cells - 1), 9)
-    cells = np.array(old.slices[ALL].cells) + np.array(hours[HOUR_NAMES[20]])
-    old = msgspec.structs.replace(
-        old, hours_of_week=hours, slices={ALL: SliceCounts(cells=tuple(cells.tolist()), phi=PHI)}
-    )
-    whole = sketched(values)
-    edges = find_new_edges(old, whole)
-    assert edges is not None
-    new = move_to_new_bins(old, old, edges, {ALL: whole}, {names[0]: sketched(night), names[1]: sketched(day)})
+    slices = {ALL: slice_counts(old, np.append(values, [np.nan] * 9))}
+    old = msgspec.structs.replace(old, hours_of_week=hours, slices=slices)
+    new = renewed(old, sketched(values), hours=dict(zip(names, map(sketched, (night, day)), strict=True)))
     for name, part in zip(names, (night, day), strict=True):
         assert np.abs(np.array(new.hours_of_week[name]) - counted(new, part)).max() < 0.0165 * part.size
     assert new.hours_of_week[HOUR_NAMES[20]] == (*[0] * (new.n_cells - 1), 9)
@@ -180,17 +161,13 @@ def test_phi_of_correlated_windows_is_not_lost_with_the_sight_of_the_old_bins() 
         return learn_phi(t, df, n).of(0)
 
     def with_phi(field: FieldBaseline, days: FloatArray) -> FieldBaseline:
-        field = accepted(field, days.ravel())
-        counts = msgspec.structs.replace(field.slices[ALL], phi={"1d": phi_of_days(field, days)})
+        counts = msgspec.structs.replace(slice_counts(field, days.ravel()), phi={"1d": phi_of_days(field, days)})
         return msgspec.structs.replace(field, slices={ALL: counts})
 
     summer, autumn, later = make_days(0, 60), make_days(-3.2, 60), make_days(-3.2, 400)
     previous = with_phi(trained(summer.ravel()), summer)
     old = with_phi(previous, autumn)
-    sketch = sketched(autumn.ravel())
-    edges = find_new_edges(old, sketch)
-    assert edges is not None
-    new = move_to_new_bins(old, previous, edges, {ALL: sketch}, {})
+    new = renewed(old, sketched(autumn.ravel()), previous=previous)
     before = previous.slices[ALL].phi["1d"]
     assert new.slices[ALL].phi["1d"] == Phi(before.value, 60, "rough", before.nu)
 

@@ -5,26 +5,19 @@ from typing import Any
 import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Arms, Contract, Field, LabelSpec, Slice, Window
 from barograph.contract.file import load_contract
 
 from barograph_server.batch.compare.compare import compare
 from barograph_server.cli.infer import parse_arms
-from barograph_server.profiling.infer import InferOptions, InferResult, OptionError, Roles, infer_file, summarise
+from barograph_server.profiling.infer import InferOptions, InferResult, OptionError, summarise
 from barograph_server.profiling.infer.columns import TextColumn
 from barograph_server.profiling.infer.files import escape_name
 from barograph_server.profiling.infer.infer import infer_table
 from barograph_server.profiling.infer.loss import MISSING
 from barograph_server.profiling.infer.slices import SliceDimension
-from barograph_server.profiling.infer.summarise import (
-    is_whole,
-    mean_and_std,
-    needs_doubles,
-    summarise_numbers,
-    summarise_texts,
-)
+from barograph_server.profiling.infer.summarise import is_whole, mean_and_std, needs_doubles
 from barograph_server.profiling.infer.tables import memory_table
 from barograph_server.profiling.infer.training import infer, parse_window
 from barograph_server.sketches.baseline.baseline import BaselineError, SliceValues, dump_baseline, load_baseline
@@ -66,22 +59,17 @@ def test_integers_must_be_exact_in_doubles() -> None:
 
 
 def test_doubles_are_needed_if_32_bits_are_too_coarse() -> None:
-    ten_minutes = np.linspace(1.7e9, 1.7e9 + 600, 1000)
-    assert needs_doubles(ten_minutes)
-    assert needs_doubles(np.array([0.0, 1e39]))
-    assert not needs_doubles(np.linspace(1.7e9, 1.8e9, 1000))
-    assert not needs_doubles(np.linspace(-1, 1, 1000))
-    assert not needs_doubles(np.full(9, 0.1))
-    assert not needs_doubles(np.empty(0))
+    ten_minutes, years = np.linspace(1.7e9, 1.7e9 + 600, 1000), np.linspace(1.7e9, 1.8e9, 1000)
+    assert [needs_doubles(values) for values in (ten_minutes, np.array([0.0, 1e39]))] == [True] * 2
+    fine = (years, np.linspace(-1, 1, 1000), np.full(9, 0.1), np.empty(0))
+    assert [needs_doubles(values) for values in fine] == [False] * 4
 
 
 @pytest.mark.parametrize("chunk", [1, 3, 1000])
 def test_numbers_are_counted_per_slice_in_chunks_of_any_size(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
     monkeypatch.setattr(summarise, "CHUNK_ROWS", chunk)
-    values = np.array([1.0, 2.0, np.nan, np.inf, 2.0, 3.0])
-    result = summarise_numbers(
-        "x", values, np.array([1.0, 2.0, 2.0, 3.0]), [dimension([0, 0, 1, 0, 2, 2])], integer=True
-    )
+    values, finite = np.array([1.0, 2.0, np.nan, np.inf, 2.0, 3.0]), np.array([1.0, 2.0, 2.0, 3.0])
+    result = summarise.summarise_numbers("x", values, finite, [dimension([0, 0, 1, 0, 2, 2])], integer=True)
     field = result.baseline
     assert field.edges == (1.5, 2.5)
     assert result.cells.tolist() == [0, 1, 3, 4, 1, 2]
@@ -97,17 +85,13 @@ def test_numbers_are_counted_per_slice_in_chunks_of_any_size(monkeypatch: pytest
 def test_categories_are_ordered_by_rows_then_name_and_the_rest_is_unseen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(summarise, "MAX_CATEGORIES", 3)
     column = texts(["z", "b", "b", "a", None, "c", "z", "d"])
-    result = summarise_texts("t", column, [dimension([0, 0, 1, 1, 0, 2, 2, 0])])
+    result = summarise.summarise_texts("t", column, [dimension([0, 0, 1, 1, 0, 2, 2, 0])])
     field = result.baseline
     assert field.categories == ("b", "z", "a")
     assert field.slices["all"].cells == (2, 2, 1, 2, 1)
     # Retained by one row: a, and z, which c would otherwise outrank.
-    assert {name: counts.singletons for name, counts in field.slices.items()} == {
-        "all": 3,
-        "d=a": 1,
-        "d=b": 1,
-        "d=other": 1,
-    }
+    singletons = {name: counts.singletons for name, counts in field.slices.items()}
+    assert singletons == {"all": 3, "d=a": 1, "d=b": 1, "d=other": 1}
     assert result.cells.tolist() == [1, 0, 0, 2, 4, 3, 1, 3]
 
 
@@ -117,10 +101,10 @@ def test_expected_unseen_rows_are_those_unseen_in_others(monkeypatch: pytest.Mon
     monkeypatch.setattr(summarise, "MAX_CATEGORIES", max_categories)
     rng = np.random.default_rng(max_categories)
     column = [f"{value:02d}" for value in np.minimum(rng.zipf(1.5, 300), 60)]
-    whole = summarise_texts("t", texts(list(column)), [dimension((np.arange(300) % 3).tolist())]).baseline
+    whole = summarise.summarise_texts("t", texts(list(column)), [dimension((np.arange(300) % 3).tolist())]).baseline
     unseen = np.zeros(300, dtype=bool)
     for row, value in enumerate(column):
-        others = summarise_texts("t", texts([*column[:row], *column[row + 1 :]]), []).baseline
+        others = summarise.summarise_texts("t", texts([*column[:row], *column[row + 1 :]]), []).baseline
         unseen[row] = value not in others.categories
     slices = {"all": slice(None), "d=a": slice(0, None, 3), "d=b": slice(1, None, 3), "d=other": slice(2, None, 3)}
     for name, rows in slices.items():
@@ -135,26 +119,14 @@ TRUTH = np.arange(N) % 4 == 0
 SCORE = np.clip(np.where(TRUTH, 0.7, 0.3) + RNG.normal(0, 0.1, N), 0, 1)
 
 
-def inferred(folder: Path, columns: dict[str, Any], **roles: str) -> InferResult:
-    path = folder / "train.parquet"
-    pq.write_table(pa.table({"x": RNG.normal(size=N), **columns}), path)
-    return infer_file(InferOptions(table=path, model="m", version="1", roles=Roles(**roles)))  # type: ignore[arg-type]
+def inferred(columns: dict[str, Any], **roles: Any) -> InferResult:
+    return infer(pa.table({"x": RNG.normal(size=N), **columns}), model="m", version="1", **roles)
 
 
 def test_columns_that_are_members_of_events_are_read_where_the_contract_in_force_reads_them() -> None:
-    x = RNG.normal(size=N)
-    table = memory_table(
-        "recorded",
-        pa.table(
-            {
-                "metrics.tokens": x,
-                "features.temp": x,
-                "context.tier": ["a", "b"] * (N // 2),
-                "context.gone": pa.nulls(N, pa.string()),
-                "arm": ["a", "b"] * (N // 2),
-            }
-        ),
-    )
+    x, two = RNG.normal(size=N), ["a", "b"] * (N // 2)
+    columns = {"metrics.tokens": x, "features.temp": x, "context.tier": two, "arm": two}
+    table = memory_table("recorded", pa.table({**columns, "context.gone": pa.nulls(N, pa.string())}))
     contract = Contract(
         model="m",
         fields=(
@@ -165,14 +137,9 @@ def test_columns_that_are_members_of_events_are_read_where_the_contract_in_force
         owners=("ops",),
     )
     result = infer_table(table, InferOptions(table=Path(), model="m", version="1", contract=contract))
-    named = {field.name: field for field in result.contract.fields}
-    assert {name: field.source for name, field in named.items()} == {
-        "tokens": "metrics.tokens",
-        "t": "features.temp",
-        "tier": "context.tier",
-        "gone": "context.gone",
-    }
-    assert set(contract.fields) <= set(named.values())
+    sources = {"tokens": "metrics.tokens", "t": "features.temp", "tier": "context.tier", "gone": "context.gone"}
+    assert {field.name: field.source for field in result.contract.fields} == sources
+    assert set(contract.fields) <= set(result.contract.fields)
     assert (result.contract.owners, result.contract.slices) == (("ops",), contract.slices)
     assert fit_problems(result.contract, result.baseline) == []
     baseline = {field.name: field for field in result.baseline.fields}
@@ -196,7 +163,7 @@ def about(result: InferResult, text: str) -> list[str]:
 FLAG = LabelSpec(type="bool", positive=True)
 
 
-def test_two_values_are_one_bool(tmp_path: Path) -> None:
+def test_two_values_are_one_bool() -> None:
     for true, false, spec, why in (
         (1, 0, FLAG, "1 and 0, read as true and false"),
         ("1", "0", FLAG, "1 and 0, read as true and false"),
@@ -206,16 +173,16 @@ def test_two_values_are_one_bool(tmp_path: Path) -> None:
         (1, -1, LabelSpec(type="bool", positive="1", negative="-1"), "because its mean score is higher"),
         (2, 1, LabelSpec(type="category", positive="2"), "because its mean score is higher"),
     ):
-        result = inferred(tmp_path, {"y": named(TRUTH, true, false), "p": SCORE}, label="y", score="p")
+        result = inferred({"y": named(TRUTH, true, false), "p": SCORE}, label="y", score="p")
         assert result.contract.label == spec
         assert why in reason(result)
         assert not about(result, "label")
 
 
-def test_classes_of_the_labels_values_fit(tmp_path: Path) -> None:
+def test_classes_of_the_labels_values_fit() -> None:
     for true, false in ((1, 0), (1.0, 0.0), ("1", "0"), (True, False), ("yes", "no")):
         columns = {"y": named(TRUTH, 1, 0), "c": named(SCORE > 0.5, true, false)}
-        result = inferred(tmp_path, columns, label="y", class_="c")
+        result = inferred(columns, label="y", class_="c")
         assert result.contract.label == LabelSpec(type="bool")
         assert not about(result, "undeclared_class")
 
@@ -226,74 +193,74 @@ def test_the_threshold_is_learned_from_the_class(tmp_path: Path, cut: float) -> 
     # A rule overrides the score in some rows: the threshold fits the others, and the rows are named.
     for overridden in (0, 1):
         classes = named((score >= cut) ^ (np.arange(N) < overridden), 1, 0)
-        result = inferred(tmp_path, {"y": TRUTH, "p": score, "c": classes}, label="y", class_="c", score="p")
+        result = inferred({"y": TRUTH, "p": score, "c": classes}, label="y", class_="c", score="p")
         written = load_contract(result.write_contract(tmp_path, force=True).contract)
         assert written.label == LabelSpec(type="bool", positive=True, threshold=cut)
         assert ("threshold" in reason(result)) == (cut != 0.5 and not overridden)
         assert len(about(result, f"reproduces the class column c: at {cut:g}, 1 of 400 rows differ")) == overridden
 
 
-def test_a_class_that_is_no_label_is_reported(tmp_path: Path) -> None:
+def test_a_class_that_is_no_label_is_reported() -> None:
     columns = {"y": named(TRUTH, 1, 0), "c": ["a", "b", "1", "0"] * (N // 4)}
-    (warning,) = about(inferred(tmp_path, columns, label="y", class_="c"), "undeclared_class")
+    (warning,) = about(inferred(columns, label="y", class_="c"), "undeclared_class")
     assert warning == (
         "The class c has 'a', 'b' (200 rows), but the label y is true or false, 1 or 0, yes or no: these predictions "
         "would not be measured (undeclared_class). Use the same values in both columns."
     )
 
 
-def test_classes_and_labels_are_one_set(tmp_path: Path) -> None:
+def test_classes_and_labels_are_one_set() -> None:
     # pandas stores integers with nulls as floats.
     columns = {"y": pa.array([1.0, 2.0, 3.0, None] * (N // 4)), "c": [1, 2, 3, 4] * (N // 4)}
-    result = inferred(tmp_path, columns, label="y", class_="c")
+    result = inferred(columns, label="y", class_="c")
     assert result.contract.label == LabelSpec(type="category", classes=("1", "2", "3", "4"))
     (of_class,) = [each for each in result.baseline.fields if each.name == "class"]
     assert of_class.categories == ("1", "2", "3", "4")
 
 
-def test_flags_beside_a_score_per_class_are_its_classes(tmp_path: Path) -> None:
+def test_flags_beside_a_score_per_class_are_its_classes() -> None:
     columns = {"y": named(TRUTH, 1, 0), "scores.no": 1 - SCORE, "scores.yes": SCORE}
-    result = inferred(tmp_path, columns, label="y")
+    result = inferred(columns, label="y")
     assert result.contract.label == LabelSpec(type="category", classes=("no", "yes"))
 
 
-def test_scores_and_labels_that_cannot_be_measured_are_reported(tmp_path: Path) -> None:
+def test_scores_and_labels_that_cannot_be_measured_are_reported() -> None:
     truth = named(TRUTH, 1, 0)
     for score, remedy in (
         (100 * SCORE, "divide it by 100"),
         (20 * SCORE - 10, "convert it to the probability of the positive class"),
     ):
-        result = inferred(tmp_path, {"y": truth, "p": score}, label="y", score="p")
+        result = inferred({"y": truth, "p": score}, label="y", score="p")
         (warning,) = about(result, "The score p is between")
         assert "the label y has two values: a score outside [0, 1] is not measured (" in warning
         assert warning.endswith(f"In the table and in what you publish, {remedy}.")
-    result = inferred(tmp_path, {"y": truth, "p": 1 - SCORE}, label="y", score="p")
+    result = inferred({"y": truth, "p": 1 - SCORE}, label="y", score="p")
     (warning,) = about(result, "is lower where the label is true")
     assert "If it is the probability of false, set label: positive in the contract to false." in warning
     for values, text in (([0] * N, "only the value '0'"), (pa.nulls(N, pa.int64()), "no value")):
-        (warning,) = about(inferred(tmp_path, {"y": values}, label="y"), "AUC")
+        (warning,) = about(inferred({"y": values}, label="y"), "AUC")
         assert warning.startswith(f"The label y has {text} in all rows")
-    result = inferred(tmp_path, {"y": SCORE * 9, "c": named(TRUTH, "a", "b")}, label="y", class_="c")
+    result = inferred({"y": SCORE * 9, "c": named(TRUTH, "a", "b")}, label="y", class_="c")
     assert about(result, "is not measured") == ["The label y is a number, so the class c is not measured."]
-    result = inferred(tmp_path, {"y": ["a", "b", "c", "d"] * (N // 4), "p": SCORE}, label="y", score="p")
+    result = inferred({"y": ["a", "b", "c", "d"] * (N // 4), "p": SCORE}, label="y", score="p")
     assert about(result, "name the columns of the probability of each class with --scores")
 
 
-def test_numbers_as_text_are_not_categories(tmp_path: Path) -> None:
+def test_numbers_as_text_are_not_categories() -> None:
     for texts, example in (
         ([f"{i / 8:.3f}" for i in range(N)], "'0.000'"),
         ([f"${i:,}.50" for i in range(900, 900 + N)], "'$900.50'"),
         ([f"{i % 70} kg" for i in range(N)], "'0 kg'"),
         ([f"{i},5" if i % 40 else "?" for i in range(N)], "'1,5'; the others: '?'"),
     ):
-        result = inferred(tmp_path, {"amount": texts})
+        result = inferred({"amount": texts})
         assert result.contract.ignored["amount"].startswith("numbers as text: ")
         assert result.contract.ignored["amount"].endswith(f"such as {example}")
         (warning,) = about(result, "numbers that are written as text: amount.")
         assert "convert them to numbers in this table and in what you publish" in warning
 
 
-def test_codes_of_digits_stay_categories(tmp_path: Path) -> None:
+def test_codes_of_digits_stay_categories() -> None:
     for name, texts in {
         "leading zeros": [f"0{i % 90 + 1000}" for i in range(N)],
         "postal codes": [f"{i % 90 + 10115}" for i in range(N)],
@@ -301,7 +268,7 @@ def test_codes_of_digits_stay_categories(tmp_path: Path) -> None:
         "seats": [f"{i % 60}A" for i in range(N)],
         "mixed": [f"{i % 30}" if i % 3 else f"k{i % 30}" for i in range(N)],
     }.items():
-        result = inferred(tmp_path, {"code": texts})
+        result = inferred({"code": texts})
         assert {field.name: field.type for field in result.contract.fields}["code"] == "category", name
 
 
@@ -335,17 +302,9 @@ def test_fields_that_explain_the_outputs_are_critical(
 SHARES = {"a": 0.75, "b": 0.25}
 
 
-@pytest.fixture
-def train(tmp_path: Path) -> Path:
-    generator = np.random.default_rng(5)
-    path = tmp_path / "train.parquet"
-    pq.write_table(pa.table({"x": generator.normal(size=500), "p": generator.random(500)}), path)
-    return path
-
-
-def test_arms_become_a_slice_that_is_compared_with_all(train: Path) -> None:
+def test_arms_become_a_slice_that_is_compared_with_all() -> None:
     arms = Arms(shares=SHARES, unit="context.user")
-    result = infer_file(InferOptions(table=train, model="m", version="1", roles=Roles(score="p"), arms=arms))
+    result = inferred({"p": SCORE}, score="p", arms=arms)
     assert result.contract.arms == arms
     assert result.contract.slices == (Slice(name="arm", source="arm", values=("a", "b"), sketches=("score",)),)
     assert result.baseline.dimensions == (SliceValues(name="arm", source="arm", values=("a", "b"), trained=False),)
@@ -357,14 +316,14 @@ def test_arms_become_a_slice_that_is_compared_with_all(train: Path) -> None:
     assert per_slice["arm=a"] == per_slice["all"]
 
 
-def test_wrong_arms_are_rejected(train: Path) -> None:
+def test_wrong_arms_are_rejected() -> None:
     assert parse_arms(["a=0.75", "b=0.25"], None) == Arms(shares=SHARES)
     assert parse_arms([], None) is None
     for texts, unit in ((["a"], None), (["=0.5"], None), (["a=half"], None), ([], "context.user")):
         with pytest.raises(OptionError):
             parse_arms(texts, unit)
     with pytest.raises(OptionError, match=r"the shares sum to 0\.9; write shares that sum to 1"):
-        infer_file(InferOptions(table=train, model="m", version="1", arms=Arms(shares={"a": 0.5, "b": 0.4})))
+        inferred({}, arms=Arms(shares={"a": 0.5, "b": 0.4}))
 
 
 def rows(seed: int, share: float, n: int = 6_000) -> pa.Table:
@@ -413,7 +372,6 @@ def test_a_baseline_has_valid_trees_or_none(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_a_window_has_a_length_and_a_hop() -> None:
-    assert parse_window("1d:1h") == Window(86_400, 3600)
     assert parse_window("90s:30s") == Window(90, 30)
     assert parse_window("last=500:14d:6h") == Window(14 * 86_400, 6 * 3600, last=500)
 

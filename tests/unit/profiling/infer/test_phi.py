@@ -1,9 +1,11 @@
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from zoneinfo import ZoneInfo
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 from barograph.contract import Contract, Window
@@ -11,20 +13,12 @@ from barograph.contract.check import check_contract
 from numpy.typing import NDArray
 
 from barograph_server.profiling.infer import InferOptions, InferResult, Roles, infer_file
+from barograph_server.profiling.infer import windows as proposals
 from barograph_server.profiling.infer.phi import TrainingWindows
 from barograph_server.profiling.infer.slices import SliceDimension
 from barograph_server.profiling.infer.summarise import FieldSummary, summarise_numbers
-from barograph_server.profiling.infer.windows import (
-    LEAST_SLICE_N,
-    PROPOSALS,
-    QUIET_SHARE,
-    ROWS_PER_EVENT,
-    OrderedTimes,
-    Proposal,
-    events_for_a_level,
-    pane_for,
-    propose,
-)
+from barograph_server.profiling.infer.training import infer
+from barograph_server.profiling.infer.windows import QUIET_SHARE, OrderedTimes, Proposal
 from barograph_server.sketches.baseline.baseline import ALL, HOUR_NAMES, Phi, SliceValues, load_baseline
 from barograph_server.sketches.baseline.bins import PsiBins
 from barograph_server.sketches.baseline.layout import Layout
@@ -36,7 +30,7 @@ from barograph_server.streams.hour_of_week import compute_hours_of_week
 from tests.reference.flights_reference import DAY_S, WEEK_S, reference_field
 
 SEED = 40_207
-HOUR_S = 3600
+MINUTE_S, HOUR_S = 60, 3600
 WINDOWS = (Window(DAY_S, HOUR_S), Window(WEEK_S, DAY_S))
 FloatArray = NDArray[np.float64]
 
@@ -55,8 +49,7 @@ def windows_of(
     for dimension in dimensions:
         counts = np.bincount(dimension.codes, minlength=len(dimension.slice_names)).tolist()
         rows.update(zip(dimension.slice_names, counts, strict=True))
-    nothing = np.zeros(len(at_ms), dtype=bool)
-    times = OrderedTimes(at_ms, nothing if null is None else null)
+    times = OrderedTimes(at_ms, np.zeros(len(at_ms), dtype=bool) if null is None else null)
     return TrainingWindows(times, dimensions, {window.name: window.length_s for window in windows}, rows)
 
 
@@ -141,9 +134,8 @@ def test_a_period_shorter_than_a_window_has_unknown_phi() -> None:
 
 
 ZONE = "America/New_York"
-HOUR_S_SEASON = 3_600
 MONDAY_S = int(datetime(2026, 2, 2, tzinfo=ZoneInfo(ZONE)).timestamp())
-WINDOWS_SEASON = (Window(900, 900), Window(HOUR_S_SEASON, HOUR_S_SEASON), Window(86_400, HOUR_S_SEASON))
+WINDOWS_SEASON = (Window(900, 900), Window(HOUR_S, HOUR_S), Window(86_400, HOUR_S))
 
 
 def traffic(weeks: int, per_hour: int, *, repeats: float = 0.0, seed: int = 1) -> pa.Table:
@@ -152,41 +144,25 @@ def traffic(weeks: int, per_hour: int, *, repeats: float = 0.0, seed: int = 1) -
     n_hours = weeks * 168
     events = rng.poisson(per_hour, n_hours)
     hour = np.repeat(np.arange(n_hours), events)
-    at_s = MONDAY_S + hour * HOUR_S_SEASON + rng.integers(0, HOUR_S_SEASON, len(hour))
-    hour_of_week = compute_hours_of_week(at_s, HOUR_S_SEASON, ZONE) % 24
-    x = (
-        rng.normal(size=len(hour))
-        + 1.5 * np.cos(2 * np.pi * hour_of_week / 24)
-        + repeats * rng.normal(size=n_hours)[hour]
-    )
-    colour = np.where(
-        rng.random(len(hour)) < 0.1 + 0.8 * (hour_of_week < 12), "red", rng.choice(["green", "blue"], len(hour))
-    )
-    rare = rng.random(len(hour)) < 0.003
+    at_s = MONDAY_S + hour * HOUR_S + rng.integers(0, HOUR_S, len(hour))
+    hour_of_week = compute_hours_of_week(at_s, HOUR_S, ZONE) % 24
+    x = rng.normal(size=len(hour)) + 1.5 * np.cos(2 * np.pi * hour_of_week / 24)
+    x += repeats * rng.normal(size=n_hours)[hour]
+    is_red = rng.random(len(hour)) < 0.1 + 0.8 * (hour_of_week < 12)
+    colour = np.where(is_red, "red", rng.choice(["green", "blue"], len(hour)))
+    colour = np.where(rng.random(len(hour)) < 0.003, "violet", colour)
     order = rng.permutation(len(hour))
     return pa.table(
-        {
-            "at": pa.array(at_s[order] * 1_000, pa.timestamp("ms", "UTC")),
-            "x": x[order],
-            "colour": np.where(rare, "violet", colour)[order],
-        }
+        {"at": pa.array(at_s[order] * 1_000, pa.timestamp("ms", "UTC")), "x": x[order], "colour": colour[order]}
     )
 
 
-def learned_of_season(table: pa.Table, folder: Path, season: str = "hour_of_week", pane_s: int = 60) -> InferResult:
+def learned_of_season(table: pa.Table, folder: Path, season: Any = "hour_of_week", pane_s: int = 60) -> InferResult:
     path = folder / "train.parquet"
     pq.write_table(table, path, row_group_size=1_000)
-    options = InferOptions(
-        table=path,
-        model="m",
-        version="1",
-        roles=Roles(time="at"),
-        windows=tuple(window for window in WINDOWS_SEASON if window.hop_s % pane_s == 0),
-        pane_s=pane_s,
-        timezone=ZONE,
-        season=season,  # type: ignore[arg-type]
-    )
-    return infer_file(options)
+    windows = tuple(window for window in WINDOWS_SEASON if window.hop_s % pane_s == 0)
+    named: dict[str, Any] = {"model": "m", "version": "1", "roles": Roles(time="at"), "timezone": ZONE}
+    return infer_file(InferOptions(table=path, **named, windows=windows, pane_s=pane_s, season=season))
 
 
 def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
@@ -195,9 +171,7 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
     rows = table.num_rows
     at = [moment.astimezone(ZoneInfo(ZONE)) for moment in table.column("at").to_pylist()]
     untimed = np.arange(rows) % 50 == 0
-    table = table.set_column(
-        0, "at", pa.array([None if u else m for u, m in zip(untimed, at, strict=True)], pa.timestamp("ms", "UTC"))
-    )
+    table = table.set_column(0, "at", pc.if_else(pa.array(untimed), None, table["at"]))
     result = learned_of_season(table, tmp_path)
     baseline = result.baseline
     assert baseline.timezone == ZONE == result.contract.timezone
@@ -218,7 +192,7 @@ def test_each_hour_of_the_week_is_counted(tmp_path: Path) -> None:
     assert load_baseline(written.read_bytes(), "b") == baseline
 
 
-@pytest.mark.parametrize("pane_s", [60, HOUR_S_SEASON])
+@pytest.mark.parametrize("pane_s", [60, HOUR_S])
 def test_phi_with_a_season_is_one_if_only_the_season_varies(tmp_path: Path, pane_s: int) -> None:
     table = traffic(weeks=6, per_hour=250)
     by_hours, whole = (
@@ -238,18 +212,16 @@ def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
     If windows were included in the hours they are compared with, φ would be (4 − 1)/(4 + 1) of that.
     """
     baseline = learned_of_season(traffic(weeks=4, per_hour=300, repeats=0.5), tmp_path).baseline
-    learned_phi = baseline.fields[0].slices[ALL].phi["1h"]
-    phi, nu = learned_phi.value, learned_phi.nu or np.inf
+    x = baseline.fields[0]
+    phi, nu = x.slices[ALL].phi["1h"].value, x.slices[ALL].phi["1h"].nu or np.inf
     later = traffic(weeks=4, per_hour=300, repeats=0.5, seed=9)
-    at_s = later.column("at").cast(pa.int64()).to_numpy() // 1_000
     bins = PsiBins(Layout(baseline))
     season = Season(bins)
-    hour = (at_s - MONDAY_S) // HOUR_S_SEASON
-    edges = baseline.fields[0].edges
-    cells = np.searchsorted(edges, later.column("x").to_numpy(), side="right")
+    hour = (later["at"].cast(pa.int64()).to_numpy() // 1_000 - MONDAY_S) // HOUR_S
+    cells = np.searchsorted(x.edges, later["x"].to_numpy(), side="right")
     window = np.zeros((int(hour.max()) + 1, bins.n_bins), dtype=np.int64)
     np.add.at(window, (hour, bins.starts[0] + cells), 1)
-    hours_of_week = compute_hours_of_week(MONDAY_S + np.arange(len(window)) * HOUR_S_SEASON, HOUR_S_SEASON, ZONE)
+    hours_of_week = compute_hours_of_week(MONDAY_S + np.arange(len(window)) * HOUR_S, HOUR_S, ZONE)
     ratios = []
     for w, hour_of_week in enumerate(hours_of_week.tolist()):
         n = np.full((1, 1, len(season.groups)), window[w].sum())
@@ -263,7 +235,6 @@ def test_phi_with_a_season_is_that_of_later_weeks(tmp_path: Path) -> None:
 
 
 SEED_WINDOWS = 19
-MINUTE_S, HOUR_S_WINDOWS, DAY_S = 60, 3600, 86_400
 START_S = 1_735_516_800
 """Monday, 30 December 2024."""
 DEFAULTS = Contract(model="m")
@@ -286,7 +257,7 @@ def random_times(per_day: float) -> OrderedTimes:
 def proposed(
     times: OrderedTimes, shares: tuple[float, ...] = (), pane_s: int | None = None, *, hourly: bool = False
 ) -> Proposal:
-    proposal = propose(times, len(times.at_ms), shares, pane_s=pane_s, hourly=hourly)
+    proposal = proposals.propose(times, len(times.at_ms), shares, pane_s=pane_s, hourly=hourly)
     assert proposal is not None
     return proposal
 
@@ -310,22 +281,22 @@ def check_proposal(times: OrderedTimes, pane_s: int | None, *, hourly: bool) -> 
     check_contract(Contract(model="m", pane_s=proposal.pane_s, windows=proposal.windows))
     if pane_s is None:
         assert longest.length_s / proposal.pane_s <= (MAX_HOURLY_PANES if hourly else MAX_PANES)
-        assert proposal.pane_s == pane_for(proposal.windows, hourly=hourly)
-    needed = events_for_a_level(rows)
+        assert proposal.pane_s == proposals.pane_for(proposal.windows, hourly=hourly)
+    needed = proposals.events_for_a_level(rows)
     if proposal.warning:
-        assert short.length_s == PROPOSALS[-1][0].length_s
+        assert short.length_s == proposals.PROPOSALS[-1][0].length_s
         assert times.mean_events(short.length_s) < 1.2 * needed
         return
     assert np.quantile(events_of_windows(times, short), QUIET_SHARE) >= needed
-    shorter = {windows[0] for windows in PROPOSALS if windows[0].length_s < short.length_s}
+    shorter = {windows[0] for windows in proposals.PROPOSALS if windows[0].length_s < short.length_s}
     for window in {window for window in shorter if window.length_s % (pane_s or 1) == 0}:
         assert times.low_events(window.length_s, QUIET_SHARE) < needed
     for window in proposal.windows[1:]:
         if window.last:
             assert np.quantile(events_of_windows(times, window), QUIET_SHARE) >= window.last
-            assert rows >= ROWS_PER_EVENT * window.last
+            assert rows >= proposals.ROWS_PER_EVENT * window.last
             continue
-        assert rows >= ROWS_PER_EVENT * times.mean_events(window.length_s)
+        assert rows >= proposals.ROWS_PER_EVENT * times.mean_events(window.length_s)
 
 
 def events_of_windows(times: OrderedTimes, window: Window) -> NDArray[np.int64]:
@@ -341,8 +312,8 @@ def test_the_proposal_of_a_rate() -> None:
         (30_000, 5 * MINUTE_S, ["1h"]),
         (10_000, 5 * MINUTE_S, ["1h", "1d"]),
         (3_000, 30 * MINUTE_S, ["6h", "1d"]),
-        (1_000, HOUR_S_WINDOWS, ["1d", "7d"]),
-        (165, 12 * HOUR_S_WINDOWS, ["7d", "last 500", "30d"]),
+        (1_000, HOUR_S, ["1d", "7d"]),
+        (165, 12 * HOUR_S, ["7d", "last 500", "30d"]),
         (20, DAY_S, ["30d", "last 500"]),
         (1, DAY_S, ["30d", "90d"]),
     ):
@@ -359,7 +330,7 @@ def thinned(keep: NDArray[np.float64]) -> OrderedTimes:
     """Nine weeks of one event per five seconds; `keep` is the share that is kept, per hour of the week."""
     rng = np.random.default_rng(SEED_WINDOWS)
     at_s = np.arange(0, 63 * DAY_S, 5, dtype=np.float64)
-    chosen = rng.random(len(at_s)) < keep[(at_s // HOUR_S_WINDOWS % 168).astype(int)]
+    chosen = rng.random(len(at_s)) < keep[(at_s // HOUR_S % 168).astype(int)]
     return ordered(START_S + at_s[chosen])
 
 
@@ -386,27 +357,19 @@ def test_the_minimum_of_slices_follows_the_typical_slice() -> None:
     assert proposed(times, (0.5, 0.3, 0.1)).slice_min_n == DEFAULTS.slice_min_n
     # Nine of ten weeks have at least 6,890 events.
     assert proposed(times, (0.9, 0.05, 0.01)).slice_min_n == 300
-    assert proposed(times, (0.9, 0.001, 0.001)).slice_min_n == LEAST_SLICE_N
+    assert proposed(times, (0.9, 0.001, 0.001)).slice_min_n == proposals.LEAST_SLICE_N
 
 
-def test_infer_proposes_windows_and_says_why(tmp_path: Path) -> None:
+def test_infer_proposes_windows_and_says_why() -> None:
     rng, n = np.random.default_rng(SEED_WINDOWS), 165 * 365
     at_ms = (START_S * 1000 + np.sort(rng.integers(0, 365 * DAY_S * 1000, n))).astype(np.int64)
-    table = pa.table(
-        {
-            "at": pa.array(at_ms, pa.timestamp("ms", "UTC")),
-            "x": rng.normal(size=n),
-            "country": rng.choice(["DE", "FR"], n, p=[0.6, 0.4]),
-        }
-    )
+    values = {"x": rng.normal(size=n), "country": rng.choice(["DE", "FR"], n, p=[0.6, 0.4])}
+    table = pa.table({"at": pa.array(at_ms, pa.timestamp("ms", "UTC")), **values})
     # The order of the rows does not matter.
-    path = tmp_path / "train.parquet"
-    pq.write_table(table.take(rng.permutation(n)), path)
-    roles = Roles(time="at", slices=("country",))
-    result = infer_file(InferOptions(table=path, model="m", version="1", roles=roles))
+    result = infer(table.take(rng.permutation(n)), model="m", version="1", time="at", slices=["country"])
     contract = result.contract
     windows = ["7d", "last 500", "30d"]
-    assert (contract.pane_s, [window.name for window in contract.windows]) == (12 * HOUR_S_WINDOWS, windows)
+    assert (contract.pane_s, [window.name for window in contract.windows]) == (12 * HOUR_S, windows)
     assert contract.slice_min_n == DEFAULTS.slice_min_n
     phi = result.baseline.fields[0].slices["all"].phi
     assert set(result.windows) == set(phi) == set(windows)

@@ -19,23 +19,18 @@ def exported(tmp_path: Path, kind: ExportFormat, document: Any) -> Export:
     return read_export(path, kind)
 
 
+MLFLOW = {
+    **{"name": "answer", "creation_timestamp": 1769977763165, "last_updated_timestamp": 1769977763165},
+    **{"current_stage": "None", "description": "init", "source": "dummy-source", "run_id": "", "status": "READY"},
+    "run_link": "",
+}
+
+
 def mlflow(version: str = "1", text: str = "Say {{x}}", **changes: Any) -> dict[str, Any]:
     tags = {"mlflow.prompt.is_prompt": "true", "mlflow.prompt.text": text, "_mlflow_prompt_type": "text"}
     tags |= changes.pop("tags", {})
-    return {
-        "name": "answer",
-        "version": version,
-        "creation_timestamp": 1769977763165,
-        "last_updated_timestamp": 1769977763165,
-        "current_stage": "None",
-        "description": "init",
-        "source": "dummy-source",
-        "run_id": "",
-        "status": "READY",
-        "tags": [{"key": key, "value": value} for key, value in tags.items()],
-        "run_link": "",
-        **changes,
-    }
+    own = {"version": version, "tags": [{"key": key, "value": value} for key, value in tags.items()]}
+    return {**MLFLOW, **own, **changes}
 
 
 def langfuse(**changes: Any) -> dict[str, Any]:
@@ -94,10 +89,8 @@ def test_what_is_left_out_is_named(tmp_path: Path) -> None:
     version = mlflow(tags={"_mlflow_prompt_response_format": "{}"})
     export = exported(tmp_path, "mlflow", [model, version])
     assert len(export.drafts) == 1
-    assert export.notes == (
-        "entry 1 (churn@2) is a model, not a prompt",
-        "the response format of answer@1 is not imported",
-    )
+    left_out = ("entry 1 (churn@2) is a model, not a prompt", "the response format of answer@1 is not imported")
+    assert export.notes == left_out
 
 
 @pytest.mark.parametrize(
@@ -128,10 +121,9 @@ def test_what_cannot_be_imported_is_named_with_its_entry(
 
 
 def test_files_that_are_no_export_are_refused(tmp_path: Path) -> None:
+    problem = r"export\.json: (cannot be read as JSON|has no prompt|is nested too)"
     for text in ("", "{", '{"model_versions": []}', "[" * 100_000, '[{"a": NaN}]'):
-        with pytest.raises(
-            PromptFileError, match=r"export\.json: (cannot be read as JSON|has no prompt|is nested too)"
-        ):
+        with pytest.raises(PromptFileError, match=problem):
             exported(tmp_path, "mlflow", text)
     with pytest.raises(PromptFileError, match=r"cannot be read as JSON: No such file or directory; give an export"):
         read_export(tmp_path / "none.json", "langfuse")
