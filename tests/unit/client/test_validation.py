@@ -97,9 +97,9 @@ def test_each_value_has_the_expected_kind() -> None:
 
 
 def test_missing_fields_are_in_the_contracts_order_and_unknown_features_are_last() -> None:
-    found = kinds({"weekend": True, "extra": 1, 7: 2})  # type: ignore[dict-item]
+    kinds_of_fields = kinds({"weekend": True, "extra": 1, 7: 2})  # type: ignore[dict-item]
     missing = dict.fromkeys(("temp", "seats", "carrier", "booked", "email"), "missing")
-    assert list(found.items()) == [*missing.items(), ("extra", "unknown"), ("7", "unknown")]
+    assert list(kinds_of_fields.items()) == [*missing.items(), ("extra", "unknown"), ("7", "unknown")]
     for wrong in (None, 7, "text", [1]):
         assert len(VALIDATOR.check(wrong)) == 6, "not a mapping: it has no field"  # type: ignore[arg-type]
 

@@ -196,9 +196,9 @@ def test_unknown_labels_are_rejected_alone_and_labels_of_other_types_together() 
 def test_rows_of_labels_are_grouped_by_the_partition_of_their_key() -> None:
     table, _ = labels(id=[f"größe-{i}" for i in range(100)], label=[True] * 100)
     (rows,) = table.to_batches()
-    found = {number: part.column("id").to_pylist() for number, part in by_partition(rows, "m", 3)}
+    result = {number: part.column("id").to_pylist() for number, part in by_partition(rows, "m", 3)}
     ids = rows.column("id").to_pylist()
-    assert found == {number: [i for i in ids if zlib.crc32(label_key("m", i)) % 3 == number] for number in range(3)}
+    assert result == {number: [i for i in ids if zlib.crc32(label_key("m", i)) % 3 == number] for number in range(3)}
 
 
 @pytest.fixture
