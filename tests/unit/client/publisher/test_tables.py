@@ -1,3 +1,4 @@
+import enum
 import hashlib
 import hmac
 import json
@@ -309,6 +310,11 @@ def test_maps_are_protected_and_the_callers_maps_do_not_change() -> None:
     assert features == {"email": "ana@x", "age": 41, "x": 1.5}
     assert pii.protect("context", {"zip": "10997", "channel": "web"}) == {"zip": "10", "channel": "web"}
     assert pii.protect("metrics", {"cost": 3.0}) == {}
+    # A key that is written as text does not slip past.
+    column = enum.Enum("column", {"EMAIL": "email"})
+    odd: dict[Any, Any] = {column.EMAIL: "ana@x", 7: 1.0}
+    assert pii.protect("features", odd) == {"email": EMAIL("ana@x"), "7": 1.0}
+    assert odd[column.EMAIL] == "ana@x"
     # Nulls stay null, and other values are hashed as text.
     assert pii.protect("features", {"email": None}) == {"email": None}
     assert pii.protect("features", {"email": 7}) == {"email": EMAIL("7")}
