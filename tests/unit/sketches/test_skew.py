@@ -281,7 +281,7 @@ def test_other_codes_one_for_one_are_recoded() -> None:
 def test_random_texts_are_unexplained() -> None:
     served = [TEXTS[i] for i in TEXT_RNG.permutation(len(TEXTS))]
     assert compared_texts(served, TEXTS).kinds == ("unexplained",)
-    ids, others = ([f"{letter}{i}" for i in range(3_000)] for letter in "ab")
+    ids, others = ([f"{prefix}{i}" for i in range(3_000)] for prefix in "ab")
     assert compared_texts(ids, others).kinds == ("unexplained",), "each text occurs once, which proves no code"
 
 
