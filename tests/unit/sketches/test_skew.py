@@ -355,7 +355,7 @@ def test_a_lag_of_rows_is_named() -> None:
     assert skew.kinds == ("lag in time",)
 
 
-def test_a_lag_of_time_is_named_for_uneven_rows() -> None:
+def test_a_lag_of_time_is_named_for_uneven_rows_and_values_of_another_entity_or_later_are_none() -> None:
     steps = np.floor_divide(UNEVEN, 6 * HOUR)
     readings = {(e, s): HISTORY_RNG.normal(20, 6) for e, s in set(zip(ENTITY.tolist(), steps.tolist(), strict=True))}
 
@@ -367,9 +367,6 @@ def test_a_lag_of_time_is_named_for_uneven_rows() -> None:
     skew = compared_series(served, recomputed, times=UNEVEN)
     assert skew.kinds == ("lag in time",)
     assert one(skew).detail == "served is the value of 1 d earlier"
-
-
-def test_values_of_another_entity_or_later_are_no_lag() -> None:
     other = np.roll(RAW, ROWS // 2)
     assert compared_series(other, RAW).kinds == ("unexplained",)
     assert compared_series(-lagged(-RAW[::-1], 1)[::-1], RAW).kinds == ("unexplained",)
