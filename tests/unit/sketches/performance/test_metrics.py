@@ -41,9 +41,8 @@ def test_golden_auc() -> None:
 
 def test_golden_proportions_and_their_difference() -> None:
     metric = proportion(50, 1000)
-    assert (metric.value.item(), metric.low.item(), metric.high.item()) == pytest.approx(
-        (0.05, 0.038130, 0.065314), abs=5e-7
-    )
+    golden = (0.05, 0.038130, 0.065314)
+    assert (metric.value.item(), metric.low.item(), metric.high.item()) == pytest.approx(golden, abs=5e-7)
     result = difference(proportion(20, 1000), proportion(0, 100_000))
     newcombes = [part.item() for part in newcombe(20, 1000, 0, 100_000)]
     assert [result.value.item(), result.low.item(), result.high.item()] == pytest.approx(newcombes)
@@ -56,16 +55,12 @@ def test_against_scikit_learn(threshold: float) -> None:
     scores[:4] = [0.0, 1.0, 1e-9, threshold]
     result = measured(scores, labels, threshold)
     predicted = scores >= threshold
-    exact = {
-        "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
-        "precision": sklearn_metrics.precision_score(labels, predicted),
-        "recall": sklearn_metrics.recall_score(labels, predicted),
-        "f1": sklearn_metrics.f1_score(labels, predicted),
-        "log_loss": sklearn_metrics.log_loss(labels, scores),
-        "brier": sklearn_metrics.brier_score_loss(labels, scores),
-    }
+    exact = {"log_loss": sklearn_metrics.log_loss, "brier": sklearn_metrics.brier_score_loss}
+    expected_values = {name: score(labels, scores) for name, score in exact.items()}
+    for name in ("accuracy", "precision", "recall", "f1"):
+        expected_values[name] = getattr(sklearn_metrics, f"{name}_score")(labels, predicted)
     assert set(result) == set(PERFORMANCE_METRICS["binary"])
-    for name, expected in exact.items():
+    for name, expected in expected_values.items():
         assert result[name].value.item() == pytest.approx(expected, abs=1e-9), name
     assert result["auc"].value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
     for name, metric in result.items():
@@ -77,16 +72,11 @@ def test_against_scikit_learn(threshold: float) -> None:
     ("mean_odds", "spread", "limit"),
     [
         (-1.0, 1.5, 1e-4),
-        *(
-            pytest.param(*case, marks=pytest.mark.long)
-            for case in (
-                (2.0, 1.5, 1e-4),  # two standard deviations of covariate shift
-                (3.5, 1.5, 2e-4),
-                (-7.7, 1.6, 2e-4),  # 0.2 % positives
-                (-2.0, 3.0, 2e-5),
-                (-1.0, 0.5, 2e-4),
-            )
-        ),
+        pytest.param(2.0, 1.5, 1e-4, marks=pytest.mark.long),  # two standard deviations of covariate shift
+        pytest.param(3.5, 1.5, 2e-4, marks=pytest.mark.long),
+        pytest.param(-7.7, 1.6, 2e-4, marks=pytest.mark.long),  # 0.2 % positives
+        pytest.param(-2.0, 3.0, 2e-5, marks=pytest.mark.long),
+        pytest.param(-1.0, 0.5, 2e-4, marks=pytest.mark.long),
     ],
 )
 def test_auc_from_bins_errs_little(mean_odds: float, spread: float, limit: float) -> None:
@@ -194,13 +184,9 @@ def test_against_scikit_learn_of_classes() -> None:
     probability, true, result = drawn_classes(np.random.default_rng(2), (40_000,), [1.0, 0.0, 0.0, -1.0])
     predicted = probability.argmax(axis=-1)
     assert set(PERFORMANCE_METRICS["classes"]) < set(result)
-    scores = {
-        "precision": sklearn_metrics.precision_score,
-        "recall": sklearn_metrics.recall_score,
-        "f1": sklearn_metrics.f1_score,
-    }
     assert result["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(true, predicted), abs=1e-9)
-    for name, score in scores.items():
+    for name in ("precision", "recall", "f1"):
+        score = getattr(sklearn_metrics, f"{name}_score")
         for average in ("macro", "micro"):
             expected = score(true, predicted, average=average)
             assert result[f"{name}_{average}"].value == pytest.approx(expected, abs=1e-9)
@@ -226,12 +212,9 @@ def test_means_exclude_absent_classes_and_include_classes_never_predicted() -> N
     result = class_metrics(class_confusion(true, predicted, KINDS), None, score_edges(0.5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, score in (
-            ("precision_macro", sklearn_metrics.precision_score),
-            ("recall_macro", sklearn_metrics.recall_score),
-            ("f1_macro", sklearn_metrics.f1_score),
-        ):
-            assert result[name].value == pytest.approx(score(true, predicted, average="macro"), abs=1e-9)
+        for name in ("precision", "recall", "f1"):
+            expected = getattr(sklearn_metrics, f"{name}_score")(true, predicted, average="macro")
+            assert result[f"{name}_macro"].value == pytest.approx(expected, abs=1e-9)
     assert np.isnan(result["precision"].value).tolist() == [False, False, True, True]
     assert np.isnan(result["recall"].value).tolist() == [False, False, False, True]
     assert result["recall_macro"].enough.item()
