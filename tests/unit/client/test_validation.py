@@ -181,10 +181,8 @@ SOUND_TABLE: dict[str, Any] = {
 
 
 def kinds_of(table: pa.Table, **options: Any) -> dict[str, tuple[str, int, tuple[int, ...]]]:
-    return {
-        violation.field: (violation.kind, violation.n, violation.rows)
-        for violation in validate_table(TABLES, table, **options)
-    }
+    violations = validate_table(TABLES, table, **options)
+    return {violation.field: (violation.kind, violation.n, violation.rows) for violation in violations}
 
 
 def with_column(name: str, values: Any) -> pa.Table:

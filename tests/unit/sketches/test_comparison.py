@@ -222,10 +222,8 @@ def test_categories_that_not_all_keep_are_other() -> None:
     # emu is under 0.5 % of the reference's rows, fish is not kept by the old one.
     assert field.labels == ("bird", "cat", "other", "null")
     assert field.categories == ("bird", "cat")
-    assert [None if each is None else each.tolist() for each in field.bins_of_cells] == [
-        [1, 2, 0, 2, 3],
-        [0, 2, 1, 2, 2, 3],
-    ]
+    bins = [each.tolist() for each in field.bins_of_cells if each is not None]
+    assert bins == [[1, 2, 0, 2, 3], [0, 2, 1, 2, 2, 3]]
 
 
 def test_numbers_on_other_edges_have_no_bins() -> None:

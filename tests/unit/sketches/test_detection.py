@@ -127,10 +127,8 @@ def test_the_interval_covers_the_onset_and_unchanged_panes_have_none(runs: int) 
     covered = 0
     for _ in range(runs):
         start = int(random.integers(50, 150))
-        counts = np.array(
-            [random.multinomial(random.poisson(30), BEFORE if pane < start else AFTER) for pane in range(200)]
-        )
-        onset = estimate_onset(counts)
+        shares = [BEFORE] * start + [AFTER] * (200 - start)
+        onset = estimate_onset(np.array([random.multinomial(random.poisson(30), each) for each in shares]))
         assert onset is not None
         covered += onset.low <= start <= onset.high
     assert covered >= 0.93 * runs

@@ -353,9 +353,8 @@ def test_a_contract_that_hashes_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> 
 def test_messages_contain_no_personal_data() -> None:
     producer = RecordingProducer()
     publisher = Publisher(PERSONAL, "3", producer.outbox(), key=KEY)
-    publisher.prediction(
-        id="a", features={"email": "ana@x", "age": 98765.4321}, context={"zip": "10997"}, metrics={"cost": 5}
-    )
+    features = {"email": "ana@x", "age": 98765.4321}
+    publisher.prediction(id="a", features=features, context={"zip": "10997"}, metrics={"cost": 5})
     publisher.predictions(pa.table({"id": ["a"], "email": ["ana@x"], "zip": ["10997"]}))
     publisher.close()
     single, batch, _farewell = producer.values

@@ -225,9 +225,8 @@ def test_a_crossed_slice_fits_a_baseline_of_the_same_sources() -> None:
     contract = msgspec.structs.replace(CONTRACT, slices=(cut,))
     assert fit_problems(contract, but(dimensions=(dimension,))) == []
     strange = msgspec.structs.replace(dimension, values=("DE * a", "FR"))
-    assert fit_problems(contract, but(dimensions=(strange,))) == [
-        f"slice country: the baseline's value 'FR' is not a value of {source}"
-    ]
+    [problem] = fit_problems(contract, but(dimensions=(strange,)))
+    assert problem == f"slice country: the baseline's value 'FR' is not a value of {source}"
     turned = msgspec.structs.replace(cut, source="arm * context.country")
     [problem] = fit_problems(msgspec.structs.replace(CONTRACT, slices=(turned,)), but(dimensions=(dimension,)))
     assert problem == f"slice country: source is arm * context.country in the contract, {source} in the baseline"
@@ -680,11 +679,9 @@ words = st.one_of(st.none(), st.sampled_from(["a", "b", "", "é", "new"]), texts
 def test_category_cells(categories: list[str], values: list[str | None], encoded: bool) -> None:
     array = pa.array(values, pa.string())
     result = category_cells(category("c", *categories), array.dictionary_encode() if encoded else array)
-    unseen, null = len(categories), len(categories) + 1
-    expected = [
-        null if value is None else categories.index(value) if value in categories else unseen for value in values
-    ]
-    assert result.tolist() == expected
+    unseen = len(categories)
+    codes: dict[str | None, int] = {None: unseen + 1} | {name: code for code, name in enumerate(categories)}
+    assert result.tolist() == [codes.get(value, unseen) for value in values]
 
 
 def bin_counts(edges: tuple[float, ...], values: FloatArray) -> list[int]:

@@ -170,9 +170,8 @@ DOCS = Path(__file__).parents[4] / "docs"
 
 def test_every_list_of_kinds_has_each_kind() -> None:
     assert {kind.rule for kind in RATE_KINDS} - {None} == RATE_RULES.keys()
-    assert sorted(name for names, _ in RATE_RULES.values() for name in names) == sorted(
-        kind.name for kind in RATE_KINDS if kind.rule
-    )
+    judged = sorted(kind.name for kind in RATE_KINDS if kind.rule)
+    assert sorted(name for names, _ in RATE_RULES.values() for name in names) == judged
     assert major_verdicts._CELLS.keys() == {"psi", "error", *RATE_KIND_NAMES}
     (views,) = (migration for migration in migrate.load() if migration.number == migrate.VIEWS)
     (shown,) = (view for view in views.statements if view.startswith("CREATE OR REPLACE VIEW all_panes\n"))
