@@ -14,28 +14,11 @@ from barograph.publisher.pii import FieldHash
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from barograph_server.sketches.baseline.baseline import (
-    ALL,
-    FORMAT,
-    QUANTILE_RANKS,
-    Baseline,
-    BaselineError,
-    FieldBaseline,
-    Phi,
-    SliceCounts,
-    SliceValues,
-    baseline_problems,
-    dump_baseline,
-    load_baseline,
-)
+from barograph_server.sketches.baseline import baseline as baselines
+from barograph_server.sketches.baseline import cells as cell_counts
+from barograph_server.sketches.baseline.baseline import ALL, Baseline, FieldBaseline, SliceCounts, SliceValues
 from barograph_server.sketches.baseline.bins import PsiBins, bin_labels
-from barograph_server.sketches.baseline.cells import (
-    category_cells,
-    count_categories,
-    count_cells,
-    count_numeric,
-    numeric_cells,
-)
+from barograph_server.sketches.baseline.cells import category_cells, numeric_cells
 from barograph_server.sketches.baseline.columns import TAIL, TAIL_KEYS
 from barograph_server.sketches.baseline.fit import bare_values, fit_problems
 from barograph_server.sketches.baseline.layout import ERRORS, EVENTS, HEADER, IntArray, Layout, LayoutError
@@ -53,9 +36,11 @@ AGE = FieldBaseline(
     high=120.0,
     mean=31.5,
     std=12.25,
-    quantiles=tuple(np.linspace(0, 120, QUANTILE_RANKS).tolist()),
+    quantiles=tuple(np.linspace(0, 120, baselines.QUANTILE_RANKS).tolist()),
     slices={
-        ALL: SliceCounts(cells=(1, 2, 3, 4, 0), invalid=2, below=1, above=1, phi={"7d": Phi(2.5, 8, "rough")}),
+        ALL: SliceCounts(
+            cells=(1, 2, 3, 4, 0), invalid=2, below=1, above=1, phi={"7d": baselines.Phi(2.5, 8, "rough")}
+        ),
         "country=DE": SliceCounts(cells=(1, 2, 0, 0, 0), invalid=1),
         "country=other": SliceCounts(cells=(0, 0, 3, 4, 0), invalid=1),
     },
@@ -98,11 +83,11 @@ def counts_but(**changes: Any) -> Baseline:
 
 
 def test_a_baseline_is_readable_and_keeps_its_id_when_written_and_read() -> None:
-    assert baseline_problems(BASELINE) == []
-    data = dump_baseline(BASELINE)
-    loaded = load_baseline(data, "b.json")
+    assert baselines.baseline_problems(BASELINE) == []
+    data = baselines.dump_baseline(BASELINE)
+    loaded = baselines.load_baseline(data, "b.json")
     assert (loaded, loaded.id) == (BASELINE, BASELINE.id)
-    assert dump_baseline(loaded) == data
+    assert baselines.dump_baseline(loaded) == data
     text = data.decode()
     lines = text.splitlines()
     assert json.loads(text)["baseline"]["fields"][1]["categories"] == list(COLOUR.categories)
@@ -118,44 +103,44 @@ def test_a_baseline_is_readable_and_keeps_its_id_when_written_and_read() -> None
     assert "noise" not in text
     assert "quantile_error" not in text
     sketched = but(AGE, slices=counts_but(noise=1e-4).fields[0].slices, quantile_error=0.0133)
-    data = dump_baseline(sketched)
+    data = baselines.dump_baseline(sketched)
     assert b'"noise": 0.0001,' in data
-    assert load_baseline(data, "b.json") == sketched
+    assert baselines.load_baseline(data, "b.json") == sketched
     assert sketched.id != BASELINE.id
     assert [field.has_sketched_bins for field in sketched.fields] == [True, False]
     # A field without valid values is sound.
     empty = FieldBaseline(name="gone", kind="numeric", slices={ALL: SliceCounts(cells=(0, 12))})
-    assert load_baseline(dump_baseline(but(fields=(empty,))), "b.json").fields == (empty,)
+    assert baselines.load_baseline(baselines.dump_baseline(but(fields=(empty,))), "b.json").fields == (empty,)
 
 
 def test_other_files_are_rejected() -> None:
-    data = dump_baseline(BASELINE)
+    data = baselines.dump_baseline(BASELINE)
     not_a_baseline = r"b\.json: this is not a baseline file"
     for wrong, message in (
         (data.replace(b'"mean": 31.5', b'"mean": 32.5'), r"b\.json: the file says id .*, its .*changed by hand"),
-        (data.replace(f'"format": {FORMAT}'.encode(), b'"format": 9'), r"b\.json: the baseline has format 9"),
+        (data.replace(f'"format": {baselines.FORMAT}'.encode(), b'"format": 9'), r"b\.json: the baseline has format 9"),
         # Whatever else that format holds.
         (b'{"baseline": {"format": 9, "anything": []}}', "format 9"),
         *((other, not_a_baseline) for other in (b"", b"{", b"null", b"[]", b"{}", b"\xff\xfe", b'{"baseline": 1}')),
         (b'{"id": "x", "baseline": {"format": 1}}', not_a_baseline),
     ):
-        with pytest.raises(BaselineError, match=message):
-            load_baseline(wrong, "b.json")
+        with pytest.raises(baselines.BaselineError, match=message):
+            baselines.load_baseline(wrong, "b.json")
 
 
 def test_an_inconsistent_baseline_is_neither_written_nor_read() -> None:
     wrong = but(COLOUR, categories=("red", "red", "blue"))
-    with pytest.raises(BaselineError, match="field colour: category 'red' is repeated"):
-        dump_baseline(wrong)
+    with pytest.raises(baselines.BaselineError, match="field colour: category 'red' is repeated"):
+        baselines.dump_baseline(wrong)
     data = msgspec.json.encode({"id": wrong.id, "baseline": wrong})
-    with pytest.raises(BaselineError, match=r"b\.json: .*field colour: category 'red' is repeated"):
-        load_baseline(data, "b.json")
+    with pytest.raises(baselines.BaselineError, match=r"b\.json: .*field colour: category 'red' is repeated"):
+        baselines.load_baseline(data, "b.json")
     # Many problems are abbreviated.
-    with pytest.raises(BaselineError, match=r"; and \d more$"):
-        dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
+    with pytest.raises(baselines.BaselineError, match=r"; and \d more$"):
+        baselines.dump_baseline(but(AGE, categories=("a",), quantiles=(2.0, 1.0), std=-1.0, low=500.0, edges=()))
     # JSON would bring a whole number back as a float, under another id.
-    with pytest.raises(BaselineError, match="a whole number in place of a float"):
-        dump_baseline(but(AGE, edges=(0.1, 20, 40.0)))
+    with pytest.raises(baselines.BaselineError, match="a whole number in place of a float"):
+        baselines.dump_baseline(but(AGE, edges=(0.1, 20, 40.0)))
 
 
 def test_every_disagreement_is_named() -> None:
@@ -179,11 +164,14 @@ def test_every_disagreement_is_named() -> None:
         (counts_but(cells=(1, 2, 3, 5, -1)), "field age: slice all: a count is negative"),
         (counts_but(invalid=3), "field age: slice all: cells and invalid add up to 13, the slice has 12 rows"),
         (counts_but(above=11), "field age: slice all: above is 11, only 10 rows have a valid value"),
-        (counts_but(phi={"7d": Phi(0.5, 8, "ok")}), "field age: slice all: φ of window 7d is 0.5 from 8 windows"),
+        (
+            counts_but(phi={"7d": baselines.Phi(0.5, 8, "ok")}),
+            "field age: slice all: φ of window 7d is 0.5 from 8 windows",
+        ),
         (counts_but(noise=1.5), "field age: slice all: noise is 1.5; 1/n_eff is from 0 to 1"),
         (but(AGE, quantile_error=-0.1), "field age: quantile_error is -0.1"),
     ):
-        problems = baseline_problems(wrong)
+        problems = baselines.baseline_problems(wrong)
         assert any(problem in text for text in problems), problems
 
 
@@ -327,7 +315,7 @@ def counts_of(rng: np.random.Generator, n_cells: int, phi: float) -> SliceCounts
         below=int(rng.integers(0, 9)),
         above=int(rng.integers(0, 9)),
         singletons=int(rng.integers(1, 9)),
-        phi={"1d": Phi(value=phi, windows=30, flag="ok")},
+        phi={"1d": baselines.Phi(value=phi, windows=30, flag="ok")},
     )
 
 
@@ -583,19 +571,19 @@ def test_the_columns_counted_are_those_of_the_layout() -> None:
     cells = numeric_cells(numbers, np.array([-2.0, 0.5, 2.0, np.nan, 0.0]), null)
     group = np.array([0, 0, 1, 1, 1])
     #        x < 0, x >= 0, null, invalid, below, above
-    assert count_numeric(numbers, cells).tolist() == [[1, 2, 1, 1, 1, 1]]
-    assert count_numeric(numbers, cells, group, 2).tolist() == [[1, 1, 0, 0, 1, 0], [0, 1, 1, 1, 0, 1]]
+    assert cell_counts.count_numeric(numbers, cells).tolist() == [[1, 2, 1, 1, 1, 1]]
+    assert cell_counts.count_numeric(numbers, cells, group, 2).tolist() == [[1, 1, 0, 0, 1, 0], [0, 1, 1, 1, 0, 1]]
     codes = category_cells(strings, pa.array(["a", "b", None, "a", "a"]))
     #        a, unseen, null, then invalid, below, above, which strings never are
-    assert count_categories(strings, codes).tolist() == [[3, 1, 1, 0, 0, 0]]
-    assert count_categories(strings, codes, group, 2).tolist() == [[1, 1, 0, 0, 0, 0], [2, 0, 1, 0, 0, 0]]
+    assert cell_counts.count_categories(strings, codes).tolist() == [[3, 1, 1, 0, 0, 0]]
+    assert cell_counts.count_categories(strings, codes, group, 2).tolist() == [[1, 1, 0, 0, 0, 0], [2, 0, 1, 0, 0, 0]]
     ends = [*layout.starts[1:].tolist(), layout.width]
     assert layout.starts[0] == HEADER
     for field, start, end in zip(layout.fields, layout.starts.tolist(), ends, strict=True):
         assert end - start == field.n_cells + TAIL
     for unknown, message in ((2, "group 2"), (-1, None)):
         with pytest.raises(ValueError, match=message):
-            count_cells(np.array([0], dtype=np.int32), 3, np.array([unknown]), 2)
+            cell_counts.count_cells(np.array([0], dtype=np.int32), 3, np.array([unknown]), 2)
     with pytest.raises(ValueError, match="field c is a category field, its values were given as numeric"):
         numeric_cells(strings, np.zeros(1))
     with pytest.raises(ValueError, match="field x is a numeric field, its values were given as category"):
@@ -815,7 +803,7 @@ def test_exact_quantiles_are_values_that_reach_the_rank() -> None:
     assert exact_quantiles(np.array([1.0, 2.0]), [0.5, 0.51]).tolist() == [1.0, 2.0]
     assert exact_quantiles(np.array([]), [0.0, 0.5, 1.0]).shape == (0,)
     # Those that a baseline stores reproduce ranks.
-    ranks = np.linspace(0, 1, QUANTILE_RANKS)
+    ranks = np.linspace(0, 1, baselines.QUANTILE_RANKS)
     for n in (1, 7, 1_000, 12_345):
         values = np.sort(np.random.default_rng(7).lognormal(size=n))
         true = np.searchsorted(values, exact_quantiles(values, ranks), side="right") / n
