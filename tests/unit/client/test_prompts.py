@@ -139,11 +139,9 @@ def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog:
         path = tmp_path / f"{number}.json"
         path.write_bytes(content)
         caplog.clear()
-        prompts, reader = open_prompts(cache=path)
+        prompts, _ = open_current(cache=path)
         [warning] = caplog.messages
         assert warning.startswith(f"the cache file {path} is ignored: "), content
-        reader.receive(version_record(1), label_record(1, 1))
-        reader.confirm()
         assert open_prompts(cache=path)[0].get("answer").source == "cache", content
         assert prompts.get("answer").source == "registry", content
 
