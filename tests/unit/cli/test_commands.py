@@ -159,9 +159,8 @@ def test_wrong_values_are_refused_and_the_help_has_the_shared_options_last() -> 
         assert call(*words).exit_code == 2, words
     lines = call("--help").output.splitlines()
     shown = [line.split()[1 + (line.split()[1] == "*")] for line in lines if "--" in line.split("  ")[0] + line[:12]]
-    assert [name for name in shown if name.startswith("--")] == [
-        *("--kind", "--dry-run", "--from", "--field", "--limit", "--help")
-    ]
+    options = [name for name in shown if name.startswith("--")]
+    assert options == ["--kind", "--dry-run", "--from", "--field", "--limit", "--help"]
     assert any("[default: 10]" in line for line in lines)
 
 
@@ -235,9 +234,7 @@ def test_processors_do_not_write_to_source_topics_and_publishers_do_not_read() -
 
 def test_only_the_command_and_the_guard_write_prompts_and_serving_systems_only_read() -> None:
     topics = Topics()
-    writers = {
-        acl.user for acl in user_acls(topics) for right in acl.rights if right == Acl("Write", "topic", "prompts")
-    }
+    writers = {acl.user for acl in user_acls(topics) if Acl("Write", "topic", "prompts") in acl.rights}
     assert writers == {"barograph-prompts", "barograph-guard"}
     assert {right.operation for right in required_acls("serving", topics)} == {"Read"}
 
@@ -422,24 +419,20 @@ def test_bad_input_is_one_sentence(
         assert captured.err.count("\n") == 1, captured.err
 
 
-PASSED = DrillReport(
-    (DrillCheck("page psi-major x to on-call", "page psi-major x at on-call", True, 3600),), ("A note.",)
-)
-FAILED = failed_report("the drill can run", "There is no field z.")
-REQUEST = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
-PLAN = plan_drill("7", REQUEST, without(CONTRACT, route="shop"), baseline(), make_events(), ON_CALL)
-
-
 def test_junit_has_a_test_case_per_drill(tmp_path: Path) -> None:
+    request = DrillRequest(InjectionRequest(find_fault("mean-shift"), "x"))
+    plan = plan_drill("7", request, without(CONTRACT, route="shop"), baseline(), make_events(), ON_CALL)
+    check = DrillCheck("page psi-major x to on-call", "page psi-major x at on-call", True, 3600)
+    failure = failed_report("the drill can run", "There is no field z.")
     path = tmp_path / "new" / "junit.xml"
-    write_junit(path, "shop", [planned_result(PLAN, PASSED), unplanned_result("8", REQUEST, None, FAILED)])
+    results = [planned_result(plan, DrillReport((check,), ("A note.",))), unplanned_result("8", request, None, failure)]
+    write_junit(path, "shop", results)
     suite = ET.parse(path).getroot()
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("2", "1")
     passed, failed = suite
     assert [each.tag for each in passed] == ["system-out"]
-    assert passed[0].text == "\n".join(
-        ("ok: expected page psi-major x to on-call; observed page psi-major x at on-call after 1h", "A note.")
-    )
+    expected = "ok: expected page psi-major x to on-call; observed page psi-major x at on-call after 1h"
+    assert passed[0].text == f"{expected}\nA note."
     assert failed[0].attrib["message"] == "expected: the drill can run; observed: There is no field z."
     assert failed[1].text == "failed: expected the drill can run; observed There is no field z."
 

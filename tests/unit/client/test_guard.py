@@ -62,10 +62,8 @@ def open_guard(clock: Clock | None = None, **options: Any) -> tuple[Guard, Manua
 
 
 def health_record(state: HealthState, sequence: int = 1, at_s: float = 1_000.0, **changes: Any) -> ModelHealth:
-    at_ms = int(at_s * 1000)
-    return ModelHealth(
-        model="m", state=state, since_ms=0, at_ms=at_ms, evaluated_at_ms=at_ms, sequence=sequence, **changes
-    )
+    changes |= dict.fromkeys(("at_ms", "evaluated_at_ms"), int(at_s * 1000))
+    return ModelHealth(model="m", state=state, since_ms=0, sequence=sequence, **changes)
 
 
 def test_the_state_is_unknown_until_a_record_arrives() -> None:

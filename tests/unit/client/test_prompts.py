@@ -52,17 +52,15 @@ def open_current(*records: PromptRecord, **options: Any) -> tuple[Prompts, Promp
     return prompts, reader
 
 
-def version_record(version: int, text: str = "v{version}: {{x}}", name: str = "answer") -> PromptVersion:
-    content = parse_content(f"name: {name}\ntemplate: '{text.replace('{version}', str(version))}'\n")
-    return PromptVersion(
-        version=version, content=content, content_hash=content_hash(content), registered_at_ms=1_000 + version
-    )
+def version_record(version: int, text: str = "v{version}: {{x}}") -> PromptVersion:
+    content = parse_content(f"name: answer\ntemplate: '{text.replace('{version}', str(version))}'\n")
+    digest = content_hash(content)
+    return PromptVersion(version=version, content=content, content_hash=digest, registered_at_ms=1_000 + version)
 
 
 def label_record(version: int, sequence: int, label: str = "production", **changes: Any) -> PromptLabel:
-    return PromptLabel(
-        name="answer", label=label, version=version, sequence=sequence, changed_at_ms=sequence, **changes
-    )
+    changes |= {"sequence": sequence, "changed_at_ms": sequence}
+    return PromptLabel(name="answer", label=label, version=version, **changes)
 
 
 def shown(prompt: Prompt) -> tuple[str, str, str]:
@@ -141,11 +139,9 @@ def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog:
         path = tmp_path / f"{number}.json"
         path.write_bytes(content)
         caplog.clear()
-        prompts, reader = open_prompts(cache=path)
+        prompts, _ = open_current(cache=path)
         [warning] = caplog.messages
         assert warning.startswith(f"the cache file {path} is ignored: "), content
-        reader.receive(version_record(1), label_record(1, 1))
-        reader.confirm()
         assert open_prompts(cache=path)[0].get("answer").source == "cache", content
         assert prompts.get("answer").source == "registry", content
 
@@ -323,6 +319,7 @@ def test_the_hash_covers_every_value_and_nothing_else() -> None:
 
 
 def test_all_problems_are_reported_with_their_lines() -> None:
+    message = '{role: user, content: "{{question}}"}'
     cases: list[tuple[str | bytes, list[str] | None]] = [
         ("", ["p.yaml:1: this is not a prompt; begin with name: NAME and template: TEXT"]),
         (b"\xff", ["p.yaml:1: byte 0 is not UTF-8; save the file as UTF-8"]),
@@ -366,13 +363,10 @@ def test_all_problems_are_reported_with_their_lines() -> None:
                 "p.yaml:5: variables.unused: is in no template; write {{unused}} there, or remove it",
             ],
         ),
-        (
-            "name: a\ntemplate: []\n",
-            ['p.yaml:2: template: the list is empty; write a message such as {role: user, content: "{{question}}"}'],
-        ),
+        ("name: a\ntemplate: []\n", [f"p.yaml:2: template: the list is empty; write a message such as {message}"]),
         (
             "name: a\ntemplate: {role: user}\n",
-            ['p.yaml:2: template: write text, or a list of messages such as - {role: user, content: "{{question}}"}'],
+            [f"p.yaml:2: template: write text, or a list of messages such as - {message}"],
         ),
         ("name: a\ntemplate: x\ntemplate: y\n", ["p.yaml:3: template: occurs twice (first in line 2); remove one"]),
         ("name: a\ntemplate: x\nconfig: {t: 1e999}\n", None),
@@ -429,10 +423,8 @@ def test_braces_inside_a_value_are_no_placeholders() -> None:
     text = prompt("name: a\ntemplate: '{{x}} {{y}}'\n")
     assert text.render(x="{{y}}", y="{{x}} {0} $y") == "{{y}} {{x}} {0} $y"
     chat = prompt("name: a\ntemplate:\n- {role: system, content: 'Be {{how}}.'}\n- {role: user, content: '{{q}}'}\n")
-    assert chat.render(how="short", q="Why?") == [
-        {"role": "system", "content": "Be short."},
-        {"role": "user", "content": "Why?"},
-    ]
+    system, user = {"role": "system", "content": "Be short."}, {"role": "user", "content": "Why?"}
+    assert chat.render(how="short", q="Why?") == [system, user]
 
 
 def test_all_values_that_do_not_fit_are_one_error() -> None:

@@ -49,11 +49,8 @@ def test_a_hash_is_keyed_and_does_not_depend_on_case_and_white_space() -> None:
 
 
 def test_redacted_and_kept_text_with_its_probability() -> None:
-    assert members(answer="ok", content="redact", sample=1.0) == {
-        "prompt_text": "Mail <email>",
-        "answer_text": "ok",
-        "text_sample": "1",
-    }
+    redacted = {"prompt_text": "Mail <email>", "answer_text": "ok", "text_sample": "1"}
+    assert members(answer="ok", content="redact", sample=1.0) == redacted
     assert members(content="keep", sample=1.0)["prompt_text"] == "Mail a@b.de"
     assert members(None, None, content="keep", sample=1.0) == {}
     assert normalize("  Ｆｕｌｌ \t WIDTH ") == "full width"

@@ -223,9 +223,8 @@ def test_every_key_is_read_and_written() -> None:
     contract = parse_contract(WHOLE)
     assert contract.fields[0].policy == "reject"
     assert [field.source for field in contract.fields[2:]] == ["scores.late", "confidence"]
-    assert contract.slices == (
-        Slice(name="both", source="features.city * context.device", values=("a * b",), sketches=("x",)),
-    )
+    both = Slice(name="both", source="features.city * context.device", values=("a * b",), sketches=("x",))
+    assert contract.slices == (both,)
     assert contract.slices[0].sources == ("features.city", "context.device")
     assert contract.label == LabelSpec(type="category", classes=("late", "early", "3"), horizon_s=7 * 86400, mature=0.9)
     shares = {"a": 0.25, "b": 0.75}

@@ -119,10 +119,7 @@ PROBLEMS = {
         ("{a: {check: refusal, schema: s}}", ".a.schema: has no effect with the check refusal; remove it"),
         ("{a: {check: refusal, budget: {calls: 1}}}", ".a.budget: has no effect with a check, which calls"),
         ("{a: {check: refusal, anchors: a.jsonl}}", ".a.anchors: has no effect with a check, whose rules do not drift"),
-        (
-            "{a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}}",
-            ".a.anchors: has no effect with self-co",
-        ),
+        ("{a: {consistency: 2, endpoint: e, at_least: 0.5, anchors: a.jsonl}}", "anchors: has no effect with self-co"),
         ("{a: {judge: a.yaml, endpoint: e, anchors_every: 1h}}", ".a.anchors_every: has no effect without anchors"),
         ("{a: {check: json, schema: ../s.json}}", ".a.schema: '../s.json' is outside of"),
         ("{a b: {check: refusal}}", "['a b']: 'a b' is not a name of an evaluator"),

@@ -1,3 +1,4 @@
+import enum
 import hashlib
 import hmac
 import json
@@ -196,9 +197,9 @@ def test_unknown_labels_are_rejected_alone_and_labels_of_other_types_together() 
 def test_rows_of_labels_are_grouped_by_the_partition_of_their_key() -> None:
     table, _ = labels(id=[f"größe-{i}" for i in range(100)], label=[True] * 100)
     (rows,) = table.to_batches()
-    rows_of = {number: part.column("id").to_pylist() for number, part in by_partition(rows, "m", 3)}
+    result = {number: part.column("id").to_pylist() for number, part in by_partition(rows, "m", 3)}
     ids = rows.column("id").to_pylist()
-    assert rows_of == {number: [i for i in ids if zlib.crc32(label_key("m", i)) % 3 == number] for number in range(3)}
+    assert result == {number: [i for i in ids if zlib.crc32(label_key("m", i)) % 3 == number] for number in range(3)}
 
 
 @pytest.fixture
@@ -309,6 +310,11 @@ def test_maps_are_protected_and_the_callers_maps_do_not_change() -> None:
     assert features == {"email": "ana@x", "age": 41, "x": 1.5}
     assert pii.protect("context", {"zip": "10997", "channel": "web"}) == {"zip": "10", "channel": "web"}
     assert pii.protect("metrics", {"cost": 3.0}) == {}
+    # A key that is written as text does not slip past.
+    column = enum.Enum("column", {"EMAIL": "email"})
+    odd: dict[Any, Any] = {column.EMAIL: "ana@x", 7: 1.0}
+    assert pii.protect("features", odd) == {"email": EMAIL("ana@x"), "7": 1.0}
+    assert odd[column.EMAIL] == "ana@x"
     # Nulls stay null, and other values are hashed as text.
     assert pii.protect("features", {"email": None}) == {"email": None}
     assert pii.protect("features", {"email": 7}) == {"email": EMAIL("7")}
@@ -347,9 +353,8 @@ def test_a_contract_that_hashes_needs_a_key(monkeypatch: pytest.MonkeyPatch) -> 
 def test_messages_contain_no_personal_data() -> None:
     producer = RecordingProducer()
     publisher = Publisher(PERSONAL, "3", producer.outbox(), key=KEY)
-    publisher.prediction(
-        id="a", features={"email": "ana@x", "age": 98765.4321}, context={"zip": "10997"}, metrics={"cost": 5}
-    )
+    features = {"email": "ana@x", "age": 98765.4321}
+    publisher.prediction(id="a", features=features, context={"zip": "10997"}, metrics={"cost": 5})
     publisher.predictions(pa.table({"id": ["a"], "email": ["ana@x"], "zip": ["10997"]}))
     publisher.close()
     single, batch, _farewell = producer.values

@@ -560,28 +560,25 @@ def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> N
     assert (scripted.shadow.state, scripted.shadow.stats.late) == ("closed", 0)
 
 
-def test_a_coroutine_that_blocks_its_loop_fills_the_queue_and_never_blocks_the_caller(make_shadow: MakeShadow) -> None:
-    started, opened = threading.Event(), threading.Event()
+def test_a_coroutine_that_blocks_its_loop_fills_the_queue_and_never_the_caller(
+    make_shadow: MakeShadow, gate: Gate
+) -> None:
     calls: list[Any] = []
 
     async def blocking(features: Any) -> float:
         calls.append(features)
-        started.set()
-        opened.wait(60)
-        return 0.5
+        return gate(features)
 
     scripted = make_shadow(blocking, workers=2, max_pending=3)
     scripted.submit("blocks")
-    assert started.wait(60)
+    gate.wait_for_calls(1)
     scripted.submit("b", "c", "d")
     scripted.advance(TIMEOUT_S)
     scripted.submit("e")
     errors = scripted.errors()
-    opened.set()
-    assert errors == {
-        **dict.fromkeys(["blocks", "b", "c"], "shadow-timeout"),
-        **dict.fromkeys("de", "shadow-skipped-queue"),
-    }
+    gate.opened.set()
+    timeouts = dict.fromkeys(["blocks", "b", "c"], "shadow-timeout")
+    assert errors == timeouts | dict.fromkeys("de", "shadow-skipped-queue")
     ids = map(str, itertools.count())
 
     def is_admitted() -> bool:
@@ -646,9 +643,7 @@ def test_a_process_that_leaks_memory_is_replaced(make_shadow: MakeShadow, caplog
     events = scripted.events()
     assert scripted.errors() == dict.fromkeys(ids, None)
     assert [events[id]["metrics"]["leaked_mb"] for id in ids] == [200, 400, 200, 400, 200]
-    assert [record.getMessage() for record in caplog.records] == [
-        "a process of a shadow uses more than max_rss_mb=400 and is replaced"
-    ] * 2
+    assert caplog.messages == ["a process of a shadow uses more than max_rss_mb=400 and is replaced"] * 2
 
 
 def test_close_ends_a_hanging_process(make_shadow: MakeShadow, tmp_path: Path) -> None:

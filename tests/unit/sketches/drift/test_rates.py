@@ -145,25 +145,22 @@ def test_rates_without_events() -> None:
     verdicts = rate_verdicts([0, 5, 0], [0, 10, 0], [5, 0, 0], [10, 0, 0])
     assert verdicts.rate.tolist() == [0.0, 0.5, 0.0]
     assert verdicts.baseline_rate.tolist() == [0.5, 0.0, 0.0]
-    assert verdicts.delta.tolist() == [0.0, 0.0, 0.0]
-    assert verdicts.low.tolist() == [-1.0, -1.0, -1.0]
-    assert verdicts.high.tolist() == [1.0, 1.0, 1.0]
-    assert verdicts.p_value.tolist() == [1.0, 1.0, 1.0]
-    assert verdicts.level.tolist() == [Level.insufficient] * 3
-    assert verdicts.enough.tolist() == [False] * 3
+    unknown = {"delta": 0.0, "low": -1.0, "high": 1.0, "p_value": 1.0, "level": Level.insufficient, "enough": False}
+    for name, value in unknown.items():
+        assert getattr(verdicts, name).tolist() == [value] * 3, name
 
 
 def test_invalid_arguments_are_rejected() -> None:
-    wrong: tuple[tuple[tuple[float, float, float, float], dict[str, Any], str], ...] = (
-        ((-1, 10, 0, 10), {}, "window count"),
-        ((1, 10, 11, 10), {}, "baseline count"),
-        ((1, 10, 0, 10), {"phi": 0.9}, "at least 1"),
-        ((1, 10, 0, 10), {"thresholds": (0.0, 0.05)}, "above 0"),
-        ((1, 10, 0, 10), {"thresholds": (0.05, 0.05)}, "below its major threshold"),
-    )
-    for counts, options, message in wrong:
+    right: dict[str, Any] = {"k": 1, "n": 10, "base_k": 0, "base_n": 10}
+    for wrong, message in (
+        ({"k": -1}, "window count"),
+        ({"base_k": 11}, "baseline count"),
+        ({"phi": 0.9}, "at least 1"),
+        ({"thresholds": (0.0, 0.05)}, "above 0"),
+        ({"thresholds": (0.05, 0.05)}, "below its major threshold"),
+    ):
         with pytest.raises(ValueError, match=message):
-            rate_verdicts(*counts, **options)
+            rate_verdicts(**right | wrong)
     with pytest.raises(ValueError, match="between 0 and 1"):
         wilson(1, 2, 95)
 
@@ -173,9 +170,8 @@ DOCS = Path(__file__).parents[4] / "docs"
 
 def test_every_list_of_kinds_has_each_kind() -> None:
     assert {kind.rule for kind in RATE_KINDS} - {None} == RATE_RULES.keys()
-    assert sorted(name for names, _ in RATE_RULES.values() for name in names) == sorted(
-        kind.name for kind in RATE_KINDS if kind.rule
-    )
+    judged = sorted(kind.name for kind in RATE_KINDS if kind.rule)
+    assert sorted(name for names, _ in RATE_RULES.values() for name in names) == judged
     assert major_verdicts._CELLS.keys() == {"psi", "error", *RATE_KIND_NAMES}
     (views,) = (migration for migration in migrate.load() if migration.number == migrate.VIEWS)
     (shown,) = (view for view in views.statements if view.startswith("CREATE OR REPLACE VIEW all_panes\n"))
@@ -208,21 +204,16 @@ def test_a_count_that_a_baseline_lacks_is_unknown_and_its_rate_is_not_judged() -
     for name in ("kind_index", "base_k", "base_n", "base_phi"):
         assert getattr(cells, name).tolist() == getattr(others, name).tolist(), name
     assert cells.k(counts).tolist() == others.k(counts).tolist()
-    trained = trained_shares(older.fields[0])
-    rates = trained_shares(known.fields[0]).rates
-    assert trained.rates == {name: rate for name, rate in rates.items() if name != "above"}
-    changed = changed_values(older.fields[0], lambda values: values + 2)
-    assert "above" not in changed.rates
-    assert changed.rates.keys() == trained.rates.keys()
+    trained = trained_shares(older.fields[0]).rates
+    assert trained | {"above": trained_shares(known.fields[0]).rates["above"]} == trained_shares(known.fields[0]).rates
+    assert "above" not in trained
+    assert changed_values(older.fields[0], lambda values: values + 2).rates.keys() == trained.keys()
     # Panes from before the count existed have 0: `baseline accept` does not learn it from them.
     layout = Layout(older)
     accepted = _learn_field(layout, 0, layout.empty_counts(), layout.empty_moments()[0], None).slices["all"]
     assert (accepted.below, accepted.above) == (0, None)
-
-
-def test_a_known_count_is_part_of_the_id_and_checked() -> None:
-    ids = {baseline(below=below).id for below in (None, 0, 3)}
-    assert len(ids) == 3
+    # A known count is part of the id and checked.
+    assert len({baseline(below=below).id for below in (None, 0, 3)}) == 3
     with pytest.raises(ValueError, match="above is 901, only 900 rows have a valid value"):
         dump_baseline(baseline(below=0, above=901))
 
@@ -304,7 +295,7 @@ def test_a_batch_of_windows_and_families_gives_the_same_results_as_each_alone(se
             np.testing.assert_allclose(q[w, chosen], alone, rtol=1e-12)
 
 
-def test_wrong_arguments_are_rejected() -> None:
+def test_wrong_p_values_and_weights_are_rejected() -> None:
     for p in (-0.1, 1.1, np.nan):
         with pytest.raises(ValueError, match="a p-value is not in"):
             q_values([0.5, p])

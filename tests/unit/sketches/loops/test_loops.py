@@ -95,13 +95,9 @@ def test_an_output_after_which_entities_stay_away_is_a_loop() -> None:
     returns = rng.random(n) < 0.9 - 0.4 * output
     entity = np.repeat(np.arange(n), 1 + returns)
     is_first = np.append(True, np.diff(entity) > 0)
-    rows = LoopRows(
-        entity,
-        np.where(is_first, 0, DAY_MS),
-        output[entity],
-        np.where(is_first, 0.5, np.nan),
-        {"x": rng.standard_normal(len(entity))},
-    )
+    propensity = np.where(is_first, 0.5, np.nan)
+    values = {"x": rng.standard_normal(len(entity))}
+    rows = LoopRows(entity, np.where(is_first, 0, DAY_MS), output[entity], propensity, values)
     measurement = measured(rows, is_class=True)
     assert (measurement.verdict.name, measurement.recent) == ("cannot tell", n), "their week is not over"
     measurement = measure_loop(rows, DAY_MS, 7 * DAY_MS, is_class=True)

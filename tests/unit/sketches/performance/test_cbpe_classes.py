@@ -91,11 +91,8 @@ def test_values_and_intervals_are_the_formulas() -> None:
     chosen = probability.argmax(axis=-1)
     bins = np.searchsorted(EDGES, probability, "right")
     of_class = np.arange(KINDS)
-    right = np.where(
-        chosen[:, None] == of_class,
-        calibration.of_predicted.rate[of_class, bins],
-        calibration.of_others.rate[of_class, bins],
-    )
+    rates = (each.rate[of_class, bins] for each in (calibration.of_predicted, calibration.of_others))
+    right = np.where(chosen[:, None] == of_class, *rates)
     own = right[np.arange(len(chosen)), chosen]
     result = estimated(probability, calibration)
     half = 1.959964 * np.sqrt((own * (1.0 - own)).sum()) / len(own)
@@ -132,10 +129,8 @@ def test_intervals_cover_the_values_from_labels(references: int, rows: int, leas
         calibration = learned(100 + seed, rows)
         for _ in range(20):
             probability, labels = drawn(rng, 1_000, MEAN + 0.5 * SHIFT)
-            result, confusion = (
-                estimated(probability, calibration),
-                class_confusion(labels, probability.argmax(-1), KINDS),
-            )
+            result = estimated(probability, calibration)
+            confusion = class_confusion(labels, probability.argmax(-1), KINDS)
             truth = class_metrics(confusion, histograms(probability, labels)[0], EDGES)
             for name, metric in result.items():
                 assert metric.enough

@@ -1,3 +1,5 @@
+from functools import partial
+
 import numpy as np
 import pytest
 from scipy.stats import CensoredData, chi2_contingency, ecdf, expon
@@ -125,14 +127,6 @@ def test_invalid_arguments_are_rejected() -> None:
 
 THRESHOLD = 0.4
 EDGES = score_edges(THRESHOLD)
-GOLDEN_CORRECTED: dict[str, tuple[float, float]] = {
-    "accuracy": (0.778343103573848, 0.7737724611655444),
-    "precision": (0.64028704422683, 0.6681376842698709),
-    "recall": (0.7001626966552031, 0.6700706325257052),
-    "f1": (0.6688875977166532, 0.6691027623935513),
-    "auc": (0.8097040461802403, 0.8003672810763561),
-}
-"""Of two windows."""
 
 
 def histograms(scores: FloatArray, labels: BoolArray, known: BoolArray) -> tuple[FloatArray, FloatArray]:
@@ -209,23 +203,28 @@ def corrected(
 ) -> tuple[dict[str, MetricEstimate], dict[str, MetricEstimate], FloatArray, FloatArray]:
     """Corrected metrics of windows, the truth from many rows, and the histograms of the windows."""
     rng = np.random.default_rng(5)
-
-    def concept(odds: FloatArray) -> FloatArray:
-        return odds + 0.6 * np.sin(2.0 * odds)
-
-    before = drawn(rng, (20_000,), -1.0, 1.5, lambda odds: odds / 2.0 - 0.5)
-    calibration = learn_calibration(score_histogram(before[0], EDGES, before[1]), EDGES)
-    truth = measured(*drawn(rng, (true_rows,), -1.0, 1.5, concept), THRESHOLD)
-    scores, labels = drawn(rng, (windows, 3_000), -1.0, 1.5, concept)
+    changed = partial(drawn, rng, mean_odds=-1.0, spread=1.5, concept=lambda odds: odds + 0.6 * np.sin(2.0 * odds))
+    scores, labels = drawn(rng, (20_000,), -1.0, 1.5, lambda odds: odds / 2.0 - 0.5)
+    calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)
+    truth = measured(*changed((true_rows,)), THRESHOLD)
+    scores, labels = changed((windows, 3_000))
     labelled_hist, everything = histograms(scores, labels, rng.random(scores.shape) < 0.1 + 0.6 * scores)
     result = corrected_metrics(labelled_hist, everything, calibration, THRESHOLD)
     return result, truth, labelled_hist, everything
 
 
 def test_golden_corrections() -> None:
-    result, _, _, _ = corrected(2, 1_000)
-    values = {name: tuple(metric.value.tolist()) for name, metric in result.items()}
-    assert values == {name: pytest.approx(golden, abs=1e-9) for name, golden in GOLDEN_CORRECTED.items()}
+    values = {
+        "accuracy": [0.778343103573848, 0.7737724611655444],
+        "precision": [0.64028704422683, 0.6681376842698709],
+        "recall": [0.7001626966552031, 0.6700706325257052],
+        "f1": [0.6688875977166532, 0.6691027623935513],
+        "auc": [0.8097040461802403, 0.8003672810763561],
+    }
+    result = corrected(2, 1_000)[0]
+    assert result.keys() == values.keys()
+    for name, metric in result.items():
+        assert metric.value == pytest.approx(values[name], abs=1e-9), name
     # Scores without labels are not corrected.
     scores, labels = drawn(np.random.default_rng(6), (10_000,), -1.0, 1.5)
     calibration = learn_calibration(score_histogram(scores, EDGES, labels), EDGES)

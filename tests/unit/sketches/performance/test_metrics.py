@@ -1,10 +1,11 @@
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pytest
 from barograph.contract.check import PERFORMANCE_METRICS
-from numpy.typing import NDArray
-from scipy.special import softmax
+from scipy.special import expit, softmax
 from scipy.stats import t as student_t
 from sklearn import metrics as sklearn_metrics
 
@@ -12,10 +13,13 @@ from barograph_server.sketches.drift.rates import newcombe
 from barograph_server.sketches.performance.auc import auc_and_variance, auc_metric
 from barograph_server.sketches.performance.binary import SCORE_FLOOR, binary_metrics
 from barograph_server.sketches.performance.bins import first_positive, score_edges
+from barograph_server.sketches.performance.calibration import calibration_error
 from barograph_server.sketches.performance.classes import class_metrics
-from barograph_server.sketches.performance.metric import difference, mean, proportion
+from barograph_server.sketches.performance.metric import MetricEstimate, difference, mean, proportion
 from barograph_server.sketches.performance.number import ERROR_QUANTILES, ERROR_RANKS, number_metrics
-from tests.support.performance import class_confusion, drawn, error_sums, measured, score_histogram, sums
+from tests.support.performance import class_confusion, covered, drawn, error_sums, measured, score_histogram, sums
+
+Metrics = dict[str, MetricEstimate]
 
 
 def test_golden_auc() -> None:
@@ -37,9 +41,8 @@ def test_golden_auc() -> None:
 
 def test_golden_proportions_and_their_difference() -> None:
     metric = proportion(50, 1000)
-    assert (metric.value.item(), metric.low.item(), metric.high.item()) == pytest.approx(
-        (0.05, 0.038130, 0.065314), abs=5e-7
-    )
+    golden = (0.05, 0.038130, 0.065314)
+    assert (metric.value.item(), metric.low.item(), metric.high.item()) == pytest.approx(golden, abs=5e-7)
     result = difference(proportion(20, 1000), proportion(0, 100_000))
     newcombes = [part.item() for part in newcombe(20, 1000, 0, 100_000)]
     assert [result.value.item(), result.low.item(), result.high.item()] == pytest.approx(newcombes)
@@ -52,16 +55,12 @@ def test_against_scikit_learn(threshold: float) -> None:
     scores[:4] = [0.0, 1.0, 1e-9, threshold]
     result = measured(scores, labels, threshold)
     predicted = scores >= threshold
-    exact = {
-        "accuracy": sklearn_metrics.accuracy_score(labels, predicted),
-        "precision": sklearn_metrics.precision_score(labels, predicted),
-        "recall": sklearn_metrics.recall_score(labels, predicted),
-        "f1": sklearn_metrics.f1_score(labels, predicted),
-        "log_loss": sklearn_metrics.log_loss(labels, scores),
-        "brier": sklearn_metrics.brier_score_loss(labels, scores),
-    }
+    exact = {"log_loss": sklearn_metrics.log_loss, "brier": sklearn_metrics.brier_score_loss}
+    expected_values = {name: score(labels, scores) for name, score in exact.items()}
+    for name in ("accuracy", "precision", "recall", "f1"):
+        expected_values[name] = getattr(sklearn_metrics, f"{name}_score")(labels, predicted)
     assert set(result) == set(PERFORMANCE_METRICS["binary"])
-    for name, expected in exact.items():
+    for name, expected in expected_values.items():
         assert result[name].value.item() == pytest.approx(expected, abs=1e-9), name
     assert result["auc"].value.item() == pytest.approx(sklearn_metrics.roc_auc_score(labels, scores), abs=2e-4)
     for name, metric in result.items():
@@ -73,16 +72,11 @@ def test_against_scikit_learn(threshold: float) -> None:
     ("mean_odds", "spread", "limit"),
     [
         (-1.0, 1.5, 1e-4),
-        *(
-            pytest.param(*case, marks=pytest.mark.long)
-            for case in (
-                (2.0, 1.5, 1e-4),  # two standard deviations of covariate shift
-                (3.5, 1.5, 2e-4),
-                (-7.7, 1.6, 2e-4),  # 0.2 % positives
-                (-2.0, 3.0, 2e-5),
-                (-1.0, 0.5, 2e-4),
-            )
-        ),
+        pytest.param(2.0, 1.5, 1e-4, marks=pytest.mark.long),  # two standard deviations of covariate shift
+        pytest.param(3.5, 1.5, 2e-4, marks=pytest.mark.long),
+        pytest.param(-7.7, 1.6, 2e-4, marks=pytest.mark.long),  # 0.2 % positives
+        pytest.param(-2.0, 3.0, 2e-5, marks=pytest.mark.long),
+        pytest.param(-1.0, 0.5, 2e-4, marks=pytest.mark.long),
     ],
 )
 def test_auc_from_bins_errs_little(mean_odds: float, spread: float, limit: float) -> None:
@@ -166,32 +160,33 @@ def test_no_data_gives_no_verdict() -> None:
     assert mean([1.0, 0.3, 0.09]).value == 0.3
 
 
-FloatArray = NDArray[np.float64]
-KINDS = 4
-
-
-def test_against_scikit_learn_of_classes() -> None:
-    rng = np.random.default_rng(2)
-    probability = softmax(rng.normal([1.0, 0.0, 0.0, -1.0], 1.5, (40_000, KINDS)), axis=-1)
-    true = (rng.random(40_000)[:, None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
-    predicted = probability.argmax(axis=-1)
-    edges, one_hot = score_edges(0.5), np.eye(KINDS)[true]
-    came = np.maximum(np.take_along_axis(probability, true[:, None], axis=-1)[:, 0], SCORE_FLOOR)
-    result = class_metrics(
-        class_confusion(true, predicted, KINDS),
-        score_histogram(probability.T, edges, one_hot.T),
+def drawn_classes(rng: np.random.Generator, shape: tuple[int, ...], bias: Sequence[float]) -> tuple[Any, Any, Metrics]:
+    """Generate calibrated probabilities of classes, and the true class; measure the most probable one."""
+    kinds, edges = len(bias), score_edges(0.5)
+    probability = softmax(rng.normal(bias, 1.5, (*shape, kinds)), axis=-1)
+    true = (rng.random(shape)[..., None] > probability.cumsum(axis=-1)).sum(axis=-1).clip(0, kinds - 1)
+    one_hot = np.eye(kinds)[true]
+    came = np.maximum(np.take_along_axis(probability, true[..., None], axis=-1)[..., 0], SCORE_FLOOR)
+    metrics = class_metrics(
+        class_confusion(true, probability.argmax(axis=-1), kinds),
+        score_histogram(np.moveaxis(probability, -1, -2), edges, np.moveaxis(one_hot, -1, -2)),
         edges,
         log_loss_sums=sums(-np.log(came)),
         brier_sums=sums(((probability - one_hot) ** 2).sum(axis=-1)),
     )
+    return probability, true, metrics
+
+
+KINDS = 4
+
+
+def test_against_scikit_learn_of_classes() -> None:
+    probability, true, result = drawn_classes(np.random.default_rng(2), (40_000,), [1.0, 0.0, 0.0, -1.0])
+    predicted = probability.argmax(axis=-1)
     assert set(PERFORMANCE_METRICS["classes"]) < set(result)
-    scores = {
-        "precision": sklearn_metrics.precision_score,
-        "recall": sklearn_metrics.recall_score,
-        "f1": sklearn_metrics.f1_score,
-    }
     assert result["accuracy"].value == pytest.approx(sklearn_metrics.accuracy_score(true, predicted), abs=1e-9)
-    for name, score in scores.items():
+    for name in ("precision", "recall", "f1"):
+        score = getattr(sklearn_metrics, f"{name}_score")
         for average in ("macro", "micro"):
             expected = score(true, predicted, average=average)
             assert result[f"{name}_{average}"].value == pytest.approx(expected, abs=1e-9)
@@ -217,12 +212,9 @@ def test_means_exclude_absent_classes_and_include_classes_never_predicted() -> N
     result = class_metrics(class_confusion(true, predicted, KINDS), None, score_edges(0.5))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name, score in (
-            ("precision_macro", sklearn_metrics.precision_score),
-            ("recall_macro", sklearn_metrics.recall_score),
-            ("f1_macro", sklearn_metrics.f1_score),
-        ):
-            assert result[name].value == pytest.approx(score(true, predicted, average="macro"), abs=1e-9)
+        for name in ("precision", "recall", "f1"):
+            expected = getattr(sklearn_metrics, f"{name}_score")(true, predicted, average="macro")
+            assert result[f"{name}_macro"].value == pytest.approx(expected, abs=1e-9)
     assert np.isnan(result["precision"].value).tolist() == [False, False, True, True]
     assert np.isnan(result["recall"].value).tolist() == [False, False, False, True]
     assert result["recall_macro"].enough.item()
@@ -277,3 +269,67 @@ def test_numbers_against_scikit_learn_and_scipy() -> None:
     totals = error_sums(np.linspace(-1.0, 1.0, 2_000))
     exact, rough = (number_metrics(totals, quantiles, rank_error=error)["error_p90"] for error in (0.0, 0.02))
     assert rough.low < exact.low < exact.value == rough.value < exact.high < rough.high
+
+
+REPETITIONS, LEAST = 200, 0.90
+"""Windows, as one array, and the least share of 95 % intervals that cover the truth: it is seen within ±0.03."""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rows", "mean_odds", "spread"), [(60, 0.0, 1.5), (400, -2.0, 1.5), (2_000, -4.0, 2.0)])
+def test_intervals_of_binary_models_cover_the_truth(rows: int, mean_odds: float, spread: float) -> None:
+    rng = np.random.default_rng(rows)
+    shapes = ((2_000_000,), (REPETITIONS, rows))
+    many, few = (measured(*drawn(rng, shape, mean_odds, spread), 0.4) for shape in shapes)
+    for name, metric in few.items():
+        truth = 0.0 if name == "calibration_error" else many[name].value  # scores are drawn calibrated
+        if metric.enough.mean() > 0.85:
+            assert covered(metric, truth) >= LEAST, name
+    assert few["auc"].enough.mean() > 0.85
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rows", [500, 20_000])
+def test_intervals_of_the_calibration_error_of_scores_that_are_off_cover_the_truth(rows: int) -> None:
+    """Log-odds that are twice too large; the truth is the mean error of the same ten groups of many rows."""
+    edges = score_edges(0.5)
+    rng = np.random.default_rng(rows)
+    many, few = (
+        calibration_error(score_histogram(scores, edges, labels))
+        for scores, labels in (
+            drawn(rng, shape, -1.0, 2.0, lambda odds: odds / 2.0) for shape in ((1_000_000,), (REPETITIONS, rows))
+        )
+    )
+    odds = rng.normal(-1.0, 2.0, 1_000_000)
+    assert many.value.item() == pytest.approx(np.abs(expit(odds / 2.0) - expit(odds)).mean(), abs=0.002)
+    assert covered(few, many.value) >= LEAST
+    assert few.value.mean() == pytest.approx(many.value.item(), abs=0.005)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("rows", "bias"), [(200, [0.0, 0.0, 0.5]), (1_500, [2.0, 0.0, 0.0, -1.0])])
+def test_intervals_of_classes_cover_the_truth(rows: int, bias: list[float]) -> None:
+    rng = np.random.default_rng(rows)
+    many, few = (drawn_classes(rng, shape, bias)[2] for shape in ((1, 1_500_000), (REPETITIONS, rows)))
+    for name, metric in few.items():
+        truth = 0.0 if name == "calibration_error" else many[name].value[0]
+        assert (covered(metric, truth) >= LEAST).all(), name
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("rows", [50, 1_000])
+def test_intervals_of_numbers_cover_the_truth(rows: int) -> None:
+    rng = np.random.default_rng(rows)
+    metrics, truth = (
+        number_metrics(
+            error_sums(errors),
+            np.moveaxis(np.quantile(np.abs(errors), ERROR_RANKS, axis=-1, method="inverted_cdf"), 0, -1),
+        )
+        for errors in (rng.normal(0.3, 1.0, shape) for shape in ((REPETITIONS, rows), (1_000_000,)))
+    )
+    for name, metric in metrics.items():
+        if name == "error_p99" and rows < 381:
+            assert not metric.enough.any()
+            assert np.isnan(metric.high).all()
+        else:
+            assert covered(metric, truth[name].value) >= LEAST, name

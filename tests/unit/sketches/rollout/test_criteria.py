@@ -65,9 +65,8 @@ def test_limits_of_quantiles_are_frozen_after_28_days() -> None:
     primary[:, 200], primary[:, 210], primary[:, 220] = 94, 5, 1
     candidate[:, 200], candidate[:, 215] = 85, 15
     primary[40:, 200], primary[40:, 230] = 0, 94
-    days = shadow_days(
-        sums={"timed": 100 * ONE}, histograms={"latencies_primary": primary, "latencies_candidate": candidate}
-    )
+    histograms = {"latencies_primary": primary, "latencies_candidate": candidate}
+    days = shadow_days(sums={"timed": 100 * ONE}, histograms=histograms)
     # Of the first days 6 % lie above bucket 200, and 1 % above bucket 210.
     for name, of_primary in (("latency_p95", 6), ("latency_p99", 1)):
         sums, pairs = differences(name, days, TEST)
@@ -131,10 +130,8 @@ def test_every_metric_with_a_margin_is_compared_in_every_slice() -> None:
     shadow = msgspec.structs.replace(TEST, margins={"accuracy": 0.2, "brier": 0.5, "missing": 0.1})
     result = decision(shadow, slices)
     assert result.judged_slices == 4
-    assert {(each.name, each.criterion) for each in result.harmed_slices} == {
-        ("country=de", "brier"),
-        ("country=fr", "brier"),
-    }
+    harmed = {(each.name, each.criterion) for each in result.harmed_slices}
+    assert harmed == {("country=de", "brier"), ("country=fr", "brier")}
 
 
 @pytest.mark.parametrize("unit", [1.0, 1e-6])

@@ -410,7 +410,5 @@ def test_history_of_contracts_decides() -> None:
         ("another candidate", ["43", "53"], False),
         ("applied again", ["43", "34", "34"], True),
     ):
-        assert is_after_promotion(made_shadow(history[-1]), map(applied, history)) is expected, name
-        assert is_after_promotion(made_shadow(history[-1]), map(applied, [*history, "65"])) is expected, (
-            f"{name}, then another"
-        )
+        for known in (history, [*history, "65"]):
+            assert is_after_promotion(made_shadow(history[-1]), map(applied, known)) is expected, (name, known)
