@@ -37,11 +37,9 @@ def drawn(
     return softmax(logits, axis=-1), labels
 
 
-def histograms(
-    probability: FloatArray, labels: IntArray, chosen: IntArray | None = None
-) -> tuple[FloatArray, FloatArray]:
+def histograms(probability: FloatArray, labels: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return rows by the probability of each class, and those of predictions of the class, shape (K, n_bins, 3)."""
-    chosen = probability.argmax(axis=-1) if chosen is None else chosen
+    chosen = probability.argmax(axis=-1)
     own = [score_histogram(probability[chosen == k, k], EDGES, labels[chosen == k] == k) for k in range(KINDS)]
     return score_histogram(probability.T, EDGES, np.eye(KINDS)[labels].T), np.stack(own)
 
