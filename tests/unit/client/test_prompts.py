@@ -146,9 +146,7 @@ def test_a_file_that_is_no_cache_is_ignored_and_replaced(tmp_path: Path, caplog:
         assert prompts.get("answer").source == "registry", content
 
 
-def test_a_cache_file_that_cannot_be_replaced_is_reported_once(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_cache_file_that_cannot_be_written_is_reported_once(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "prompts.json"
     path.mkdir()
     prompts, reader = open_prompts(cache=path)
@@ -163,9 +161,7 @@ def test_a_cache_file_that_cannot_be_replaced_is_reported_once(
     assert prompts.get("answer").version == 2
 
 
-def test_a_fallback_serves_in_an_outage_and_is_reported_once_everything_is_read(
-    caplog: pytest.LogCaptureFixture,
-) -> None:
+def test_a_fallback_serves_in_an_outage_and_is_reported_once_all_is_read(caplog: pytest.LogCaptureFixture) -> None:
     prompts, reader = open_prompts(fallback={"answer": "Answer {{x}}"})
     with caplog.at_level(logging.WARNING, "barograph.prompts"):
         assert prompts.get("answer").render(x="why?", more=1) == "Answer why?"

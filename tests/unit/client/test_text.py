@@ -119,10 +119,10 @@ DIMENSIONS = 8
 EMBEDDING = EmbeddingName("test", "1", DIMENSIONS)
 
 
-def vectors(n: int, seed: int = 0, spread: float = 0.1) -> Vectors:
+def vectors(n: int, seed: int = 0) -> Vectors:
     """Rows around the first four axes, in turn."""
     rng = np.random.default_rng(seed)
-    rows = np.eye(DIMENSIONS)[np.arange(n) % 4] + rng.normal(0, spread, (n, DIMENSIONS))
+    rows = np.eye(DIMENSIONS)[np.arange(n) % 4] + rng.normal(0, 0.1, (n, DIMENSIONS))
     return np.asarray(rows, np.float32)
 
 

@@ -269,9 +269,7 @@ def test_another_process_says_the_farewell_of_one_that_was_killed(tmp_path: Path
     ScriptedPublisher(Contract(model="m"), state_dir=tmp_path / "q").publisher.close()
 
 
-def test_observe_publishes_the_time_of_the_block_the_members_it_set_and_the_kind_of_an_error(
-    serving: ScriptedPublisher,
-) -> None:
+def test_observe_publishes_the_time_the_members_and_the_kind_of_an_error(serving: ScriptedPublisher) -> None:
     with serving.publisher.observe(id="a", features={"x": 1}, arm="b", context={"k": "v"}, at=5) as observation:
         serving.now_s += 0.0125
         assert observation.features == {"x": 1}

@@ -560,9 +560,7 @@ def test_a_call_that_exceeds_its_time_is_cancelled(make_shadow: MakeShadow) -> N
     assert (scripted.shadow.state, scripted.shadow.stats.late) == ("closed", 0)
 
 
-def test_a_coroutine_that_blocks_its_loop_fills_the_queue_and_never_the_caller(
-    make_shadow: MakeShadow, gate: Gate
-) -> None:
+def test_a_coroutine_that_blocks_its_loop_fills_the_queue_not_the_caller(make_shadow: MakeShadow, gate: Gate) -> None:
     calls: list[Any] = []
 
     async def blocking(features: Any) -> float:

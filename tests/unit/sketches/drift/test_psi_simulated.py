@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 from scipy.optimize import brentq
+from scipy.special import softmax
 from scipy.stats import chi2, ncx2, poisson
 
 from barograph_server.sketches.baseline.levels import Level
@@ -52,9 +53,9 @@ RARE: dict[str, FloatArray] = {
 """The exceptions: bins that expect 0.1 to 0.5 events add to T without counting in df."""
 
 
-def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int = DRAWS, seed: int = 0) -> PsiVerdicts:
+def simulate(p: FloatArray, q: FloatArray, m: int, n: int, draws: int) -> PsiVerdicts:
     """`draws` verdicts of windows from shares q against baselines from shares p, as groups of one window."""
-    rng = np.random.default_rng([seed, m, n, len(p)])
+    rng = np.random.default_rng([0, m, n, len(p)])
     base, window = rng.multinomial(m, p, size=draws), rng.multinomial(n, q, size=draws)
     return psi_verdicts(base.ravel(), window.reshape(1, -1), np.arange(draws) * len(p))
 
@@ -63,14 +64,13 @@ def psi(p: FloatArray, q: FloatArray) -> float:
     return float(((q - p) * np.log(q / p)).sum())
 
 
-def drifted(target: float, direction: FloatArray, p: FloatArray = TEN) -> FloatArray:
-    """Shares whose PSI against p is the target, tilted along a direction."""
+def drifted(target: float, direction: FloatArray) -> FloatArray:
+    """Shares whose PSI against ten equal ones is the target, tilted along a direction."""
 
     def tilted(strength: float) -> FloatArray:
-        q: FloatArray = p * np.exp(strength * direction)
-        return np.asarray(q / q.sum())
+        return np.asarray(softmax(strength * direction))
 
-    return tilted(brentq(lambda strength: psi(p, tilted(strength)) - target, 0.0, 20.0))
+    return tilted(brentq(lambda strength: psi(TEN, tilted(strength)) - target, 0.0, 20.0))
 
 
 def alarms(verdicts: PsiVerdicts | PsiDifferences) -> tuple[int, int, int, int]:

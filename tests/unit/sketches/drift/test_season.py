@@ -23,15 +23,14 @@ ZONE = "Europe/Berlin"
 DRAWS = 2_000
 
 
-def numeric(name: str, hours_of_week: IntArray, untimed: IntArray | None = None) -> FieldBaseline:
+def numeric(name: str, hours_of_week: IntArray) -> FieldBaseline:
     """A numeric field with these training rows per hour of the week and bin; the last bin is `null`."""
-    whole = hours_of_week.sum(axis=0) + (0 if untimed is None else untimed)
     return FieldBaseline(
         name=name,
         kind="numeric",
         edges=tuple(float(i) for i in range(hours_of_week.shape[1] - 2)),
         hours_of_week={HOUR_NAMES[s]: tuple(row) for s, row in enumerate(hours_of_week.tolist()) if any(row)},
-        slices={ALL: SliceCounts(cells=tuple(whole.tolist()))},
+        slices={ALL: SliceCounts(cells=tuple(hours_of_week.sum(axis=0).tolist()))},
     )
 
 

@@ -10,13 +10,13 @@ from barograph_server.sketches.loops.measure import RETURNS, LoopRows, decide, m
 from tests.reference.feedback_loops import DAY_MS, coverage, measured
 
 
-def pairs(n: int = 600, entities: int = 120) -> dict[str, np.ndarray]:
+def pairs() -> dict[str, np.ndarray]:
     rng = np.random.default_rng(3)
-    entity = np.sort(rng.integers(0, entities, n))
-    before = rng.standard_normal(entities)[entity] + rng.standard_normal(n)
+    entity = np.sort(rng.integers(0, 120, 600))
+    before = rng.standard_normal(120)[entity] + rng.standard_normal(600)
     chance = 1.0 / (1.0 + np.exp(-before))
-    output = (rng.random(n) < chance).astype(np.float64)
-    later = 0.5 * before + 0.4 * output + rng.standard_normal(n)
+    output = (rng.random(600) < chance).astype(np.float64)
+    later = 0.5 * before + 0.4 * output + rng.standard_normal(600)
     propensity = np.where(output == 1.0, chance, 1.0 - chance)
     return {"output": output, "propensity": propensity, "before": before, "later": later, "entity": entity}
 

@@ -28,20 +28,18 @@ GOLDEN_SHIFTED = (0.6197000526707913, 0.6157398137757096, 0.6113766600303316, 0.
 
 
 def drawn(
-    rng: np.random.Generator, rows: int, mean: FloatArray = MEAN, sharpness: float = 1.0, concept: float = 0.0
+    rng: np.random.Generator, rows: int, mean: FloatArray = MEAN, sharpness: float = 1.0
 ) -> tuple[FloatArray, IntArray]:
-    """Generate probabilities and labels; the true logits are divided by `sharpness`, plus `concept` for class 0."""
+    """Generate probabilities and labels; the true logits are divided by `sharpness`."""
     logits = rng.normal(mean, 1.5, (rows, KINDS))
-    true = softmax(logits / sharpness + concept * (np.arange(KINDS) == 0), axis=-1)
+    true = softmax(logits / sharpness, axis=-1)
     labels = (rng.random(rows)[:, None] > true.cumsum(axis=-1)).sum(axis=-1).clip(0, KINDS - 1)
     return softmax(logits, axis=-1), labels
 
 
-def histograms(
-    probability: FloatArray, labels: IntArray, chosen: IntArray | None = None
-) -> tuple[FloatArray, FloatArray]:
+def histograms(probability: FloatArray, labels: IntArray) -> tuple[FloatArray, FloatArray]:
     """Return rows by the probability of each class, and those of predictions of the class, shape (K, n_bins, 3)."""
-    chosen = probability.argmax(axis=-1) if chosen is None else chosen
+    chosen = probability.argmax(axis=-1)
     own = [score_histogram(probability[chosen == k, k], EDGES, labels[chosen == k] == k) for k in range(KINDS)]
     return score_histogram(probability.T, EDGES, np.eye(KINDS)[labels].T), np.stack(own)
 

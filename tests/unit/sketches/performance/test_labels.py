@@ -32,10 +32,10 @@ def counted(present_s: FloatArray, label_s: FloatArray) -> tuple[FloatArray, Flo
     return predictions.reshape(shape).astype(np.float64), labels.reshape(*shape, BINS).astype(np.float64)
 
 
-def delays(seed: int, shape: tuple[int, ...], oldest_s: float, coverage: float = 0.7) -> tuple[FloatArray, FloatArray]:
-    """Present ages up to the oldest, and labels after a day or so (exponential), for a part of all."""
+def delays(seed: int, shape: tuple[int, ...], oldest_s: float) -> tuple[FloatArray, FloatArray]:
+    """Present ages up to the oldest, and labels after a day or so (exponential), for 70 % of all."""
     rng = np.random.default_rng(seed)
-    ever = rng.random(shape) < coverage
+    ever = rng.random(shape) < 0.7
     return rng.uniform(0.0, oldest_s, shape), np.where(ever, rng.exponential(86_400.0, shape), np.inf)
 
 

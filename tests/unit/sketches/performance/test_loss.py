@@ -12,11 +12,9 @@ BINS = np.arange(-2_000, 2_000)
 """Bins of predictions, each 0.01 wide."""
 
 
-def drawn_errors(
-    rng: np.random.Generator, rows: int, shift: float = 0.0, factor: float = 1.0
-) -> tuple[FloatArray, FloatArray]:
+def drawn_errors(rng: np.random.Generator, rows: int, shift: float = 0.0) -> tuple[FloatArray, FloatArray]:
     predictions = rng.normal(shift, 1.0, rows)
-    return predictions, rng.normal(0.0, factor * np.exp(0.5 * predictions))
+    return predictions, rng.normal(0.0, np.exp(0.5 * predictions))
 
 
 def counted(predictions: FloatArray, weights: FloatArray | None = None) -> FloatArray:

@@ -195,9 +195,7 @@ OF_CANDIDATE = np.random.default_rng(1).poisson(30, T_FLOOR).astype(float)
 OF_COPY = np.random.default_rng(2).poisson(10, T_FLOOR).astype(float)
 
 
-def made_days_of_floor(
-    of_copy: np.ndarray = OF_COPY, *, compared: np.ndarray = COMPARED, t: int = T_FLOOR
-) -> ShadowDays:
+def floor_days(of_copy: np.ndarray = OF_COPY, *, compared: np.ndarray = COMPARED, t: int = T_FLOOR) -> ShadowDays:
     sums = dict.fromkeys(COUNTED, np.zeros(t)) | {
         "copy_compared": compared[:t],
         "copy_candidate_agreed": (compared - OF_CANDIDATE)[:t],
@@ -207,7 +205,7 @@ def made_days_of_floor(
 
 
 def test_shares_and_their_difference_are_those_of_the_ended_days() -> None:
-    floor = criteria.noise_floor(made_days_of_floor())
+    floor = criteria.noise_floor(floor_days())
     assert floor is not None
     n = int(COMPARED[ENDED].sum())
     assert floor.compared == n
@@ -218,14 +216,14 @@ def test_shares_and_their_difference_are_those_of_the_ended_days() -> None:
 
 
 def test_a_deterministic_primary_has_no_floor_and_few_days_have_no_interval() -> None:
-    deterministic = criteria.noise_floor(made_days_of_floor(np.zeros(T_FLOOR)))
+    deterministic = criteria.noise_floor(floor_days(np.zeros(T_FLOOR)))
     assert deterministic is not None
     assert deterministic.copy == 0.0
-    few = [criteria.noise_floor(made_days_of_floor(t=days)) for days in (1, 9)]
+    few = [criteria.noise_floor(floor_days(t=days)) for days in (1, 9)]
     for each in (deterministic, *few):
         assert each is not None
         assert (each.low, each.high) == (-math.inf, math.inf)
-    assert criteria.noise_floor(made_days_of_floor(compared=np.zeros(T_FLOOR))) is None
+    assert criteria.noise_floor(floor_days(compared=np.zeros(T_FLOOR))) is None
 
 
 def histogram(values: np.ndarray) -> np.ndarray:

@@ -20,14 +20,14 @@ SHADOW = ShadowTest(candidate="4", of="3", margins={"accuracy": 0.02, "missing":
 NAMES = tuple(f"2026-05-{day:02}" for day in range(1, 32))
 
 
-def days(name: str, n: int = 31, *, ended: int = 31, seed: int = 1, **changes: Any) -> ShadowDays:
-    rng = np.random.default_rng(seed)
+def days(name: str, n: int = 31, **changes: Any) -> ShadowDays:
+    rng = np.random.default_rng(1)
     sums = {column: np.zeros(n) for column in COUNTED}
     sums |= {column: np.full(n, 200.0) for column in ("requests", "pairs", "labelled", "compared")}
     sums |= {column: rng.poisson(20, 31)[:n].astype(np.float64) for column in ("candidate_right", "primary_right")}
     sums |= changes.pop("sums", {})
     missing = changes.pop("missing", {"timeout": np.ones(n)})
-    return ShadowDays(name, NAMES[:n], np.arange(n) < ended, np.arange(n) < ended, sums, missing)
+    return ShadowDays(name, NAMES[:n], np.ones(n, bool), np.ones(n, bool), sums, missing)
 
 
 def test_a_look_depends_only_on_the_days_up_to_it() -> None:
@@ -88,14 +88,14 @@ def sums_of(hour: Array, arm: Array, bucket: Array, values: Array, hours: int, b
     return n, s, q.sum(axis=-1)
 
 
-def planted(effect: float = 0.3, buckets: int = 8, seed: int = 7) -> Sums:
-    """Six hours of 200 events of 60 users, who stay in their arm and bucket."""
-    rng = np.random.default_rng(seed)
+def planted(effect: float = 0.3) -> Sums:
+    """Six hours of 200 events of 60 users, who stay in their arm and one of eight buckets."""
+    rng = np.random.default_rng(7)
     hour = np.repeat(np.arange(6), 200)
     user = rng.integers(0, 60, len(hour))
-    arm, bucket = (user % 2).astype(np.int64), (user // 2 % buckets).astype(np.int64)
+    arm, bucket = (user % 2).astype(np.int64), (user // 2 % 8).astype(np.int64)
     values = hour * 0.5 + rng.standard_normal(60)[user] * 0.2 + rng.standard_normal(len(hour)) + effect * arm
-    return sums_of(hour, arm, bucket, values, 6, buckets)
+    return sums_of(hour, arm, bucket, values, 6, 8)
 
 
 def merged(sums: Sums) -> Sums:
@@ -202,9 +202,9 @@ def test_malformed_sums_are_rejected() -> None:
 BOUNDS = [4.87688494879, 3.35701192157, 2.68028006454, 2.28981676771, 2.03103204331]
 
 
-def days_of_auc(t: int, shift: float = 0.0, seed: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def days_of_auc(t: int, shift: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
     """Return histograms of both sides; the candidate's scores of positives are moved by `shift` bins more."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(1)
     sides = np.zeros((2, t, 60, 3))
     for day in range(t):
         for positive in (0, 1):
