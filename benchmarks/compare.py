@@ -56,7 +56,6 @@ def write_file(path: Path, rows: int, first_s: int, shift: float) -> None:
 
 
 def main() -> None:
-    """Generate, run, print."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--rows", type=int, default=10_000_000, help="rows of production")
     parser.add_argument("--training-rows", type=int, default=1_000_000)

@@ -13,8 +13,6 @@ import numpy as np
 
 @dataclass(frozen=True, slots=True)
 class Figure:
-    """One measured number."""
-
     section: str
     name: str
     value: float
@@ -29,8 +27,6 @@ class Figure:
 
 @dataclass
 class Figures:
-    """All figures of a run."""
-
     about: dict[str, str]
     entries: list[Figure] = field(default_factory=list)
 
@@ -72,13 +68,11 @@ class Figures:
         return "\n".join(f"- {name}: {value}" for name, value in self.about.items())
 
     def write(self, path: Path) -> None:
-        """Write the figures as JSON."""
         data = {"about": self.about, "figures": [asdict(figure) for figure in self.entries]}
         path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a file that `write` wrote."""
         data = json.loads(path.read_text(encoding="utf-8"))
         return cls(data["about"], [Figure(**one) for one in data["figures"]])
 

@@ -39,7 +39,6 @@ class Goal:
 
 
 def table(figures: Figures) -> str:
-    """The goals as a Markdown table."""
     rows = []
     for goal in GOALS:
         value = goal.value(figures)

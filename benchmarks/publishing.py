@@ -65,7 +65,6 @@ def measure_publisher(testbed: Testbed, figures: Figures, *, calls: int, rows: i
 
 
 def open_publisher(parameters: JsonObject, workload: Workload, on_full: Any = "drop") -> Publisher:
-    """A publisher of the workload's model."""
     return Publisher.from_contract(
         workload.contract,
         version=VERSION,

@@ -90,9 +90,7 @@ def measure_rates(
     )
     result: dict[str, list[float]] = {name: [] for name in _RATES}
     batches = list(arrow_messages(workload, 400_000, *span()))
-    json_stages: list[dict[str, float]] = []
-    arrow_stages: list[dict[str, float]] = []
-    pure_stages: list[dict[str, float]] = []
+    json_stages, arrow_stages, pure_stages = (list[dict[str, float]]() for _ in range(3))
     for _ in range(runs):
         result["consume"].append(rate(testbed.run_child(consume, topic=topics.predictions, messages=events)))
         if HAS_C:
@@ -105,10 +103,8 @@ def measure_rates(
         if "pure" in result:
             result["pure"].append(rate(run_sketcher(testbed, workload, "rate-", events, native=False)))
         result["decode"].append(harmonic_mean([before, bare_decode(workload, sample)]))
-        group = f"faust-{uuid.uuid4().hex[:8]}"
-        result["faust"].append(
-            rate(testbed.run_child(faust_loop, topic=topics.predictions, messages=faust_events, group=group))
-        )
+        empty_loop = {"messages": faust_events, "group": f"faust-{uuid.uuid4().hex[:8]}"}
+        result["faust"].append(rate(testbed.run_child(faust_loop, topic=topics.predictions, **empty_loop)))
         result["arrow"].append(rate(run_sketcher(testbed, workload, "arrow-", arrow_events)))
         json_stages.append(stages.time_stages(workload, sample, "json"))
         if "pure" in result:

@@ -72,7 +72,6 @@ def measure_kills(testbed: Testbed, figures: Figures, *, models: int, fields: in
 
 
 def _wait_sketched(client: Client, n: int) -> None:
-    """Wait until the sketcher has reported n events."""
     query = "SELECT max(events) FROM processors WHERE kind = 'sketcher'"
     wait_until(lambda: int(client.rows(query)[0][0]) >= n, f"the sketcher has counted {n:,} events")
 

@@ -144,7 +144,6 @@ def _power_of_two(least: int) -> int:
 
 
 def blocks(figures: Figures) -> dict[str, str]:
-    """The generated blocks of the page by name."""
     units = {each.name: each.value for each in figures.of(UNITS)}
     costs = Costs(units)
     rows = []
@@ -186,10 +185,8 @@ def measure_scale(testbed: Testbed, figures: Figures, *, events: int, arrow_even
 
 
 def rewrite(text: str, figures: Figures) -> str:
-    """Replace the generated blocks of the page."""
     return replace_blocks(text, RECORD.name, blocks(figures))
 
 
 def redraw() -> None:
-    """Write the page from its JSON file."""
     PAGE.write_text(rewrite(PAGE.read_text(encoding="utf-8"), Figures.read(RECORD)), encoding="utf-8")

@@ -56,7 +56,6 @@ class Traffic:
 
     @property
     def end_s(self) -> int:
-        """The end of the two weeks (Unix s)."""
         return self.start_s + DAYS * DAY_S
 
     def predictions(self) -> dict[str, str]:
@@ -115,7 +114,6 @@ class Traffic:
 
 
 def measure_scoring(testbed: Testbed, figures: Figures, *, predictions: int) -> None:
-    """Time the scorer's passes over a model."""
     traffic = Traffic(predictions, (int(time.time()) // DAY_S - DAYS - 1) * DAY_S)
     registry = build_registry([(CONTRACT, 1)], [])
     scorer = Scorer(
@@ -183,5 +181,4 @@ def uniform(name: str) -> str:
 
 
 def time_column(ms: str) -> str:
-    """A time column from Unix milliseconds."""
     return f"fromUnixTimestamp64Milli(toInt64({ms}), 'UTC')"

@@ -35,8 +35,6 @@ TIMEOUT_S = 240.0
 """How long a benchmark waits for a processor."""
 SETTLE_S = 3.0
 """Time for one-time work after a processor has been assigned its partitions."""
-
-
 Measured = Callable[[dict[str, Any]], dict[str, Any]]
 """What a measured process does with its parameters; it returns what it measured."""
 
@@ -53,20 +51,16 @@ class Testbed:
         engine_pid = stack.clickhouse.pid
         assert engine_pid is not None
         self.engine_pid = engine_pid
-        """Process id of the engine."""
         self._admin = AdminClient({"bootstrap.servers": self.bootstrap_servers, "log_level": 0})
         self._children = 0
 
     def address(self, database: str) -> Address:
-        """Address of a database."""
         return replace(self._clickhouse, database=database)
 
     def client(self, database: str) -> Client:
-        """A client of a database."""
         return connect(self.address(database), create=True)
 
     def settings(self, database: str = "default", prefix: str = "") -> Settings:
-        """The settings of commands and processors."""
         return Settings(bootstrap_servers=self.bootstrap_servers, warehouse=self.address(database), topic_prefix=prefix)
 
     def engine_cpu_s(self) -> float:
@@ -134,7 +128,6 @@ class Testbed:
         return n, size
 
     def end_offset(self, topic: str) -> int:
-        """The end offset of a topic's only partition."""
         at = TopicPartition(topic, 0)
         latest: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
         return int(self._admin.list_offsets({at: latest})[at].result(30).offset)
@@ -146,10 +139,8 @@ class Testbed:
 
     def committed(self, group: str, topic: str) -> int:
         """Messages of a topic's only partition that a group has committed."""
-        requested = self._admin.list_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])]
-        )
-        [at] = requested[group].result(30).topic_partitions
+        requested = ConsumerGroupTopicPartitions(group, [TopicPartition(topic, 0)])
+        [at] = self._admin.list_consumer_group_offsets([requested])[group].result(30).topic_partitions
         return max(0, int(at.offset))
 
     def forget_group(self, group: str) -> None:
@@ -168,7 +159,6 @@ class Testbed:
                 time.sleep(0.2)
 
     def run_child(self, work: Measured, **parameters: Any) -> dict[str, Any]:
-        """Run a measured process and return its result."""
         return self.start_child(work, **parameters).finish()
 
     def start_child(self, work: Measured, **parameters: Any) -> Child:
@@ -198,8 +188,6 @@ class Testbed:
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A running process."""
-
     name: str
     process: subprocess.Popen[bytes]
     out: Path
@@ -209,7 +197,6 @@ class Child:
         self.out.with_suffix(".stop").touch()
 
     def finish(self) -> dict[str, Any]:
-        """Wait for the exit and return the result."""
         self.wait(CHILD_TIMEOUT_S)
         if self.process.returncode or not self.out.exists():
             raise RuntimeError(f"{self.name} exited with status {self.process.returncode}:\n{self._log()[-3000:]}")
@@ -217,7 +204,6 @@ class Child:
         return result
 
     def sample(self) -> ProcessSample:
-        """Sample the process from outside."""
         if self.process.poll() is not None:
             raise RuntimeError(f"{self.name} ended: {self._log()[-2000:]}")
         return sample_process(self.process.pid)
@@ -243,7 +229,6 @@ class Child:
         return self.wait_event("assigned", after, lambda message: len(message["partitions"]) >= partitions)
 
     def kill(self) -> None:
-        """Send SIGKILL, and wait for the exit."""
         self.process.kill()
         self.process.wait()
 
@@ -274,7 +259,6 @@ def terminating(children: Iterable[Child]) -> Iterator[list[Child]]:
 def wait_until(
     condition: Callable[[], bool], message: str, *, children: Sequence[Child] = (), pause_s: float = 0.1
 ) -> None:
-    """Wait until a condition is true."""
     deadline = time.monotonic() + TIMEOUT_S
     while not condition():
         if failed := [child.name for child in children if child.process.poll()]:

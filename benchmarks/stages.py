@@ -74,9 +74,8 @@ def time_stages(
         decoded = gathered.take()
         decode_s += time.process_time() - began
         if decoded.rejected:
-            raise RuntimeError(
-                f"the message at {decoded.rejected[0].offset} was rejected: {decoded.rejected[0].detail}"
-            )
+            dead = decoded.rejected[0]
+            raise RuntimeError(f"the message at {dead.offset} was rejected: {dead.detail}")
         began = time.process_time()
         for columns in decoded.events:
             summaries.add(columns)

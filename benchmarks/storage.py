@@ -35,22 +35,18 @@ def measure_storage(testbed: Testbed, figures: Figures, *, panes: int) -> None:
         for partials, progress in flushes(workload, panes + 6, EVENTS_PER_PANE, first_s):
             sizes.append(sum(map(len, partials)))
             feed.flush(partials, progress)
-        figures.add_runs(
-            STORAGE, FLUSH, [size / KB for size in sizes], "kB", f"{EVENTS_PER_PANE // FLUSHES_PER_PANE:,} events each"
-        )
+        note = f"{EVENTS_PER_PANE // FLUSHES_PER_PANE:,} events each"
+        figures.add_runs(STORAGE, FLUSH, [size / KB for size in sizes], "kB", note)
         client.command("CREATE TABLE hourly AS rollups")
-        client.command(
-            f"INSERT INTO hourly SELECT * FROM rollups WHERE pane_s = 3600 AND pane_start < {first_s + panes * 60}"
-        )
+        whole_hours = f"pane_s = 3600 AND pane_start < {first_s + panes * 60}"
+        client.command(f"INSERT INTO hourly SELECT * FROM rollups WHERE {whole_hours}")
         note = f"{EVENTS_PER_PANE:,} events each; bytes on disk after OPTIMIZE, all of it"
         for name, table in ((PANE, "panes"), (HOUR, "hourly")):
             n = int(client.rows(f"SELECT uniqExact(pane_start) FROM {table}")[0][0])
             figures.add(STORAGE, name, bytes_on_disk(client, table) / n / KB, "kB", f"{n} of {note}")
         covered = int(client.rows("SELECT uniqExact(pane_start) FROM panes")[0][0])
-        stored_bytes = sum(bytes_on_disk(client, table) for table in RESULTS)
-        figures.add(
-            STORAGE, DAY, stored_bytes / covered * 1440 / 1e6, "MB", f"from {covered} panes; {', '.join(RESULTS)}"
-        )
+        day_mb = sum(bytes_on_disk(client, table) for table in RESULTS) / covered * 1440 / 1e6
+        figures.add(STORAGE, DAY, day_mb, "MB", f"from {covered} panes; {', '.join(RESULTS)}")
 
 
 def bytes_on_disk(client: Client, table: str) -> int:

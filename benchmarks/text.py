@@ -49,7 +49,6 @@ def steps() -> dict[str, Callable[[Sequence[str]], object]]:
 
 
 def main() -> None:
-    """Print the table."""
     texts = {kind: [text.format(i) for i in range(N)] for kind, text in (("short", SHORT), ("long", LONG))}
     lengths = [len(each[0]) for each in texts.values()]
     print(f"| texts per CPU-second | {lengths[0]} characters | {lengths[1]} characters |")

@@ -39,7 +39,6 @@ class Minute:
         self.n += len(values)
 
     def merge(self, other: Minute) -> None:
-        """Add all events of another minute."""
         self.n += other.n
         for own, theirs in zip(self.sketches, other.sketches, strict=True):
             own.merge(theirs)
@@ -63,7 +62,6 @@ class Minutes:
         return self._row(data)
 
     def new(self) -> Minute:
-        """An empty minute."""
         return Minute(len(self.numbers))
 
     def at(self, at_ms: int) -> Minute:

@@ -130,7 +130,6 @@ def _metrics(rows: pa.Table) -> FloatArray:
 
 
 def _estimates(reference: pa.Table, stream: pa.Table) -> dict[int, FloatArray]:
-    """Return the estimates of each month."""
     of_period = _compared(reference, stream.select(reference.column_names), "month")
     return {int(period.removeprefix("2013-")): each[0] for period, each in of_period.items() if period < "2014"}
 

@@ -34,8 +34,6 @@ SKETCHER, ARROW, EMPTY = "sketcher, JSON", f"sketcher, Arrow batches of {ARROW_R
 
 
 class Peer(NamedTuple):
-    """A peer and what it processes."""
-
     name: str
     """Its folder."""
     title: str

@@ -69,8 +69,6 @@ def _take(columns: dict[str, pa.Array], index: pa.Array) -> dict[str, pa.Array]:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """A source of events."""
-
     name: str
     number: str
     """The numeric field of faults."""

@@ -32,8 +32,6 @@ _NO_LABELS = pa.table({"id": pa.array([], pa.string()), "at": pa.array([], pa.ti
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """One fault in a stream."""
-
     magnitude: float
     start_s: int
     end_s: int
@@ -61,7 +59,6 @@ def stream_cycles(fault: str, repeats: int) -> int:
 
 
 def affected_field(data_set: DataSet, fault: str) -> str:
-    """Return the field that a fault affects."""
     return data_set.category if fault == "category-new" else data_set.number
 
 

@@ -36,7 +36,6 @@ Record = dict[str, Any]
 
 
 def write_page(record: Record) -> None:
-    """Write the record and the page."""
     RECORD.write_text(_a_line_each(record), encoding="utf-8")
     PAGE.write_text(render_page(record), encoding="utf-8")
 
@@ -58,7 +57,6 @@ def render_page(record: Record) -> str:
 
 
 def blocks(record: Record) -> dict[str, str]:
-    """Return the generated blocks of the page by name."""
     cells = [msgspec.convert(each, Cell) for each in record["cells"]]
     quiet = [msgspec.convert(each, QuietStream) for each in record["quiet"]]
     peers = record["peers"]

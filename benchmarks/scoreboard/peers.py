@@ -38,8 +38,6 @@ TIMEOUT_S = 1_200.0
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """How a peer takes part."""
-
     name: str
     folder: str
     """In `benchmarks/peers/`."""
@@ -77,8 +75,6 @@ class Detection:
 
 @dataclass(slots=True)
 class PeerResult:
-    """The results of a peer so far."""
-
     cells: list[PeerCell] = field(default_factory=list)
     quiet: list[PeerQuiet] = field(default_factory=list)
     version: str = ""

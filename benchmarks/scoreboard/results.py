@@ -52,7 +52,6 @@ class Cell:
 
     @property
     def incidents(self) -> int:
-        """Number of incidents."""
         return len(self.results)
 
     @property
@@ -128,8 +127,6 @@ class PeerQuiet:
 
 @dataclass(frozen=True, slots=True)
 class PeerRun:
-    """How a peer was run."""
-
     peer: str
     version: str
     seconds: float

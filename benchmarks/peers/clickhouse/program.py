@@ -51,6 +51,5 @@ def _states(name: str, edges: list[float], i: int) -> str:
 
 
 def _rows(session: Session, query: str) -> list[list[Any]]:
-    """The rows of a query."""
     result: list[list[Any]] = json.loads(str(session.query(query, "JSONCompact")))["data"]
     return result
