@@ -22,7 +22,7 @@ RECENT_S = 7 * 86_400
 SHARE = 0.01
 """Share of the predictions or labels above which a problem is a warning. Every dead letter is one."""
 _ACTIONS = {
-    DEAD_LETTER: "See `barograph dead-letters list`, then replay or drop them.",
+    DEAD_LETTER: "Replay or drop those that `barograph dead-letters list` shows as waiting; all count here for a week.",
     "invalid": "Compare the contract's type with the served values: `barograph check`.",
     "unseen": "Correct the served class, or add it to label.classes of the contract.",
     "wrong_type": "Publish labels of the contract's type, or change label.type.",
