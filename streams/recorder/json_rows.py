@@ -185,12 +185,12 @@ class JsonRows:
     def rows(self, batch: MessageBatch) -> list[pa.Table]:
         """Build the rows of a batch, in no particular order. Events that the sketcher rejects give none."""
         self.omitted = []
-        return [table for chunk in _chunks(batch) for table in self._rows_within_memory(batch, chunk.start, chunk.stop)]
+        return self._rows_within_memory(batch, 0, len(batch))
 
     def _rows_within_memory(self, batch: MessageBatch, start: int, end: int) -> list[pa.Table]:
         """Build the rows of messages. If memory is short, they are bisected, so that one message is omitted."""
         try:
-            return self._chunk_rows(batch.select(slice(start, end)))
+            return self._read(batch if end - start == len(batch) else batch.select(slice(start, end)))
         except MemoryError:
             if end == start + 1:
                 self.omitted.append(start)
@@ -198,13 +198,17 @@ class JsonRows:
         middle = (start + end) // 2
         return self._rows_within_memory(batch, start, middle) + self._rows_within_memory(batch, middle, end)
 
-    def _chunk_rows(self, batch: MessageBatch) -> list[pa.Table]:
+    def _read(self, batch: MessageBatch) -> list[pa.Table]:
         tables: list[pa.Table] = []
         if self._native is not None:
             n, panics = len(batch), self._native.panics
             tables, batch = self._native.read(batch)
             self.read_by.update(native=n - len(batch), panics=self._native.panics - panics)
         self.read_by["python"] += len(batch)
+        return tables + [table for chunk in _chunks(batch) for table in self._chunk_rows(batch.select(chunk))]
+
+    def _chunk_rows(self, batch: MessageBatch) -> list[pa.Table]:
+        tables: list[pa.Table] = []
         contract_events: dict[str, ContractEvents] = {}
         open_events, refused = _DecodedEvents(), list[int]()
         for start in range(0, len(batch), CONTRACT_CHUNK):
