@@ -102,8 +102,8 @@ def _shorten(text: str, format_name: str, code: int | None) -> str:
     # The server lists every token of its grammar.
     text = re.sub(r"Expected one of: .*?(?=\(SYNTAX_ERROR\))", "", text, flags=re.DOTALL)
     text = re.sub(r"\s\([A-Z_]+\)(?= \(code)", "", text.replace(f"FORMAT {format_name}", ""))
-    line = re.sub(r"\s+([.,])", r"\1", " ".join(text.split()))
-    return f"{line.partition(end := f' (code {code}).')[0]}{end} {_ADVICE[code]}" if code in _ADVICE else line
+    line, end = re.sub(r"\s+([.,])", r"\1", " ".join(text.split())), f" (code {code})."
+    return f"{line.partition(end)[0]}{end} {_ADVICE[code]}" if code in _ADVICE else line
 
 
 def _print_table(answer: Mapping[str, Any]) -> None:
