@@ -117,9 +117,9 @@ def drift_reason(verdict: str = "") -> str:
         f"printf('%.2g', {of}mean_p), ')', "
         f"multiIf({is_unlike(of)}, ': {UNLIKE}', {of}mean_p > {LIKE_P!r}, ': {LIKE}', '')))"
     )
-    counted = f"toString(round({readings})), ' of ', toString(ceil({needed})), ' independent readings'"
-    has_few = f"{of}reason IN {FEW_READINGS} AND {readings} BETWEEN 1 AND {needed}"
-    return f"if({has_few}, concat({of}reason, ': ', {counted}, {windows}, {compared}), {of}reason)"
+    counted = f"': ', toString(round({readings})), ' of ', toString(ceil({needed})), ' independent readings', {windows}"
+    few = f"if({readings} < {needed}, concat({counted}), '')"
+    return f"if({of}reason IN {FEW_READINGS} AND {readings} >= 1, concat({of}reason, {few}, {compared}), {of}reason)"
 
 
 PER_MINUTE = "sum(pane.n) / (uniqExact(pane.pane_start) * any(pane.pane_s)) * 60"
