@@ -8,7 +8,9 @@ from benchmarks.figures import Figure, Figures, by_section, markdown_table, numb
 from benchmarks.peers.measure import RATES as PEER_RATES
 from benchmarks.peers.measure import RATIOS as PEER_RATIOS
 from benchmarks.rates import RATES
+from benchmarks.serving import GUARD, SHADOW
 from benchmarks.stages import JSON_STAGES
+from benchmarks.unit_costs import UNITS
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PUBLISHED, PAGE, CHARTS = DOCS / "performance.json", DOCS / "performance.md", DOCS / "charts"
@@ -61,10 +63,10 @@ def _published_table(figures: Figures) -> str:
 
 
 def _is_published(one: Figure) -> bool:
-    if one.section == PEER_RATES:
-        return "**" in one.note
-    if one.section == PEER_RATIOS:
-        return True
+    if one.section in (SHADOW, GUARD, UNITS):
+        return False
+    if one.section in (PEER_RATES, PEER_RATIOS):
+        return one.section == PEER_RATIOS or "**" in one.note
     is_goal = any((one.section, one.name) == (goal.section, goal.figure) for goal in goals.GOALS)
     is_rate = one.name.endswith(": rate") or (one.section == RATES and one.unit != RATIO)
     return not (is_goal or is_rate or one.name.startswith(_OMITTED))
