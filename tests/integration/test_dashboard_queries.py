@@ -69,7 +69,10 @@ def test_the_values_of_variables(client: Client) -> None:
     assert [row[0] for row in ask(client, "variables.models")] == sorted(MODELS)
     assert ask(client, "variables.versions", model=ODD)[0][0] == "2"
     assert ask(client, "variables.fields", model=ODD)[0][0] == "x"
-    assert [row[0] for row in ask(client, "variables.windows", model="fraud")] == ["1d", "6h"]
+    errors = {"model": "fraud", "kind": "error", "field": "events", "slice": "all"}
+    insert(client, rates=[table_row("rates", **errors, window="8h", window_end=END_S - 30 * HOUR_S, level="stable")])
+    windows = [row[0] for row in ask(client, "variables.windows", model="fraud")]
+    assert windows == ["1d", "6h", "8h"], "the longest one that still ends comes first"
     assert [row[0] for row in ask(client, "variables.slices", model="fraud")] == ["all", "arm=a", "arm=b"]
 
 

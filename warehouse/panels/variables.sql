@@ -59,13 +59,14 @@ ORDER BY max({{ level_number(drift_level("verdict")) }}) DESC, max(if(isNaN(verd
 LIMIT 1000
 {% endcall %}
 
-{# The longest window comes first, because it decides when two windows must agree. Without a baseline only failures have verdicts. #}
+{# The longest window comes first, because it decides when two windows must agree. Those that have ended for more than
+   their length come last: the contract no longer has them. Without a baseline only failures have verdicts. #}
 
 {% call table("variables.windows", "window:text") %}
 SELECT window
 FROM rates
 WHERE {{ MODEL }} AND kind = 'error' AND {{ in_range_or_last("rates", "window_end", MODEL ~ " AND kind = 'error'") }}
 GROUP BY window
-ORDER BY {{ window_seconds() }} DESC
+ORDER BY dateDiff('second', max(window_end), max(max(window_end)) OVER ()) > {{ window_seconds() }}, {{ window_seconds() }} DESC
 LIMIT 20
 {% endcall %}
