@@ -1,8 +1,11 @@
 """The guard of `barograph dev`: it evaluates the rules, sends notifications and publishes the models' states."""
 
+import logging
 import os
 import threading
 import time
+
+import structlog
 
 from barograph_server.alerts.guard.processor import GuardProcessor
 from barograph_server.alerts.webhooks import Sender
@@ -29,6 +32,7 @@ def run_beside(settings: Settings, stop: threading.Event) -> None:
         if not stop.is_set():
             Terminal().line(f"{utc_second(time.time())}  {text}")
 
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     processor = settings.processor(instance=INSTANCE)
     report = Report("guard", INSTANCE)
     registry = RegistryPoller(

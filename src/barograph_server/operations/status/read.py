@@ -2,9 +2,11 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
+from barograph.contract.file import parse_contract
 from barograph.contract.problems import ContractError
 
 from barograph_server.alerts import AlertsError, Rule, rules_for
@@ -66,15 +68,21 @@ def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
     """Query the state of all models (with `drills`, those of live drills too) and processors."""
     freshness = {(row.model, row.version): row for row in status.freshness(client, drills=drills)}
     versions = set(freshness)
+    windows: dict[str, set[str]] = {}
     for contract in queries.contracts(client, drills=drills):
         if not any(model == contract.model for model, _ in versions):
             versions.add((contract.model, ""))
+        with suppress(ContractError):
+            windows[contract.model] = {window.name for window in parse_contract(contract.yaml, contract.model).windows}
     models = []
     for model in sorted({model for model, _ in versions}):
         drift, rates = status.latest_drift(client, model), status.latest_rates(client, model)
         for version in sorted(version for name, version in versions if name == model):
-            verdicts: list[DriftRow | RateRow] = [row for row in drift if row.version == version]
-            verdicts += [row for row in rates if row.version == version]
+            verdicts: list[DriftRow | RateRow] = [
+                row
+                for row in (*drift, *rates)
+                if row.version == version and row.window in windows.get(model, {row.window})
+            ]
             models.append(_model_status(model, version, freshness.get((model, version)), verdicts))
     return PipelineStatus(
         tuple(models),
