@@ -162,7 +162,7 @@ class GuardProcessor:
             before = self._sent.get(record.model)
             if before is None and record.state == "healthy":
                 # There may be no verdict yet.
-                self._on_change(f"{record.model}: no rule of its fallback fires, so serving uses the model.")
+                self._on_change(f"{record.model}: no rule of `fallback.rules` fires, so serving uses the model.")
             elif before is None or before.state != record.state:
                 reasons = ", ".join(f"{each.rule} {each.field}".strip() for each in record.reasons)
                 self._on_change(f"{record.model} is {record.state}{f': {reasons}' if reasons else ''}.")

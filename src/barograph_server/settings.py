@@ -255,7 +255,8 @@ def load_settings(
         stack = find()
         if stack is not None:
             sections["bootstrap_servers"] = stack.bootstrap_servers
-            clickhouse |= _connection(stack.clickhouse(""))
+            address = stack.clickhouse("")
+            clickhouse |= {name: getattr(address, name) for name in ("host", "port", "username", "password")}
             if grafana := sections.get("grafana"):
                 reader = stack.clickhouse_reader("")
                 grafana |= {"reader": reader.username, "reader_password": reader.password}
@@ -290,11 +291,6 @@ def open_settings(settings: SettingsOrPath, *, needs: Sequence[Server] = BOTH) -
     if isinstance(settings, Settings):
         return settings
     return load_settings(Path(settings) if isinstance(settings, str) else settings, needs=needs)
-
-
-def _connection(address: Address) -> dict[str, Any]:
-    """The values of `clickhouse` that connect to an address, without its database."""
-    return {"host": address.host, "port": address.port, "username": address.username, "password": address.password}
 
 
 def _is_http_address(text: str) -> bool:

@@ -110,11 +110,9 @@ def _table(model: RecordedModel, columns: Columns, batch: MessageBatch) -> pa.Ta
 def _labels(names: Names) -> pa.DictionaryArray:
     values, codes = names[0], np.frombuffer(names[1], np.int32)
     missing = codes < 0
-    return (
-        dictionary_column(np.where(missing, len(values), codes), [*values, ""])
-        if missing.any()
-        else (dictionary_column(codes, values))
-    )
+    if missing.any():
+        values, codes = [*values, ""], np.where(missing, len(values), codes)
+    return dictionary_column(codes, values)
 
 
 def _keys(maps: Maps) -> tuple[pa.Array, pa.DictionaryArray]:

@@ -43,10 +43,6 @@ def evaluated(client: Client, name: str) -> list[tuple[Any, ...]]:
     return ask(client, name, time_range=TimeRange.between(EVALUATION_BEGIN, EVALUATION_END), model=MODEL)
 
 
-def ends(text: str) -> list[float]:
-    return [float(end) for end in text.split(" – ")]
-
-
 def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> None:
     models = [f"{MODEL}.faithful", f"{MODEL}.cited"]
     rates = read_evaluation_rates(client, models, EVALUATION_BEGIN, EVALUATION_END)
@@ -59,7 +55,7 @@ def test_the_panel_and_the_library_compute_the_same_rates(client: Client) -> Non
         rate = rates.rate.rate
         if group.evaluator_version == FAITHFUL:
             assert shown[8] == pytest.approx(float(rate.value[i]), abs=1e-9)
-            low, high = ends(shown[9])
+            low, high = map(float, shown[9].split(" – "))
             assert [low, high] == pytest.approx([100 * float(rate.low[i]), 100 * float(rate.high[i])], abs=0.006)
             assert low < 20 < high
             assert shown[5] > 0.3

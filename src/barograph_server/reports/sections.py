@@ -12,7 +12,6 @@ from barograph_server.alerts.rule import Severity
 from barograph_server.batch.compare.report import HEADLINE_METRICS, SEVERITY
 from barograph_server.batch.compare.wording import interval, number
 from barograph_server.governance.debt.run_checks import run_checks
-from barograph_server.governance.debt.scope import DebtFinding
 from barograph_server.grafana.errors import GrafanaError
 from barograph_server.reports.weekly_report import FieldWeek, MetricWindow, WeekFacts, WeeklyReport
 from barograph_server.settings import Settings
@@ -267,13 +266,10 @@ def debt_lines(settings: Settings, client: Client, contract: Contract, at: datet
     except (GrafanaError, WarehouseError) as error:
         return (f"Debts are unknown: {error}",)
     lines = [
-        f"{each.kind}: {each.subject}{_reason(each)}; {each.action}; ask {each.owner or 'nobody, none is declared'}"
+        f"{each.kind}: {each.subject}{'' if each.kind in WITH_VALUES else f'; {each.message}'}; {each.action}; "
+        f"ask {each.owner or 'nobody, none is declared'}"
         for each in report.findings
     ]
     if report.notes:
         lines.append(f"{plural(len(report.notes), 'thing')} could not be evaluated, see `barograph debt`.")
     return tuple(lines)
-
-
-def _reason(finding: DebtFinding) -> str:
-    return "" if finding.kind in WITH_VALUES else f"; {finding.message}"

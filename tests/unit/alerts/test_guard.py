@@ -294,7 +294,7 @@ def test_a_model_without_a_record_is_not_called_healthy_and_one_that_recovers_is
     new = Guard(Log())
     new.processor.step()
     about_model = [text for text in new.changes if text.startswith("m")]
-    assert about_model[-1] == "m: no rule of its fallback fires, so serving uses the model."
+    assert about_model[-1] == "m: no rule of `fallback.rules` fires, so serving uses the model."
     assert "m is healthy." not in new.changes
     recovered = Guard(Log(msgspec.structs.replace(LAST, state="unknown")))
     recovered.processor._sent = dict(recovered.log.records)

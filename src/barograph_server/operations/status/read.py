@@ -78,11 +78,9 @@ def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
     for model in sorted({model for model, _ in versions}):
         drift, rates = status.latest_drift(client, model), status.latest_rates(client, model)
         for version in sorted(version for name, version in versions if name == model):
-            verdicts: list[DriftRow | RateRow] = [
-                row
-                for row in (*drift, *rates)
-                if row.version == version and row.window in windows.get(model, {row.window})
-            ]
+            latest: list[DriftRow | RateRow] = [*drift, *rates]
+            own = [row for row in latest if row.version == version]
+            verdicts = [row for row in own if row.window in windows.get(model, {row.window})]
             models.append(_model_status(model, version, freshness.get((model, version)), verdicts))
     return PipelineStatus(
         tuple(models),

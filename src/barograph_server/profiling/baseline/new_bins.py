@@ -76,14 +76,10 @@ def move_to_new_bins(
         slices[name] = msgspec.structs.replace(
             counts,
             cells=cells,
-            noise=_noise(sketch, edges) if valid else 0.0,
+            noise=0.0 if not valid else UNKNOWN if sketch is None else rebin(sketch, edges).frozen_noise,
             phi={window: _rough(phi, _phi(previous, name, window)) for window, phi in counts.phi.items()},
         )
     return msgspec.structs.replace(field, edges=edges, slices=slices, hours_of_week=hours)
-
-
-def _noise(sketch: NumericSketch | None, edges: tuple[float, ...]) -> float:
-    return UNKNOWN if sketch is None else rebin(sketch, edges).frozen_noise
 
 
 def _phi(field: FieldBaseline, slice_name: str, window: str) -> Phi:
