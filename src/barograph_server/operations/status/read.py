@@ -44,7 +44,7 @@ class ModelStatus:
     completeness: float | None
     """The lowest completeness of the latest verdicts; None without verdicts."""
     levels: dict[str, int]
-    """Number of latest verdicts on the slice `all` per level, of drift and rates together."""
+    """Number of latest verdicts per level, of drift and rates, on the slice `all` in windows of the contract."""
     reasons: dict[str, int]
     """Number of `insufficient` verdicts among them per reason, the most frequent first."""
     major: tuple[DriftRow | RateRow, ...]
@@ -76,11 +76,11 @@ def read_status(client: Client, *, drills: bool = False) -> PipelineStatus:
             windows[contract.model] = {window.name for window in parse_contract(contract.yaml, contract.model).windows}
     models = []
     for model in sorted({model for model, _ in versions}):
-        drift, rates = status.latest_drift(client, model), status.latest_rates(client, model)
+        latest: list[DriftRow | RateRow] = [*status.latest_drift(client, model), *status.latest_rates(client, model)]
+        # Where the contract cannot be read, all windows count.
+        own = [row for row in latest if row.window in windows.get(model, {row.window})]
         for version in sorted(version for name, version in versions if name == model):
-            latest: list[DriftRow | RateRow] = [*drift, *rates]
-            own = [row for row in latest if row.version == version]
-            verdicts = [row for row in own if row.window in windows.get(model, {row.window})]
+            verdicts = [row for row in own if row.version == version]
             models.append(_model_status(model, version, freshness.get((model, version)), verdicts))
     return PipelineStatus(
         tuple(models),
