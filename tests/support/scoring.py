@@ -22,9 +22,8 @@ from tests.support.warehouse import row, snapshot
 
 HOUR_MS = 3_600_000
 DAY_MS = 24 * HOUR_MS
-START_MS = (int(time.time()) // 86400 - 40) // 2 * 2 * DAY_MS
-"""An even day: windows of a week end every second day, so that alerts of odd ones would come a day earlier."""
-"""Midnight forty days ago: older raw rows could be past their retention."""
+START_MS = (int(time.time()) // 86400 - 40) // 7 * 7 * DAY_MS
+"""The first midnight of a window of a week, 40 to 46 days ago: raw rows are kept for 90 days."""
 
 Score = Callable[..., Scorer]
 
