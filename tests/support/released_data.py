@@ -7,6 +7,7 @@
 import base64
 import gzip
 import json
+import math
 import re
 import sys
 import tempfile
@@ -65,6 +66,15 @@ def read(folder: Path, name: str) -> Any:
 
 def answers_of(client: Client, queries: Iterable[str]) -> dict[str, Any]:
     return {sql: json.loads(json.dumps(client.rows(sql), default=str)) for sql in queries}
+
+
+def is_equal(one: Any, other: Any) -> bool:
+    """Compare answers, numbers up to rounding: numpy's logarithm depends on the processor's instructions."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(is_equal, one, other))
+    if isinstance(one, float) and isinstance(other, float):
+        return math.isclose(one, other, rel_tol=1e-12)
+    return bool(one == other)
 
 
 def restored(address: Address, tables: Sequence[Table]) -> Client:
