@@ -33,22 +33,20 @@ NOW_S = START_MS / 1000 + (DAYS + 1.5) * 86400
 
 @pytest.fixture
 def score(client: Client, engine: LocalClickHouse) -> Score:
-    address = engine.address(client.database)
-    return lambda contract: scoring.scorer(client, address, contract, clock=lambda: NOW_S)
+    return lambda contract: scoring.scorer(client, engine.address(client.database), contract, clock=lambda: NOW_S)
 
 
-def traffic(contract: Contract, seed: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Return predictions and labels of a model with an accuracy of 0.75; of 0.55 in a storm, and from the collapse on.
+def insert_traffic(client: Client, contract: Contract) -> None:
+    """Insert predictions and labels of a model with an accuracy of 0.75; of 0.55 in a storm, and from the collapse on.
 
     The mean absolute error of a regression rises from 4 to 7.2, as the share of errors does.
     """
     assert contract.label is not None
-    rng = random.Random(seed)
+    rng = random.Random(1)
     predictions, labels = [], []
     for i in range(DAYS * PER_DAY):
         at_ms = START_MS + i * (DAY_MS // PER_DAY)
-        day = i // PER_DAY
-        is_bad = day >= COLLAPSE_DAY or day in STORM_DAYS
+        is_bad = i // PER_DAY >= COLLAPSE_DAY or i // PER_DAY in STORM_DAYS
         output: dict[str, Any]
         if contract.label.type == "bool":
             score = rng.random()
@@ -64,9 +62,8 @@ def traffic(contract: Contract, seed: int) -> tuple[list[dict[str, Any]], list[d
             output = {"score": 100.0}
         predictions.append(prediction(i, at_ms, i, **output))
         labels.append((at_ms + min(int(rng.expovariate(1 / (3 * HOUR_MS))), DAY_MS // 2), i, value, kind))
-    return predictions, [
-        label(i, at_ms, offset, value, kind) for offset, (at_ms, i, value, kind) in enumerate(sorted(labels))
-    ]
+    events = [label(i, at_ms, offset, value, kind) for offset, (at_ms, i, value, kind) in enumerate(sorted(labels))]
+    insert(client, predictions=predictions, labels=events)
 
 
 def fired(client: Client, contract: Contract) -> list[tuple[str, str, float]]:
@@ -84,13 +81,12 @@ def fired(client: Client, contract: Contract) -> list[tuple[str, str, float]]:
 
 def check_estimates(client: Client, metric: str) -> None:
     """Estimates without labels are right before the collapse, and cannot see it."""
-    errors = client.rows(
+    (_, usual, error), (_, value, blind) = client.rows(
         "SELECT window_start >= toDateTime({first:UInt32}) AS is_bad, avg(value), avg(cbpe_error) "
         "FROM latest_performance WHERE metric = {metric:String} AND slice = 'all' AND window = '1d' "
         "AND NOT isNaN(cbpe_error) GROUP BY is_bad ORDER BY is_bad",
         {"metric": metric, "first": START_MS // 1000 + COLLAPSE_DAY * 86400},
     )
-    (_, usual, error), (_, value, blind) = errors
     assert abs(error) < 0.1 * usual
     assert blind == pytest.approx(usual - value, abs=0.1 * usual)
 
@@ -108,8 +104,7 @@ def test_a_collapse_is_major_and_pages_after_three_days_without_a_written_target
     client: Client, score: Score, text: str, small: set[tuple[str, str]], main: str, targets: Any
 ) -> None:
     contract = parse_contract(text)
-    predictions, labels = traffic(contract, 1)
-    insert(client, predictions=predictions, labels=labels)
+    insert_traffic(client, contract)
     score(contract).score_once()
     levels = client.rows(
         "SELECT level FROM latest_performance WHERE metric = {metric:String} AND class = '' AND slice = 'all' "
@@ -139,8 +134,7 @@ def day(number: int) -> str:
 
 @pytest.fixture
 def config(config: str, client: Client) -> str:
-    predictions, labels = traffic(CONTRACT, 1)
-    insert(client, predictions=predictions, labels=labels)
+    insert_traffic(client, CONTRACT)
     scoring.register(client, CONTRACT)
     return config
 

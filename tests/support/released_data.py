@@ -70,11 +70,9 @@ def answers_of(client: Client, queries: Iterable[str]) -> dict[str, Any]:
 
 def is_equal(one: Any, other: Any) -> bool:
     """Compare answers, numbers up to rounding: numpy's logarithm depends on the processor's instructions."""
-    if isinstance(one, list) and isinstance(other, list):
+    if isinstance(one, list):
         return len(one) == len(other) and all(map(is_equal, one, other))
-    if isinstance(one, float) and isinstance(other, float):
-        return math.isclose(one, other, rel_tol=1e-12)
-    return bool(one == other)
+    return bool(one == other) or (isinstance(one, float) and math.isclose(one, other, rel_tol=1e-12))
 
 
 def restored(address: Address, tables: Sequence[Table]) -> Client:
@@ -119,8 +117,7 @@ def _run(pipeline: Pipeline, shop: Shop) -> None:
         for row in of_json.to_pylist():
             parts: dict[str, Any] = {name: _members(row, f"{name}.") for name in ("features", "context")}
             publisher.prediction(**{name: value for name, value in row.items() if "." not in name}, **parts)
-        first = shop.labels.slice(0, 10)
-        for row in first.to_pylist():
+        for row in shop.labels.slice(0, 10).to_pylist():
             publisher.label(**row)
         publisher.predictions(of_arrow)
         publisher.labels(shop.labels.slice(10))
@@ -142,7 +139,6 @@ def _members(row: dict[str, Any], prefix: str) -> dict[str, Any]:
 def _save(folder: Path, pipeline: Pipeline, shop: Shop) -> None:
     (folder / "contract.yaml").write_text(dump_contract(shop.contract), "utf-8")
     (folder / "baseline.json").write_bytes(dump_baseline(shop.baseline))
-    topics = pipeline.topics
     messages = [
         Message(
             topic=name,
@@ -151,7 +147,7 @@ def _save(folder: Path, pipeline: Pipeline, shop: Shop) -> None:
             value=message.value() or b"",
         )
         for name in ("predictions", "labels", "partials")
-        for message in pipeline.read_all(getattr(topics, name))
+        for message in pipeline.read_all(getattr(pipeline.topics, name))
     ]
     _write(folder, "messages", messages)
     client = pipeline.client
