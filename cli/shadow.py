@@ -150,8 +150,8 @@ def verify_command(
 ) -> None:
     """Check the digests of a bundle, and compute its content again from ClickHouse.
 
-    Rows that arrived after the export do not count. Exits with 0 if everything is equal to the bit, with 1 if
-    something differs or the bundle was changed, and with 2 if it cannot be computed again.
+    Rows that arrived after the export do not count. Exits with 0 if everything is equal to the bit, with 1 if something
+    differs (last bits do on other processors) or the bundle was changed, and with 2 if it cannot be computed again.
 
     Examples:
         barograph shadow verify evidence.zip
