@@ -62,8 +62,8 @@ def insert_traffic(client: Client, contract: Contract) -> None:
             output = {"score": 100.0}
         predictions.append(prediction(i, at_ms, i, **output))
         labels.append((at_ms + min(int(rng.expovariate(1 / (3 * HOUR_MS))), DAY_MS // 2), i, value, kind))
-    events = [label(i, at_ms, offset, value, kind) for offset, (at_ms, i, value, kind) in enumerate(sorted(labels))]
-    insert(client, predictions=predictions, labels=events)
+    rows = [label(i, at_ms, offset, value, kind) for offset, (at_ms, i, value, kind) in enumerate(sorted(labels))]
+    insert(client, predictions=predictions, labels=rows)
 
 
 def fired(client: Client, contract: Contract) -> list[tuple[str, str, float]]:
