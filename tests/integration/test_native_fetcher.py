@@ -30,7 +30,8 @@ class Scene:
         self.bootstrap, self.topics, self.native = bootstrap, Topics(prefix), native
         self.topic = self.topics.predictions
         self.admin = AdminClient({"bootstrap.servers": bootstrap})
-        self.admin.create_topics([NewTopic(self.topic, 2, 1)])[self.topic].result(30)
+        # The broker would delete a message of 2023 at its next check, once a minute.
+        self.admin.create_topics([NewTopic(self.topic, 2, 1, config={"retention.ms": "-1"})])[self.topic].result(30)
         self.report = Report("sketcher", "s")
         self.consumers: list[AssignedConsumer] = []
 
