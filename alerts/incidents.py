@@ -94,6 +94,11 @@ class Incident:
         return "ticket" if self.paged_at is None else "page"
 
     @property
+    def rule(self) -> Rule:
+        """The rule whose runbook to follow: that of an instance that fires comes first, and of these one that pages."""
+        return min(self.members.values(), key=lambda each: (each.end is not None, each.rule.severity != "page")).rule
+
+    @property
     def is_firing(self) -> bool:
         return any(member.end is None for member in self.members.values())
 
@@ -102,15 +107,10 @@ class Incident:
         """Time at which its last instance stopped firing; None while one fires."""
         return None if self.is_firing else max(member.end or 0 for member in self.members.values())
 
-    @property
-    def quiet_s(self) -> int:
-        """How long it stays open after its last instance, in seconds."""
-        return max(member.rule.quiet_s for member in self.members.values())
-
     def is_open(self, at: int) -> bool:
         """Whether an instance that starts to fire at this time can still join."""
         end = self.end
-        return end is None or at <= end + self.quiet_s
+        return end is None or at <= end + max(member.rule.quiet_s for member in self.members.values())
 
     @property
     def firings(self) -> int:

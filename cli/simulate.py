@@ -92,6 +92,7 @@ INCIDENTS = (
     TableColumn("severity"),
     TableColumn("model", format=lambda model: model or "pipeline"),
     TableColumn("title", "incident"),
+    TableColumn("rule.name", "runbook"),
     TableColumn("firings", format="d"),
 )
 

@@ -112,10 +112,8 @@ def _level_count(model: ModelStatus, level: str) -> SafeText:
 
 
 def _last_traffic(model: ModelStatus) -> str:
-    freshness = model.freshness
-    return (
-        "never" if freshness is None or is_never(freshness.last_traffic_at) else f"{age(freshness.traffic_age_s)} ago"
-    )
+    has = model.freshness if model.freshness and not is_never(model.freshness.last_traffic_at) else None
+    return f"< {age(has.traffic_within_s)} ago" if has else "never"
 
 
 def _sealed_until(model: ModelStatus) -> str:

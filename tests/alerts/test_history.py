@@ -294,7 +294,7 @@ def test_simulate_prints_states_and_messages(applied: Client, output_of: OutputO
     opened, (closed, *_) = incidents.splitlines()[1], [line for line in lines if "Normal" in line]
     assert opened.split()[:2] == f"{fired + timedelta(minutes=10):%Y-%m-%d %H:%M}".split()
     assert opened.split()[2:4] == closed.split()[:2]
-    assert opened.split()[4:] == ["page", "m", "drift", "of", "temp", "1"]
+    assert opened.split()[4:] == ["page", "m", "drift", "of", "temp", "psi-major", "1"]
     assert "would have paged 1 incident (1 firing instance)" in out
 
 

@@ -27,6 +27,7 @@ class FreshnessRow:
     traffic_age_s: int
     sealed_age_s: int
     updated_at: datetime
+    traffic_within_s: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -135,7 +135,7 @@ GROUP BY model, signal, version, name
 {% macro traffic(models) -%}
 SELECT
     known.model AS model, panes.hours AS hours, panes.busy AS busy, panes.counted AS counted, panes.pane_s AS pane_s,
-    ever.last_busy AS last_busy, panes.requests AS requests, panes.errors AS errors, panes.slow AS slow,
+    ever.last_busy AS last_busy, ever.last_start AS last_start, panes.requests AS requests, panes.errors AS errors, panes.slow AS slow,
     panes.timed AS timed,
     least(if(empty(lengths.lengths), 86400, lengths.lengths[least(2, length(lengths.lengths))]), 604800) AS short_s,
     toFloat64OrZero(extract(known.yaml, '\\berror_rate:\\s*([0-9.eE+-]+)')) AS promised,
@@ -178,7 +178,7 @@ LEFT JOIN
 ) AS panes ON known.model = panes.model
 LEFT JOIN
 (
-    SELECT model, toInt64(toUnixTimestamp(max(pane_start + pane_s))) AS last_busy
+    SELECT model, toInt64(toUnixTimestamp(max(pane_start + pane_s))) AS last_busy, toInt64(toUnixTimestamp(max(pane_start))) AS last_start
     FROM volume
     WHERE {{ models }} AND slice = 'all' AND n > 0 AND pane_start < $__toTime
     GROUP BY model
@@ -217,10 +217,10 @@ arrayMap(end -> (end + 3600,
 
 {# A problem: its level as a number, how far it is beyond its threshold, why, and its onset and the last time before it
    without it in Unix seconds. These are the problems of the traffic of each model, and its sums. #}
-{% set _TRAFFIC = "model, requests, errors, timed, slow, last_busy, silent_s, usual_s, is_late, hours, promised, allowed_errors, allowed_slow" %}
+{% set _TRAFFIC = "model, requests, errors, timed, slow, last_busy, last_start, silent_s, usual_s, is_late, hours, promised, allowed_errors, allowed_slow" %}
 {% macro _traffic_problems(models) -%}
 SELECT
-    model, requests, errors, timed, slow, last_busy, silent_s,
+    model, requests, errors, timed, slow, last_busy, last_start, silent_s,
     arrayFilter(each -> each.1 > 0, [
         {{ _broken("failed", 3, 2, "allowed_errors", "of predictions failed", "if(promised > 0, 'SLO', 'threshold')") }},
         {{ _broken("slow", 5, 4, "allowed_slow", "of predictions slow", "'SLO'") }},
@@ -321,7 +321,7 @@ WHERE spent > budget
 {# One row for each model, with all its problems, worst first; without one, with its worst level. #}
 {% macro models_now(models, onsets=True) -%}
 SELECT
-    traffic.model AS model, requests, errors, timed, slow, last_busy, silent_s,
+    traffic.model AS model, requests, errors, timed, slow, last_busy, last_start, silent_s,
     arrayReverseSort(arrayConcat(traffic.problems, other.problems)) AS sorted,
     arrayFilter((each, i) -> i = 1 OR each.1 > {{ LEVEL_NUMBERS["insufficient"] }}, sorted, arrayEnumerate(sorted)) AS problems
 FROM ({{ _traffic_problems(models) }}) AS traffic

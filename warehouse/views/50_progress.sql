@@ -8,7 +8,8 @@ CREATE OR REPLACE VIEW all_model_freshness
     sealed_until ALIAS position.sealed_until COMMENT 'Event time up to which verdicts are final, apart from late events',
     traffic_age_s Int64 ALIAS dateDiff('second', counted.last_traffic_at, now('UTC')) COMMENT 'Seconds from last_traffic_at to now',
     sealed_age_s Int64 ALIAS dateDiff('second', position.sealed_until, now('UTC')) COMMENT 'Seconds from sealed_until to now: the minimum age of the newest final verdict',
-    updated_at ALIAS position.updated_at
+    updated_at ALIAS position.updated_at,
+    traffic_within_s Int64 ALIAS dateDiff('second', counted.last_start, now('UTC')) COMMENT 'Seconds from the start of the pane that ends at last_traffic_at to now: the maximum age of the last prediction'
 )
 FROM
 (
@@ -28,7 +29,9 @@ LEFT JOIN
 ) AS position USING (model)
 LEFT JOIN
 (
-    SELECT model, version, maxIf(pane_start + pane_s, n > 0) AS last_traffic_at, max(pane_start + pane_s) AS last_counted_at
+    SELECT
+        model, version, max(pane_start + pane_s) AS last_counted_at,
+        maxIf(pane_start + pane_s, n > 0) AS last_traffic_at, maxIf(pane_start, n > 0) AS last_start
     FROM volume
     WHERE slice = 'all'
     GROUP BY model, version

@@ -120,8 +120,8 @@ function incidentLine(incident) {
   if (incident.severity !== "pending") summary.append(element("span", `firing since ${incident.before ? "before " : ""}${time(incident.since)}`, { class: "since" }));
   const count = incident.alerts.length;
   summary.append(` ${count} ${count === 1 ? "alert" : "alerts"} `);
-  // By default the folder of runbooks is a path in the repository, which this server does not have.
-  summary.append(/^https?:/.test(incident.runbook) ? element("a", "runbook", { href: incident.runbook }) : element("code", incident.runbook));
+  // By default the folder of runbooks is a path in Grafana, which this server does not have: their names are enough.
+  summary.append(/^https?:/.test(incident.runbook) ? element("a", "runbook", { href: incident.runbook }) : element("code", `runbook ${incident.runbook.replace(/.*\/|\.html$/g, "")}`));
   line.append(summary);
   for (const alert of incident.alerts) {
     line.append(element("a", `${alert.state}: ${alert.summary}`, { "data-state": alert.state, href: alert.href }));

@@ -9,10 +9,10 @@ from zoneinfo import ZoneInfo
 
 from barograph.contract import Contract, Slo, Window
 
-from barograph_server.alerts import AlertsError, rules_for
+from barograph_server.alerts import AlertsError
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.simulator import simulate
+from barograph_server.alerts.simulator.open_rules import replay_until
 from barograph_server.errors import CommandError
 from barograph_server.reports.weekly_report import (
     Answer,
@@ -34,8 +34,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.governance.changes import Change
 from barograph_server.warehouse.governance.lineage import is_input
 from barograph_server.warehouse.operations.weekly_report import PRODUCER_DAYS, QUERIES, RECORDED, printed_query
-from barograph_server.warehouse.signals import FactTime
-from barograph_server.warehouse.signals.recorded_history import RecordedHistory, read_recorded_history
+from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
 ACTION_AFTER = timedelta(hours=24)
 """How long after an incident a change counts as an action."""
@@ -73,7 +72,7 @@ def read_report(
     _check_recorded(client, contract.model, week)
     history = read_recorded_history(client, [contract.model])
     before = week_of(_local_day(week.start, week.zone) - timedelta(days=7), week.zone)
-    replay = _replay_rules(client, contract, settings, history, week, now)
+    replay = _replay_rules(client, contract, settings, week, now)
     report = WeeklyReport(
         model=contract.model,
         team=contract.team,
@@ -174,24 +173,16 @@ def _incidents_of_week(
 
 
 def _replay_rules(
-    client: Client,
-    contract: Contract,
-    settings: AlertSettings,
-    history: RecordedHistory | None,
-    week: ReportedWeek,
-    now: datetime,
+    client: Client, contract: Contract, settings: AlertSettings, week: ReportedWeek, now: datetime
 ) -> IncidentReplay:
-    until = week.end if history is None else min(week.end, history.last if history.was_replayed else now)
-    since = week.start - WARM_UP if history is None else max(history.first, week.start - WARM_UP)
-    if history is None or since >= until:
-        return IncidentReplay(since, problem="no window of the week has a verdict yet")
+    until = int(min(week.end, now).timestamp())
     try:
-        rules = [rule for rule in rules_for([contract], settings) if rule.model == contract.model]
+        replays = [*replay_until(client, [contract], settings, until, contract.model)]
     except AlertsError as error:
-        return IncidentReplay(since, problem=str(error))
-    known: FactTime = "ended" if history.was_replayed else "judged"
-    simulation = simulate(client, rules, settings, int(since.timestamp()), int(until.timestamp()), known)
-    return IncidentReplay(since, simulation.incidents)
+        return IncidentReplay(week.start, problem=str(error))
+    if not replays or replays[0].since >= replays[0].until:
+        return IncidentReplay(week.start, problem="no window of the week has a verdict yet")
+    return IncidentReplay(datetime.fromtimestamp(replays[0].since, UTC), replays[0].incidents)
 
 
 def assess(report: WeeklyReport, slo: Slo) -> tuple[Answer, str, tuple[str, ...]]:

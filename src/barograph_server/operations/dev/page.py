@@ -5,8 +5,10 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from barograph_server.alerts import Rule, rules_for
-from barograph_server.alerts.simulator import Changes, Replay, simulate
+from barograph_server.alerts import Rule
+from barograph_server.alerts.settings import AlertSettings
+from barograph_server.alerts.simulator import Changes, Replay, Simulation
+from barograph_server.alerts.simulator.open_rules import replay_until
 from barograph_server.alerts.text import words
 from barograph_server.contracts import contracts_in_force
 from barograph_server.dashboards.uids import DASHBOARDS
@@ -15,14 +17,11 @@ from barograph_server.local.child_process import choose_port
 from barograph_server.local.preview import PreviewServer
 from barograph_server.settings import Settings
 from barograph_server.warehouse.client import Address, connect
-from barograph_server.warehouse.signals import FactTime
-from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 
 DAY_S = 86_400
 PAGE_PORT = 3111
 """Differs from Grafana's 3000, so that both can run side by side."""
-REPLAY_S = 14 * DAY_S
-"""Time before the end of the displayed range from which rules are replayed, in seconds. No rule fires longer."""
+SEVERITIES = ("page", "ticket", "pending")
 
 
 def open_page(settings: Settings, reader: Address, port: int | None) -> PreviewServer:
@@ -65,14 +64,15 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int, model: str = ""
             contracts = contracts_in_force(client, model or None)
         except CommandError:
             return []
-        history = read_recorded_history(client, [contract.model for contract in contracts])
-        if history is None:
-            return []
-        rules = [rule for rule in rules_for(contracts, settings.alerts) if not model or rule.model == model]
-        # Replayed history ends with its last window: missing events after it are not silence.
-        until = min(to_ms // 1000, int(history.last.timestamp())) if history.was_replayed else to_ms // 1000
-        known: FactTime = "ended" if history.was_replayed else "judged"
-        simulation = simulate(client, rules, settings.alerts, until - REPLAY_S, until, known)
+        simulations = list(replay_until(client, contracts, settings.alerts, to_ms // 1000, model))
+    return sorted(
+        (entry for simulation in simulations for entry in _open_at_end(simulation, settings.alerts, from_ms, to_ms)),
+        key=lambda each: (SEVERITIES.index(each["severity"]), each["since"], each["title"]),
+    )
+
+
+def _open_at_end(simulation: Simulation, settings: AlertSettings, from_ms: int, to_ms: int) -> list[dict[str, Any]]:
+    until = simulation.until
     incidents = {
         member: incident
         for incident in simulation.incidents
@@ -87,24 +87,21 @@ def open_incidents(settings: Settings, from_ms: int, to_ms: int, model: str = ""
                 continue
             incident = incidents.get((rule.uid, key))
             since = incident.opened_at if incident else until
-            first = next(iter(incident.members.values())).rule if incident else rule
+            title = f"{rule.model or 'Pipeline'}: {incident.title if incident else 'not firing yet'}"
             entry = listed.setdefault(
-                f"{rule.model or 'Pipeline'}: {incident.title if incident else 'not firing yet'}",
+                title,
                 {
                     "severity": incident.severity if incident else "pending",
+                    "title": title,
                     "since": since * 1000,
                     "before": since < simulation.since + DAY_S,
-                    "runbook": settings.alerts.runbook(first.runbook),
+                    "runbook": settings.runbook((incident.rule if incident else rule).runbook),
                     "alerts": [],
                 },
             )
             summary, path = _summary(replay, key, until), _panel_path(rule, key, from_ms, to_ms)
             entry["alerts"].append({"state": state, "summary": summary, "href": path})
-    order = ("page", "ticket", "pending")
-    return sorted(
-        ({"title": title, **entry} for title, entry in listed.items()),
-        key=lambda each: (order.index(each["severity"]), each["since"], each["title"]),
-    )
+    return list(listed.values())
 
 
 def _summary(replay: Replay, key: str, at: int) -> str:

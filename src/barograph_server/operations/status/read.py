@@ -1,21 +1,20 @@
 """Reads the state of models and processors from ClickHouse, and replays the alert rules for open incidents."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from barograph.contract.file import parse_contract
 from barograph.contract.problems import ContractError
 
-from barograph_server.alerts import AlertsError, Rule, rules_for
+from barograph_server.alerts import AlertsError
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.simulator import simulate
+from barograph_server.alerts.simulator.open_rules import replay_until
 from barograph_server.contracts import read_contracts
 from barograph_server.errors import CommandError
-from barograph_server.operations.simulation.live import resolve_history
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
 from barograph_server.warehouse import queries
 from barograph_server.warehouse.client import Client
@@ -25,7 +24,6 @@ from barograph_server.warehouse.history.event_counts import ProblemRow
 from barograph_server.warehouse.operations import status
 from barograph_server.warehouse.operations.status import DriftRow, FreshnessRow, LostRange, ProcessorRow, RateRow
 from barograph_server.warehouse.queries import PromotionRow
-from barograph_server.warehouse.signals.recorded_history import read_recorded_history
 from barograph_server.warehouse.signals.verdicts import FEW_READINGS, LIKE, UNLIKE
 
 FORGOTTEN_S = 86_400
@@ -130,30 +128,12 @@ class OpenIncidents:
 
 
 def read_open_incidents(client: Client, settings: AlertSettings) -> OpenIncidents:
-    """Replay the rules of each contract up to the end of its history, and the rules of the pipeline up to the last."""
-    incidents = []
+    """Replay the rules of each contract, and those of the pipeline, up to now."""
     try:
         contracts = list(read_contracts(client).values())
-        rules = rules_for(contracts, settings) if contracts else []
-        for model in {rule.model for rule in rules}:
-            models = [model] if model else [contract.model for contract in contracts]
-            incidents += _firing(client, models, [rule for rule in rules if rule.model == model], settings)
+        replays = replay_until(client, contracts, settings, int(time.time())) if contracts else ()
+        incidents = [incident for replay in replays for incident in replay.incidents if incident.is_firing]
     except (AlertsError, CommandError, ContractError, WarehouseError) as error:
         # The rest of the status must not depend on alert settings, or on tables that only alert rules read.
         return OpenIncidents(problem=str(error))
     return OpenIncidents(tuple(sorted(incidents, key=lambda each: (each.opened_at, each.model, each.name))))
-
-
-def _firing(client: Client, models: Sequence[str], rules: Sequence[Rule], settings: AlertSettings) -> list[Incident]:
-    """Replay 30 days, then twice as many as long as an incident fires almost since the begin of the replay."""
-    recorded = read_recorded_history(client, models)
-    if recorded is None:
-        return []
-    history, first = resolve_history(client, models, None, None, "auto"), int(recorded.first.timestamp())
-    settled_s = max(rule.onset_s for rule in rules)
-    while True:
-        simulation = simulate(client, rules, settings, history.since, history.until, history.known)
-        firing = [each for each in simulation.incidents if each.is_firing]
-        if history.since <= first or all(each.opened_at > history.since + settled_s for each in firing):
-            return firing
-        history = replace(history, since=max(first, 2 * history.since - history.until))
