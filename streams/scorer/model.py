@@ -52,7 +52,7 @@ class Pairing:
     def run(
         self, client: Client, rules: Rules, this: Pass, read_range: ReadRange | None, check_stop: Callable[[], None]
     ) -> int:
-        """Count the pairs of the windows that changed, and return the number of shadows read.
+        """Count the pairs of the windows that changed, and return the number of new shadows.
 
         Args:
             this: the pass; its changed windows are those with new predictions or labels, and those still open.
@@ -63,7 +63,7 @@ class Pairing:
         if read_range is not None:
             start, next_start = read_range.start["shadow_predictions"], read_range.next_start["shadow_predictions"]
             new = new_rows.read_new_predictions(client, rules, start, next_start, "shadow_predictions")
-            shadows = new.rows
+            shadows = new.more_than(self.hours)
             changed |= {hour for hour, rows in new.by_hour.items() if self.hours.get(hour) != rows}
             self.hours, self.next_hours = new.by_hour, new.by_hour_after_next
         if rules.shadow is None:
@@ -146,7 +146,7 @@ SAME_SHARE = 1e-3
 @dataclass(frozen=True, slots=True)
 class PassResult:
     arrived: int = 0
-    """Rows read after the checkpoint."""
+    """New rows."""
     scored: int = 0
     """Score windows counted."""
     revised: int = 0
@@ -244,7 +244,7 @@ class ModelScorer:
     # ------------------------------------------------------------------------------------------ new rows
 
     def _read_rows(self, client: Client, read_range: ReadRange, now_ms: int) -> tuple[set[int], int]:
-        """Read the rows and join labels; return the hours that changed and the number of rows."""
+        """Read the rows and join labels; return the hours that changed, and how many rows are new."""
         rules, start, next_start = self.rules, read_range.start, read_range.next_start
         predictions = new_rows.read_new_predictions(client, rules, start["predictions"], next_start["predictions"])
         rows_by_hour = {hour: content.rows for hour, content in predictions.by_hour.items()}
@@ -259,9 +259,10 @@ class ModelScorer:
             changed |= new_rows.assign_earlier_labels(client, rules, start["predictions"], hours, detected_on=today)
         labels = new_rows.assign_new_labels(client, rules, start["labels"], next_start["labels"], self.label_hours)
         changed |= {hour for hour, content in labels.by_hour.items() if hour and self.label_hours.get(hour) != content}
+        arrived = predictions.more_than(self.prediction_hours) + labels.more_than(self.label_hours)
         self.prediction_hours, self.label_hours = predictions.by_hour, labels.by_hour
         self.next_hours = (predictions.by_hour_after_next, labels.by_hour_after_next)
-        return changed, predictions.rows + labels.rows
+        return changed, arrived
 
     # ------------------------------------------------------------------------------------------ verdicts
 

@@ -52,10 +52,9 @@ class NewRows:
     by_hour_after_next: dict[int, HourRows]
     """Rows after the next checkpoint."""
 
-    @property
-    def rows(self) -> int:
-        """Number of rows after the current checkpoint."""
-        return sum(hour.rows for hour in self.by_hour.values())
+    def more_than(self, known: Mapping[int, HourRows]) -> int:
+        """Return how many more rows there are than those that an earlier pass found after the current checkpoint."""
+        return max(0, sum(hour.rows for hour in self.by_hour.values()) - sum(hour.rows for hour in known.values()))
 
 
 class PartitionEnd(NamedTuple):
