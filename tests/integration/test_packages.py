@@ -121,7 +121,7 @@ def test_compare_has_no_server(wheels: Path, tmp_path: Path) -> None:
 def test_server_has_no_local_stack(wheels: Path, tmp_path: Path) -> None:
     environment = install(tmp_path, wheels, "server")
     assert absent(environment, *HEAVY) == LOCAL
-    dev = [environment / "bin" / "barograph", "dev"]
+    dev = str(environment / "bin" / "barograph"), "dev"
     printed = subprocess.run(dev, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=False, env=CLEAN).stderr
     assert "needs chdb, which is not installed: pip install 'barograph[local]'" in printed
     assert "kafka-acls" in run(environment / "bin" / "barograph", "plan", "--acls", cwd=tmp_path)
