@@ -297,12 +297,12 @@ def iso_utc(at: float | datetime, *, seconds: bool = False) -> str:
     return f"{moment:%Y-%m-%dT%H:%M:%SZ}" if seconds or moment.second else f"{moment:%Y-%m-%dT%H:%MZ}"
 
 
-def age(seconds: float) -> str:
+def age(seconds: float, *, rounds_up: bool = False) -> str:
     """Write an age in its largest fitting unit: `40 s`, `12 min`, `3 h`, `9 d`; `0 s` if clocks disagree."""
     for unit, size_s in (("d", 86_400), ("h", 3_600), ("min", 60)):
         if seconds >= 2 * size_s:
-            return f"{seconds // size_s:.0f} {unit}"
-    return f"{max(seconds, 0):.0f} s"
+            return f"{seconds // size_s + rounds_up:.0f} {unit}"
+    return f"{max(seconds, 0) + rounds_up:.0f} s"
 
 
 def _utc(at: float | datetime) -> datetime:

@@ -105,7 +105,8 @@ class Sketcher:
         for partition in sorted(self._overtaken & self._consumer.positions.keys()):
             self._skip_lost(flush, partition)
         self._overtaken = set()
-        while not (stop.is_set() or policy.is_due(flush, self._positions())):
+        # A flush is counted by one registry: events of a model that was just registered must not be rejected meanwhile.
+        while not (stop.is_set() or policy.is_due(flush, self._positions()) or self._is_outdated()):
             self.read(flush)
             flush.ends.update(self._positions())
             self.pause_ahead(flush)
@@ -133,6 +134,9 @@ class Sketcher:
             boundary_ms=policy.boundary_ms,
         )
         return Flush(membership, self._positions(), FlushSummaries(registry), ends), policy
+
+    def _is_outdated(self) -> bool:
+        return self._decoders is not None and self._decoders[0] is not self._registry()
 
     def read(self, flush: Flush) -> None:
         """Read up to one full decode batch and add it to the flush."""

@@ -91,7 +91,7 @@ def test_the_fleet_has_every_model_with_its_state(client: Client) -> None:
             assert reason in f"{row['why']}; {row['others']}"
         assert row["errors"] == pytest.approx(ERRORS / REQUESTS)
         assert row["slow"] == pytest.approx(SLOW / REQUESTS)
-        assert (row["requests"], row["last request"]) == (REQUESTS * (47 + 36), 3_600)
+        assert (row["requests"], row["last request"]) == (REQUESTS * (47 + 36), "< 61 min ago")
     much_later = TimeRange.between(hours_before(-120), hours_before(-144))
     states = {row[1] for row in ask(client, "fleet.models_now", time_range=much_later)}
     assert "stable" not in states, "a fleet without verdicts is not healthy"
@@ -245,7 +245,7 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
         "('insufficient', 'correlated events', 12.3, 367.2, 0.54, 0.43), ('stable', '', 9, 4, 0.5, 1), "
         "('insufficient', 'too few events', 90, 368, 0.7, 1e-4), ('insufficient', 'too few events', 90, 368, 0.7, nan),"
         "('insufficient', 'few training rows', 90, 368, 0.5, 0.5), ('insufficient', 'lost events', 9, 36, 0.7, 1e-4),"
-        "('insufficient', 'too few events', 90, 368, 0.1, 0.02), ('insufficient', 'too few events', 400, 368, 0.5, 0.5)"
+        "('insufficient', 'too few events', 90, 368, 0.1, 0.2), ('insufficient', 'too few events', 400, 368, 0.5, 0.5)"
     )
     values = f"values('{', '.join(names)}, mean_rank Float64, mean_p Float64', {rows})"
     like = "correlated events: 12 of 368 independent readings, about 30 such windows; mean rank 0.54 instead of 0.50 "
@@ -260,7 +260,7 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
             "few training rows: 90 of 368 independent readings; mean rank 0.50 instead of 0.50 (p 0.5): like training",
         ),
         ("insufficient", "lost events"),
-        ("insufficient", f"{few}; mean rank 0.10 instead of 0.50 (p 0.02)"),
+        ("insufficient", f"{few}; mean rank 0.10 instead of 0.50 (p 0.2)"),
         ("like training", "too few events; mean rank 0.50 instead of 0.50 (p 0.5): like training"),
     ]
     by_slice = {row[0]: row[1] for row in ask(client, "drift.slices", model="fraud")}

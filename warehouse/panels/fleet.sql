@@ -1,16 +1,16 @@
 {# Overview of all models but those of drills: the slice `all`, over every version that has verdicts. #}
 
-{% from "states.sql" import RANGE_END, models_now, since_of, why_of %}
+{% from "states.sql" import RANGE_END, duration, models_now, since_of, why_of %}
 
 {% set _TRAFFIC %}{{ NO_DRILLS }} AND slice = 'all' AND $__timeFilter(pane_start){% endset %}
 
 {% call table("fleet.models_now",
-    "model:text | state:text | since:text | why:text | requests | errors | slow | last request | others:text") %}
+    "model:text | state:text | since:text | why:text | requests | errors | slow | last request:text | others:text") %}
 SELECT
     model, {{ level_name("problems[1].1") }} AS state, {{ since_of("problems[1]") }} AS since,
     {{ why_of("problems[1]") }} AS why,
     requests, {{ finite("errors / requests") }} AS errors, {{ finite("slow / timed") }} AS slow,
-    if(last_busy = 0, NULL, {{ RANGE_END }} - last_start) AS "last request",
+    if(last_busy = 0, '', concat('< ', {{ duration("60 + " ~ RANGE_END ~ " - last_start") }}, ' ago')) AS "last request",
     arrayStringConcat(arrayPopFront(problems.3), '; ') AS others
 FROM ({{ models_now(NO_DRILLS) }})
 ORDER BY problems[1] DESC, model

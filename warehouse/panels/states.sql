@@ -156,8 +156,8 @@ FROM
 LEFT JOIN
 (
     SELECT
-        model, any(pane_s) AS pane_s, max(hour_counted) AS counted, arraySort(arrayFlatten(groupArray(hour_busy))) AS busy,
-        arraySort(groupArray((hour, n, hour_errors, hour_timed, hour_slow))) AS hours,
+        model, any(pane_s) AS pane_s, max(hour_counted) AS counted, arraySort(arrayFlatten(groupArrayIf(hour_busy, is_recent))) AS busy,
+        arraySort(groupArrayIf((hour, n, hour_errors, hour_timed, hour_slow), is_recent)) AS hours,
         sumIf(n, hour >= toUnixTimestamp($__fromTime)) AS requests,
         sumIf(hour_errors, hour >= toUnixTimestamp($__fromTime)) AS errors,
         sumIf(hour_timed, hour >= toUnixTimestamp($__fromTime)) AS timed,
@@ -165,12 +165,12 @@ LEFT JOIN
     FROM
     (
         SELECT
-            model, intDiv(toUnixTimestamp(pane_start), 3600) * 3600 AS hour, any(pane.pane_s) AS pane_s, sum(pane.n) AS n,
+            model, intDiv(toUnixTimestamp(pane_start), 3600) * 3600 AS hour, any(pane.pane_s) AS pane_s, sum(pane.n) AS n, hour > toUnixTimestamp($__toTime) - {{ TRAFFIC_DAYS }} * 86400 AS is_recent,
             sum(pane.errors) AS hour_errors, sum(pane.timed) AS hour_timed, sum(pane.slow) AS hour_slow,
             maxIf(toInt64(toUnixTimestamp(pane_start)) + pane.pane_s, pane.sealed) AS hour_counted,
             groupUniqArrayIf(toInt64(toUnixTimestamp(pane_start)) + pane.pane_s, pane.n > 0) AS hour_busy
         FROM all_volume AS pane
-        WHERE {{ models }} AND slice = 'all' AND pane_start > $__toTime - INTERVAL {{ TRAFFIC_DAYS }} DAY
+        WHERE {{ models }} AND slice = 'all' AND pane_start > least($__toTime - INTERVAL {{ TRAFFIC_DAYS }} DAY, $__fromTime - INTERVAL 1 HOUR)
             AND pane_start < $__toTime
         GROUP BY model, hour
     )

@@ -47,7 +47,8 @@ FEW_READINGS = ("correlated events", "too few events", FEW_ROWS)
 """Reasons of insufficient verdicts on drift whose windows can be compared with those of training all the same."""
 UNLIKE_P, UNLIKE_RANK, LIKE_P = 1e-3, 0.1, 0.05
 """A window is unlike those of training if the p of its mean rank is below the first, and the rank is farther from one
-half than the second. With a p above the third, it is like them, and ends an alert."""
+half than the second. With a p above the third it ends an alert, and is like them if the rank is no farther."""
+IS_LIKE = f"{{0}}mean_p > {LIKE_P!r} AND abs({{0}}mean_rank - 0.5) <= {UNLIKE_RANK!r}"
 
 
 def is_unlike(of: str = "", rank: float = UNLIKE_RANK) -> str:

@@ -377,8 +377,10 @@ function drawHeatmap(body, panel, frames, state) {
     return moments.map((moment) => values.get(moment) ?? null);
   });
   const { config } = rows[0];
+  // One moment alone has no width.
+  const half = (state.toMs - state.fromMs) / 100, x = moments.length > 1 ? moments : [moments[0] - half, moments[0] + half];
   drawChart(body, [{
-    type: "heatmap", x: moments, y: rows.map((row) => row.name), z, colorscale: "RdBu", zmin: panel.options.color.min, zmax: panel.options.color.max,
+    type: "heatmap", x, y: rows.map((row) => row.name), z, colorscale: "RdBu", zmin: panel.options.color.min, zmax: panel.options.color.max,
     customdata: z.map((values) => values.map((value) => written(value, config, "number"))),
     hovertemplate: "%{x|%Y-%m-%d %H:%M:%S}  %{y}  %{customdata}<extra></extra>", colorbar: { thickness: 8, tickformat: axisFormat(config, z.flat()) },
   }], { margin: { ...LAYOUT.margin, l: 110 }, xaxis: timeAxis(state), yaxis: { type: "category", automargin: true } }, false);

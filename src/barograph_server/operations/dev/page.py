@@ -5,7 +5,6 @@ from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
-from barograph_server.alerts import Rule
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import Changes, Replay, Simulation
 from barograph_server.alerts.simulator.open_rules import replay_until
@@ -99,7 +98,7 @@ def _open_at_end(simulation: Simulation, settings: AlertSettings, from_ms: int, 
                     "alerts": [],
                 },
             )
-            summary, path = _summary(replay, key, until), _panel_path(rule, key, from_ms, to_ms)
+            summary, path = _summary(replay, key, until), _panel_path(replay, key, from_ms, to_ms)
             entry["alerts"].append({"state": state, "summary": summary, "href": path})
     return list(listed.values())
 
@@ -118,8 +117,10 @@ def _last_known(changes: Changes, at: int) -> int:
     return next((each for each in times if all(map(math.isfinite, changes.numbers(each).values()))), at)
 
 
-def _panel_path(rule: Rule, key: str, from_ms: int, to_ms: int) -> str:
+def _panel_path(replay: Replay, key: str, from_ms: int, to_ms: int) -> str:
+    rule = replay.rule
     parameters = {"from": from_ms, "to": to_ms, "var-model": rule.model}
     if rule.signal.label == "field":
-        parameters["var-field"] = key
+        window = replay.changes[key].details(replay.until).get("window", "")
+        parameters |= {"var-field": key} | ({"var-window": window} if window else {})
     return f"/d/{rule.panel.dashboard_uid}?{urlencode(parameters)}"

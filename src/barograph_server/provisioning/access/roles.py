@@ -6,6 +6,7 @@ _HEADER = """\
 -- Roles of Barograph in the database {database}: run it as a user that may manage access, before or after
 -- `barograph apply`. On a cluster put ON CLUSTER after the name of each role, profile and quota, and after GRANT.
 -- Run it again after an upgrade: a role then has the privileges below and no others.
+-- Run it for one database of a server only: the roles of a second one replace those of the first.
 -- Give each role to a user of its own, whose name is not that of a role, with a password of your choice:
 --   CREATE USER sketcher IDENTIFIED WITH sha256_password BY '…' DEFAULT ROLE barograph_sketcher;
 --   GRANT barograph_sketcher TO sketcher;"""
