@@ -20,6 +20,7 @@ from barograph_server.streams.broker.client import make_consumer
 from barograph_server.streams.broker.consumer_lag import PEEK_AFTER_S, LagMonitor, SourceTopic
 from barograph_server.streams.errors import ProcessorError
 from barograph_server.streams.records import Partial, decode
+from barograph_server.streams.registry.registry import build_registry
 from barograph_server.streams.runtime.metrics_report import Report
 from barograph_server.streams.sketcher.sketcher import Sketcher
 from barograph_server.streams.topics import Topics
@@ -328,6 +329,18 @@ def join(pipeline: Pipeline, instance: str) -> Consumer:
 
     wait_for(assigned, "partitions", SESSION_S / 2)
     return consumer
+
+
+def test_a_model_that_is_registered_while_a_flush_is_open_is_counted(pipeline: Pipeline) -> None:
+    pipeline.create(2)
+    with open_sketcher(pipeline, flush_s=2.0) as sketcher:
+        newest, none = sketcher._registry, build_registry([], [])
+        sketcher._registry, read = lambda: none, sketcher.read
+        flush_until(pipeline, sketcher, {0: 0, 1: 0})
+        steps = iter([lambda: setattr(sketcher, "_registry", newest), lambda: send(pipeline, 1)])
+        sketcher.read = lambda flush: (next(steps, int)(), read(flush))  # type: ignore[assignment,method-assign]
+        flush_until(pipeline, sketcher, {0: 1, 1: 1})
+        assert (sketcher._report.events, sketcher._report.dead_letters) == (2, 0)
 
 
 @pytest.mark.long
