@@ -10,7 +10,7 @@ SELECT
     model, {{ level_name("problems[1].1") }} AS state, {{ since_of("problems[1]") }} AS since,
     {{ why_of("problems[1]") }} AS why,
     requests, {{ finite("errors / requests") }} AS errors, {{ finite("slow / timed") }} AS slow,
-    if(last_busy = 0, '', concat('< ', {{ duration("60 + " ~ RANGE_END ~ " - last_start") }}, ' ago')) AS "last request",
+    if(last_busy = 0, '', concat('< ', {{ duration(RANGE_END ~ " - last_start", "ceil") }}, ' ago')) AS "last request",
     arrayStringConcat(arrayPopFront(problems.3), '; ') AS others
 FROM ({{ models_now(NO_DRILLS) }})
 ORDER BY problems[1] DESC, model

@@ -14,10 +14,10 @@ The state at the end of the range comes from its last day; older verdicts are ou
 concat(toString(if(abs({{ share }}) >= 0.01, round(100 * {{ share }}, 1), toFloat64(printf('%.2g', 100 * {{ share }})))), ' %')
 {%- endmacro %}
 
-{% macro duration(seconds) -%}
-multiIf({{ seconds }} < 5400, concat(toString(round(({{ seconds }}) / 60)), ' min'),
-    {{ seconds }} < 172800, concat(toString(round(({{ seconds }}) / 3600)), ' h'),
-    concat(toString(round(({{ seconds }}) / 86400)), ' days'))
+{% macro duration(seconds, whole="round") -%}
+multiIf({{ seconds }} < 5400, concat(toString({{ whole }}(({{ seconds }}) / 60)), ' min'),
+    {{ seconds }} < 172800, concat(toString({{ whole }}(({{ seconds }}) / 3600)), ' h'),
+    concat(toString({{ whole }}(({{ seconds }}) / 86400)), ' days'))
 {%- endmacro %}
 
 {# The last window end of each length, from the one rate that every window has exactly once, of the versions that have
