@@ -178,7 +178,7 @@ def test_incidents_lead_to_the_panel_with_their_number(preview: PreviewPage, sho
     assert since is not None
     opened = datetime.strptime(since[2], "%Y-%m-%d %H:%M").replace(tzinfo=UTC)
     assert shop.at(36) <= opened <= shop.at(HOURS)
-    assert "docs/runbooks/" in incident.locator("summary").inner_text()
+    assert "runbook null-rate" in incident.locator("summary").inner_text()
     incident.locator("summary").click()
     alert = incident.locator("a[data-state=Alerting]", has_text=of_age).first
     # The summary names its window and version.
