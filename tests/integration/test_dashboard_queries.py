@@ -245,7 +245,8 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
         "('insufficient', 'correlated events', 12.3, 367.2, 0.54, 0.43), ('stable', '', 9, 4, 0.5, 1), "
         "('insufficient', 'too few events', 90, 368, 0.7, 1e-4), ('insufficient', 'too few events', 90, 368, 0.7, nan),"
         "('insufficient', 'few training rows', 90, 368, 0.5, 0.5), ('insufficient', 'lost events', 9, 36, 0.7, 1e-4),"
-        "('insufficient', 'too few events', 90, 368, 0.1, 0.2), ('insufficient', 'too few events', 400, 368, 0.5, 0.5)"
+        "('insufficient', 'too few events', 90, 368, 0.1, 0.02), ('insufficient', 'too few events', 90, 368, 0.1, 0.2),"
+        "('insufficient', 'too few events', 400, 368, 0.5, 0.5)"
     )
     values = f"values('{', '.join(names)}, mean_rank Float64, mean_p Float64', {rows})"
     like = "correlated events: 12 of 368 independent readings, about 30 such windows; mean rank 0.54 instead of 0.50 "
@@ -260,6 +261,7 @@ def test_an_undecided_window_says_what_it_tells(client: Client) -> None:
             "few training rows: 90 of 368 independent readings; mean rank 0.50 instead of 0.50 (p 0.5): like training",
         ),
         ("insufficient", "lost events"),
+        ("insufficient", f"{few}; mean rank 0.10 instead of 0.50 (p 0.02)"),
         ("insufficient", f"{few}; mean rank 0.10 instead of 0.50 (p 0.2)"),
         ("like training", "too few events; mean rank 0.50 instead of 0.50 (p 0.5): like training"),
     ]

@@ -151,8 +151,9 @@ def test_local_runs_dev(wheels: Path, tmp_path: Path) -> None:
     environment = install(tmp_path, wheels, "local")
     words = [str(environment / "bin" / "barograph"), "dev", "--page-port", "0"]
     with subprocess.Popen(words, cwd=tmp_path, stdout=subprocess.PIPE, text=True, env=CLEAN) as dev:
+        assert dev.stdout is not None
         printed = ""
-        for line in dev.stdout or ():
+        for line in dev.stdout:
             printed += line
             if "Ctrl-C" in line:
                 dev.send_signal(signal.SIGINT)

@@ -108,11 +108,11 @@ def test_an_unavailable_broker_neither_blocks_nor_breaks_serving() -> None:
     for i in range(1_000):
         publisher.prediction(id=str(i), features={"x": 1.0})
         times_s.append(time.perf_counter())
-    assert max(np.diff(times_s)) < 5
+    assert max(np.diff(times_s)) < 1.0
     assert (publisher.stats.dropped, publisher.stats.waiting) == ({"queue-full": 900}, 100)
     begun_s = time.perf_counter()
     assert publisher.labels(pa.table({"id": ["a"], "label": [True]})) == 1, "labels have their own queue"
-    assert time.perf_counter() - begun_s < 5, "the call does not wait for the number of partitions"
+    assert time.perf_counter() - begun_s < 1.0, "the call does not wait for the number of partitions"
     assert (publisher.stats.waiting, publisher.flush(0.1), publisher.close(0.1)) == (101, 101, 101)
 
 

@@ -1,7 +1,7 @@
 """SQL fragments shared by queries: selected variables, levels as numbers, and NULL for unknown numbers."""
 
 from barograph_server.sketches.drift.rates import RATE_NOUNS
-from barograph_server.warehouse.signals.verdicts import FEW_READINGS, FEW_ROWS, IS_LIKE, LIKE, UNLIKE, is_unlike
+from barograph_server.warehouse.signals.verdicts import FEW_READINGS, FEW_ROWS, LIKE, UNLIKE, is_like, is_unlike
 
 LEVELS = ("stable", "insufficient", "minor", "major")
 """Levels of verdicts from best to worst. `insufficient` is worse than `stable`: a step of a panel shows its worst
@@ -101,7 +101,7 @@ def drift_level(verdict: str = "") -> str:
     of = f"{verdict}." if verdict else ""
     return (
         f"multiIf({of}level != 'insufficient' OR {of}reason NOT IN {FEW_READINGS}, {of}level, "
-        f"{is_unlike(of)}, '{UNLIKE}', {IS_LIKE.format(of)}, '{LIKE}', {of}level)"
+        f"{is_unlike(of)}, '{UNLIKE}', {is_like(of)}, '{LIKE}', {of}level)"
     )
 
 
@@ -115,7 +115,7 @@ def drift_reason(verdict: str = "") -> str:
     compared = (
         f"if(isNaN({of}mean_p), '', concat('; mean rank ', printf('%.2f', {of}mean_rank), ' instead of 0.50 (p ', "
         f"printf('%.2g', {of}mean_p), ')', "
-        f"multiIf({is_unlike(of)}, ': {UNLIKE}', {IS_LIKE.format(of)}, ': {LIKE}', '')))"
+        f"multiIf({is_unlike(of)}, ': {UNLIKE}', {is_like(of)}, ': {LIKE}', '')))"
     )
     counted = f"': ', toString(round({readings})), ' of ', toString(ceil({needed})), ' independent readings', {windows}"
     few = f"if({readings} < {needed}, concat({counted}), '')"

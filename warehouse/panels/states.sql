@@ -135,8 +135,8 @@ GROUP BY model, signal, version, name
 {% macro traffic(models) -%}
 SELECT
     known.model AS model, panes.hours AS hours, panes.busy AS busy, panes.counted AS counted, panes.pane_s AS pane_s,
-    ever.last_busy AS last_busy, ever.last_start AS last_start, panes.requests AS requests, panes.errors AS errors, panes.slow AS slow,
-    panes.timed AS timed,
+    ever.last_busy AS last_busy, ever.last_start AS last_start, panes.requests AS requests, panes.errors AS errors,
+    panes.slow AS slow, panes.timed AS timed,
     least(if(empty(lengths.lengths), 86400, lengths.lengths[least(2, length(lengths.lengths))]), 604800) AS short_s,
     toFloat64OrZero(extract(known.yaml, '\\berror_rate:\\s*([0-9.eE+-]+)')) AS promised,
     if(promised > 0, promised, lengths.errors_threshold) AS allowed_errors,
@@ -156,7 +156,8 @@ FROM
 LEFT JOIN
 (
     SELECT
-        model, any(pane_s) AS pane_s, max(hour_counted) AS counted, arraySort(arrayFlatten(groupArrayIf(hour_busy, is_recent))) AS busy,
+        model, any(pane_s) AS pane_s, max(hour_counted) AS counted,
+        arraySort(arrayFlatten(groupArrayIf(hour_busy, is_recent))) AS busy,
         arraySort(groupArrayIf((hour, n, hour_errors, hour_timed, hour_slow), is_recent)) AS hours,
         sumIf(n, hour >= toUnixTimestamp($__fromTime)) AS requests,
         sumIf(hour_errors, hour >= toUnixTimestamp($__fromTime)) AS errors,
@@ -165,12 +166,14 @@ LEFT JOIN
     FROM
     (
         SELECT
-            model, intDiv(toUnixTimestamp(pane_start), 3600) * 3600 AS hour, any(pane.pane_s) AS pane_s, sum(pane.n) AS n, hour > toUnixTimestamp($__toTime) - {{ TRAFFIC_DAYS }} * 86400 AS is_recent,
+            model, intDiv(toUnixTimestamp(pane_start), 3600) * 3600 AS hour, any(pane.pane_s) AS pane_s, sum(pane.n) AS n,
+            hour > toUnixTimestamp($__toTime) - {{ TRAFFIC_DAYS }} * 86400 AS is_recent,
             sum(pane.errors) AS hour_errors, sum(pane.timed) AS hour_timed, sum(pane.slow) AS hour_slow,
             maxIf(toInt64(toUnixTimestamp(pane_start)) + pane.pane_s, pane.sealed) AS hour_counted,
             groupUniqArrayIf(toInt64(toUnixTimestamp(pane_start)) + pane.pane_s, pane.n > 0) AS hour_busy
         FROM all_volume AS pane
-        WHERE {{ models }} AND slice = 'all' AND pane_start > least($__toTime - INTERVAL {{ TRAFFIC_DAYS }} DAY, $__fromTime - INTERVAL 1 HOUR)
+        WHERE {{ models }} AND slice = 'all'
+            AND pane_start > least($__toTime - INTERVAL {{ TRAFFIC_DAYS }} DAY, $__fromTime - INTERVAL 1 HOUR)
             AND pane_start < $__toTime
         GROUP BY model, hour
     )
@@ -178,7 +181,9 @@ LEFT JOIN
 ) AS panes ON known.model = panes.model
 LEFT JOIN
 (
-    SELECT model, toInt64(toUnixTimestamp(max(pane_start + pane_s))) AS last_busy, toInt64(toUnixTimestamp(max(pane_start))) AS last_start
+    SELECT
+        model, toInt64(toUnixTimestamp(max(pane_start + pane_s))) AS last_busy,
+        toInt64(toUnixTimestamp(max(pane_start))) AS last_start
     FROM volume
     WHERE {{ models }} AND slice = 'all' AND n > 0 AND pane_start < $__toTime
     GROUP BY model

@@ -48,7 +48,6 @@ FEW_READINGS = ("correlated events", "too few events", FEW_ROWS)
 UNLIKE_P, UNLIKE_RANK, LIKE_P = 1e-3, 0.1, 0.05
 """A window is unlike those of training if the p of its mean rank is below the first, and the rank is farther from one
 half than the second. With a p above the third it ends an alert, and is like them if the rank is no farther."""
-IS_LIKE = f"{{0}}mean_p > {LIKE_P!r} AND abs({{0}}mean_rank - 0.5) <= {UNLIKE_RANK!r}"
 
 
 def is_unlike(of: str = "", rank: float = UNLIKE_RANK) -> str:
@@ -59,6 +58,11 @@ def is_unlike(of: str = "", rank: float = UNLIKE_RANK) -> str:
         rank: distance of the mean rank from one half that is exceeded.
     """
     return f"{of}mean_p < {UNLIKE_P!r} AND abs({of}mean_rank - 0.5) > {float(rank)!r}"
+
+
+def is_like(of: str = "") -> str:
+    """Return the condition that it is of a window like those of training. A large p alone may mean few readings."""
+    return f"{of}mean_p > {LIKE_P!r} AND abs({of}mean_rank - 0.5) <= {UNLIKE_RANK!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,11 +178,11 @@ def mean_shift(model: str, fields: Sequence[str], window: HoppingWindow, pane: P
 
     def select(period: EventTimeRange, fact_time: FactTime) -> str:
         is_undecided = f"level = 'insufficient' AND reason IN {FEW_READINGS}"
-        is_like = f"level != 'insufficient' OR {is_undecided} AND mean_p > {LIKE_P!r}"
-        is_sure = f"{is_like} OR {is_undecided} AND {is_unlike(rank=threshold)}"
+        is_over = f"level != 'insufficient' OR {is_undecided} AND mean_p > {LIKE_P!r}"
+        is_sure = f"{is_over} OR {is_undecided} AND {is_unlike(rank=threshold)}"
         state = f"multiIf(n = 0, {EMPTY}, {is_sure}, {SURE}, {UNSURE})"
         unknown = f"isNaN(mean_p) OR reason NOT IN {FEW_READINGS}, {float(threshold)!r}"
-        value = f"multiIf({is_like}, 0., {unknown}, abs(mean_rank - 0.5))"
+        value = f"multiIf({is_over}, 0., {unknown}, abs(mean_rank - 0.5))"
         return (
             "SELECT field AS key, version, toUnixTimestamp(window_end) AS until, until AS ended_at, "
             f"{_seconds('judged_at')} AS judged_at, tuple(until, record_seq, n) AS rank, "

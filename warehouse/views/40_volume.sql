@@ -67,7 +67,7 @@ CREATE OR REPLACE VIEW producer_gaps
     last_at DateTime('UTC') COMMENT 'End of the producer''s last pane, or its last heartbeat, if that is later',
     state LowCardinality(String) COMMENT 'ended: its farewell arrived; silent: no event and no heartbeat for 10 minutes, so it ended without a farewell or is idle; otherwise live',
     queued COMMENT 'Events, labels included, that waited in the process at its last heartbeat; 0 without a heartbeat',
-    received UInt64 COMMENT 'Events of the producer in Kafka, including dead-lettered events but those of unknown models',
+    received UInt64 COMMENT 'Events of the producer in Kafka, including dead-lettered events, except those of unknown models',
     start_seq Int64 COMMENT 'First expected seq: 0, or the smallest of the last 30 days if the producer started earlier',
     first_seq COMMENT 'Smallest received seq, or one more than that of the last heartbeat, if that is smaller',
     last_seq COMMENT 'Largest known seq: of a received event, or of the last heartbeat if that is a farewell or 10 minutes old',

@@ -29,8 +29,9 @@ LEFT JOIN
 ) AS position USING (model)
 LEFT JOIN
 (
-    SELECT model, version, max(pane_start + pane_s) AS last_counted_at, maxIf(pane_start + pane_s, n > 0) AS last_traffic_at,
-        maxIf(pane_start, n > 0) AS last_start
+    SELECT
+        model, version, max(pane_start + pane_s) AS last_counted_at,
+        maxIf(pane_start + pane_s, n > 0) AS last_traffic_at, maxIf(pane_start, n > 0) AS last_start
     FROM volume
     WHERE slice = 'all'
     GROUP BY model, version

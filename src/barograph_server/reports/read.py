@@ -12,7 +12,7 @@ from barograph.contract import Contract, Slo, Window
 from barograph_server.alerts import AlertsError
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.simulator.open_rules import replay_until
+from barograph_server.alerts.simulator.open_incidents import replay_until
 from barograph_server.errors import CommandError
 from barograph_server.reports.weekly_report import (
     Answer,
@@ -41,7 +41,7 @@ ACTION_AFTER = timedelta(hours=24)
 NO_ACTIONS = ("arm", "server-restart")
 """Kinds of changes that nobody makes to end an incident."""
 WARM_UP = timedelta(days=28)
-"""How long before the week the replay of alert rules begins: rules look back, and incidents may be older."""
+"""How long before the week changes are read: its incidents may be older."""
 _WEEK_S = 7 * 86_400
 
 

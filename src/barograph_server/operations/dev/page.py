@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from barograph_server.alerts.settings import AlertSettings
 from barograph_server.alerts.simulator import Changes, Replay, Simulation
-from barograph_server.alerts.simulator.open_rules import replay_until
+from barograph_server.alerts.simulator.open_incidents import replay_until
 from barograph_server.alerts.text import words
 from barograph_server.contracts import contracts_in_force
 from barograph_server.dashboards.uids import DASHBOARDS

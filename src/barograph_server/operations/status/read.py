@@ -12,7 +12,7 @@ from barograph.contract.problems import ContractError
 from barograph_server.alerts import AlertsError
 from barograph_server.alerts.incidents import Incident
 from barograph_server.alerts.settings import AlertSettings
-from barograph_server.alerts.simulator.open_rules import replay_until
+from barograph_server.alerts.simulator.open_incidents import replay_until
 from barograph_server.contracts import read_contracts
 from barograph_server.errors import CommandError
 from barograph_server.sketches.baseline.levels import LEVEL_NAMES
