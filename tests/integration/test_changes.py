@@ -24,6 +24,7 @@ from barograph_server.settings import GrafanaSettings, Settings
 from barograph_server.sketches.baseline.baseline import dump_baseline
 from barograph_server.warehouse.client import Client, connect
 from barograph_server.warehouse.governance.changes import read_changes
+from barograph_server.warehouse.governance.major_verdicts import LEVELS_S
 from barograph_server.warehouse.governance.query_log import last_reads
 from barograph_server.warehouse.tables import insert_columns, insert_rows
 from tests.support import scoring
@@ -208,6 +209,13 @@ def test_a_lasting_level_is_explained_once_and_its_onset_begins_with_the_last_pa
     (later,) = explain_verdicts(client, contract(), MOVED - HOUR, END)
     assert later.onset is not None
     assert (later.onset.low, later.onset.at) == (MOVED - 4 * HOUR, MOVED)
+    # A week later it is explained again, wherever the range begins.
+    again = END + timedelta(seconds=LEVELS_S) + HOUR
+    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
+    times = {"window_start": again - 3 * HOUR, "window_end": again, "judged_at": again, "record_seq": 1000}
+    add_row(client, "drift", **verdict, **times, level="major", psi=0.7, n=300)
+    for start, ends in ((MOVED - HOUR, [MOVED + HOUR, again]), (END, [again])):
+        assert [each.verdict.window_end for each in explain_verdicts(client, contract(), start, again)] == ends
     # A model that begins at this level has not changed.
     client.command("ALTER TABLE drift DELETE WHERE level = 'stable'")
     assert len(explain_verdicts(client, contract(), MOVED - HOUR, END)) == 1

@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,9 +12,8 @@ from barograph_server.sketches.drift.rates import RATE_KINDS
 from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
 
-LEVELS_FROM = timedelta(days=7)
-"""How long before the range levels are read: a field that was major in this time, and had too little data since, did
-not become major again."""
+LEVELS_S = 7 * 86_400
+"""A field that was major in this time, and had too little data since, did not become major again."""
 MAX_STEPS = 2_000
 """Panes are merged so that an estimate has at most about so many."""
 
@@ -22,18 +21,19 @@ _MAJOR = """
 FROM
 (
     SELECT *, lagInFrame(level) OVER (
-        PARTITION BY version, field, signal, window ORDER BY window_end ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW
+        PARTITION BY version, field, signal, window
+        ORDER BY toUnixTimestamp(window_end) RANGE BETWEEN {levels_s:UInt32} PRECEDING AND CURRENT ROW
     ) AS level_before
     FROM
     (
         SELECT version, baseline_id, field, 'psi' AS signal, window, window_start, window_end, phi, level
         FROM latest_drift
-        WHERE model = {model:String} AND slice = 'all' AND window_end > {levels_from:DateTime}
+        WHERE model = {model:String} AND slice = 'all' AND window_end > {start:DateTime} - {levels_s:UInt32}
             AND window_end <= {end:DateTime} AND level != 'insufficient'
         UNION ALL
         SELECT version, baseline_id, field, kind AS signal, window, window_start, window_end, phi, level
         FROM latest_rates
-        WHERE model = {model:String} AND slice = 'all' AND window_end > {levels_from:DateTime}
+        WHERE model = {model:String} AND slice = 'all' AND window_end > {start:DateTime} - {levels_s:UInt32}
             AND window_end <= {end:DateTime} AND level != 'insufficient'
     )
 )
@@ -97,7 +97,7 @@ def read_major_verdicts(client: Client, model: str, start: datetime, end: dateti
     A window with too little data neither ends a major level nor begins one. The first level of a field has no causes if
     the model has no traffic before the time in which its move would be searched: nothing changed then.
     """
-    parameters = {"model": model, "levels_from": start - LEVELS_FROM, "start": start, "end": end}
+    parameters = {"model": model, "levels_s": LEVELS_S, "start": start, "end": end}
     return rows_of(client, MajorVerdict, _MAJOR, parameters)
 
 
