@@ -71,6 +71,12 @@ def write_move(client: Client) -> None:
     scoring.register(client, contract(), applied_at=int((END - 72 * HOUR).timestamp() * 1000))
 
 
+def add_verdict(client: Client, end: datetime, *, level: str, psi: float) -> None:
+    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
+    times = {"window_start": end - 3 * HOUR, "window_end": end, "judged_at": end, "record_seq": 1000}
+    add_row(client, "drift", **verdict, **times, level=level, psi=psi, n=300)
+
+
 def test_a_reported_change_is_ranked_first_and_is_in_the_message_until_the_level_is_stable(
     client: Client, engine: LocalClickHouse, config: str, output_of: OutputOf
 ) -> None:
@@ -103,9 +109,7 @@ def test_a_reported_change_is_ranked_first_and_is_in_the_message_until_the_level
     message = messages()[0]
     assert message.startswith(f" Drifting since {MOVED + HOUR:%Y-%m-%d %H:%M} UTC. It moved between ")
     assert f"Likely cause: deploy fleet-job 4f2a at {at:%Y-%m-%d %H:%M} UTC, owner ana." in message
-    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
-    times = {"window_start": END - 3 * HOUR, "window_end": END, "judged_at": END, "record_seq": 1000}
-    add_row(client, "drift", **verdict, **times, level="stable", psi=0.01, n=300)
+    add_verdict(client, END, level="stable", psi=0.01)
     assert messages() == []
 
 
@@ -211,9 +215,7 @@ def test_a_lasting_level_is_explained_once_and_its_onset_begins_with_the_last_pa
     assert (later.onset.low, later.onset.at) == (MOVED - 4 * HOUR, MOVED)
     # A week later it is explained again, wherever the range begins.
     again = END + timedelta(seconds=LEVELS_S) + HOUR
-    verdict = {"model": "toy", "version": "1", "baseline_id": "b", "slice": "all", "field": "x", "window": "3h"}
-    times = {"window_start": again - 3 * HOUR, "window_end": again, "judged_at": again, "record_seq": 1000}
-    add_row(client, "drift", **verdict, **times, level="major", psi=0.7, n=300)
+    add_verdict(client, again, level="major", psi=0.7)
     for start, ends in ((MOVED - HOUR, [MOVED + HOUR, again]), (END, [again])):
         assert [each.verdict.window_end for each in explain_verdicts(client, contract(), start, again)] == ends
     # A model that begins at this level has not changed.

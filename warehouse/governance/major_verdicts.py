@@ -13,7 +13,7 @@ from barograph_server.warehouse.client import Client
 from barograph_server.warehouse.queries import rows_of
 
 LEVELS_S = 7 * 86_400
-"""A field that was major in this time, and had too little data since, did not become major again."""
+"""How long a level lasts while there is too little data: within it, a major field does not become major again."""
 MAX_STEPS = 2_000
 """Panes are merged so that an estimate has at most about so many."""
 
