@@ -298,7 +298,8 @@ def test_a_clone_needs_no_uv_of_the_machine(tmp_path: Path, monkeypatch: pytest.
     assert Path(uv_program()) == ROOT / "tools" / "uv"
 
 
-def test_a_failure_shows_the_last_lines_of_both_outputs(tmp_path: Path) -> None:
+def test_a_failure_shows_the_last_lines_of_both_outputs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("PYTHONUNBUFFERED", raising=False)
     body = "[print(i) for i in range(20)]; print('no such model', file=sys.stderr); sys.exit(3)"
     with pytest.raises(CommandError) as caught:
         run_inspect(fake_program(tmp_path, body), suite_of(tmp_path), PROMPT, "m", tmp_path / "logs")

@@ -105,7 +105,8 @@ def run_program(
     process = subprocess.Popen(  # noqa: S603 - our own arguments
         command,
         cwd=cwd,
-        env=inherited | dict(variables),
+        # Without a buffer the lines of both outputs keep their order, so that the last ones say what failed.
+        env=inherited | {"PYTHONUNBUFFERED": "1"} | dict(variables),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
