@@ -270,7 +270,7 @@ def test_settings_partitions_and_retention_of_topics(settings: Settings) -> None
     assert "delete the topic" in the(findings, "has 3 partitions and should have 2").action
     more = the(findings, f"{topics.predictions} has 2 partitions, and the settings require 4")
     assert (more.level, more.action) == (FindingLevel.WARNING, "Run `barograph apply`.")
-    assert "No sketcher is in the group" in the(findings, f"{group}; its lag is 7 messages").message
+    assert "No sketcher is in the group" in the(findings, f"{group}; its lag is 7 offsets").message
     for future in admin.delete_records([TopicPartition(topics.predictions, 0, 8)]).values():
         future.result(30)
     assert the(run_doctor(settings), "5 offsets deleted before being read").level is FindingLevel.ERROR

@@ -179,8 +179,8 @@ def _check_group(
     if not members:
         yield warning(
             GROUPS,
-            f"No {group} is in the group {name}; its lag is {plural(lag, 'message')}.",
+            f"No {group} is in the group {name}; its lag is {plural(lag, 'offset')}.",
             f"Start one: `barograph run {group}`.",
         )
     elif not has_losses:
-        yield ok(GROUPS, f"{plural(members, 'member')} in the group {name}, lag {plural(lag, 'message')}.")
+        yield ok(GROUPS, f"{plural(members, 'member')} in the group {name}, lag {plural(lag, 'offset')}.")
