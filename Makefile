@@ -104,7 +104,7 @@ types: sync ## Check the types of source and tests
 	$(RUN) mypy tests
 
 .PHONY: bench
-bench: sync ## Measure speed and memory and update docs/performance.md; PROFILE=short: three minutes, prints only
+bench: sync ## Measure speed and memory and update docs/performance.md; PROFILE=short: four minutes, prints only
 	$(RUN) python -m benchmarks --profile $(or $(PROFILE),full) $(ARGS)
 
 .PHONY: scoreboard

@@ -1,8 +1,8 @@
 """`make bench`: start a broker and an engine, measure everything in one run and print one table.
 
 The profile `full` writes docs/performance.json and the tables and charts of docs/performance.md. `short` measures the
-most important figures within three minutes and only prints them. Every run ends with its ratios beside those of another
-run, by default the published one. Rates are per CPU-second of the measured process. Alternatives are measured
+most important figures in about four minutes and only prints them. Every run ends with its ratios beside those of
+another run, by default the published one. Rates are per CPU-second of the measured process. Alternatives are measured
 alternately, so that their ratios depend less on the machine than the rates.
 """
 

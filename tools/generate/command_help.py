@@ -12,7 +12,7 @@ _EVERYWHERE = ("help", "config")
 
 def command_table() -> str:
     """Write the list of commands by task."""
-    rows = [(each.task, f"[{name}](commands/{name}.md)", _cell(each.summary)) for name, each in COMMANDS.items()]
+    rows = [(each.task, f"[{name}](commands/{name}.md)", each.summary) for name, each in COMMANDS.items()]
     return table(("task", "command", "what it does"), rows)
 
 
@@ -64,8 +64,6 @@ def _row(parameter: Any) -> tuple[str, str, str]:
         default = f"`{parameter.opts[0]}`"
     else:
         default = f"`{getattr(parameter.default, 'value', parameter.default)}`"
-    return f"`{_cell(_name(parameter))}`", default, _cell(parameter.help or "")
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", r"\|")
+    name = _name(parameter)
+    # Between backticks Markdown would show BAR as it is written.
+    return (f"<code>{name}</code>" if "|" in name else f"`{name}`"), default, parameter.help or ""

@@ -72,7 +72,7 @@ def _index(relations: Iterable[_Relation], shared: Iterable[_Column]) -> str:
     lines = [_HEAD]
     for are_views, title, heading in ((True, "Views", "view"), (False, "Tables", "table")):
         shown = [each for each in relations if each.is_view is are_views]
-        rows = ((f"[{each.name}]({each.page.parent.name}/{each.name}.md)", _cell(each.comment)) for each in shown)
+        rows = ((f"[{each.name}]({each.page.parent.name}/{each.name}.md)", each.comment) for each in shown)
         lines += [f"## {title}", "", table((heading, "content"), rows), ""]
     lines += [
         "## Shared columns",
@@ -108,7 +108,7 @@ def _page(relation: _Relation, shared: frozenset[_Column], described: _Relation 
 
 
 def _table(columns: Iterable[_Column]) -> str:
-    rows = ((name, f"`{kind}`", _cell(meaning)) for name, kind, meaning in columns)
+    rows = ((name, f"`{kind}`", meaning) for name, kind, meaning in columns)
     return table(("column", "type", "meaning"), rows)
 
 
@@ -139,7 +139,3 @@ def generate() -> tuple[Mapping[Path, str], list[str]]:
             select_database(client, "schema", create=True)
             migrate.apply(client)
             return pages(_relations(client)), []
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
