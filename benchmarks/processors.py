@@ -107,7 +107,8 @@ def sketcher(parameters: JsonObject) -> JsonObject:
     from barograph_server.streams.sketcher.summarise import FlushSummaries
 
     if "batch" in parameters:
-        decode_batch.REPLAY_BATCH_MESSAGES = sketcher.POLL_MESSAGES = parameters["batch"]
+        sketcher.POLL_MESSAGES = sketcher.NATIVE_POLL_MESSAGES = parameters["batch"]
+        decode_batch.REPLAY_BATCH_MESSAGES = parameters["batch"]
     with _running(parameters, "sketcher") as own:
         summaries = FlushSummaries(own.registry())
         for columns in (

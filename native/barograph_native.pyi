@@ -22,7 +22,7 @@ class Fetcher:
         """Read these partitions, and no others, once they are assigned."""
 
     def fetch(self, messages: int, timeout_ms: int) -> Fetched:
-        """Return messages and errors, as soon as there is one.
+        """Return the messages and errors that arrive within a time, or as soon as they are as many or take 8 MiB.
 
         Raises:
             RuntimeError: the consumer is closed.
@@ -36,6 +36,8 @@ class Fetched(Sequence[bytes | None]):
     """The values of messages."""
 
     topics: list[str]
+    is_full: bool
+    """Whether their number or size ended the fetch, so that more are likely to wait."""
     errors: list[tuple[str, int, int, int, str]]
     """Topic, partition, offset, librdkafka's code and text of each."""
 

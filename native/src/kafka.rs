@@ -16,6 +16,7 @@ use std::cell::Cell;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr::{null, null_mut};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyIndexError, PyMemoryError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
@@ -245,14 +246,30 @@ impl Fetcher {
     }
 }
 
+/// Messages that are taken from the queue at once.
+const CHUNK: usize = 500;
+/// No more are taken from this size on.
+const MAX_BYTES: usize = 8 << 20;
+
 fn fetch(api: &Api, queues: &Queues, messages: usize, timeout_ms: c_int) -> PyResult<Fetched> {
-    let mut pointers: Vec<*mut RdMessage> = vec![null_mut(); messages];
-    // SAFETY: the queue is open, and the array has space for as many pointers.
-    let n = unsafe { (api.consume_batch_queue)(queues.shared, timeout_ms, pointers.as_mut_ptr(), messages) };
-    pointers.truncate(usize::try_from(n).unwrap_or(0));
-    let mut fetched = Fetched::default();
-    // SAFETY: librdkafka returned this many messages, each valid until it is destroyed below.
-    let bytes = pointers.iter().map(|&message| unsafe { &*message }.len).sum();
+    let deadline = Instant::now() + Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+    let (mut pointers, mut bytes, mut is_full) = (Vec::<*mut RdMessage>::new(), 0, false);
+    while !is_full {
+        let start = pointers.len();
+        let wanted = CHUNK.min(messages - start);
+        pointers.resize(start + wanted, null_mut());
+        let left_ms = deadline.saturating_duration_since(Instant::now()).as_millis() as c_int;
+        // SAFETY: the queue is open, and the array has space for as many pointers.
+        let n = unsafe { (api.consume_batch_queue)(queues.shared, left_ms, pointers[start..].as_mut_ptr(), wanted) };
+        pointers.truncate(start + usize::try_from(n).unwrap_or(0));
+        // SAFETY: librdkafka returned this many messages, each valid until it is destroyed below.
+        bytes += pointers[start..].iter().map(|&message| unsafe { &*message }.len).sum::<usize>();
+        if pointers.len() < start + wanted {
+            break;
+        }
+        is_full = pointers.len() == messages || bytes >= MAX_BYTES;
+    }
+    let mut fetched = Fetched { is_full, ..Fetched::default() };
     let has_space = fetched.data.try_reserve_exact(bytes).is_ok();
     let mut topic = null_mut();
     for message in pointers {
@@ -297,6 +314,8 @@ pub struct Fetched {
     #[pyo3(get)]
     topics: Vec<String>,
     headers: Vec<(usize, Headers)>,
+    #[pyo3(get)]
+    is_full: bool,
     #[pyo3(get)]
     errors: Vec<(String, i32, i64, i32, String)>,
 }

@@ -90,6 +90,7 @@ class AssignedConsumer:
         plugin = plugin_path() if native and consumer is None else None
         self.kafka_consumer = consumer or make_consumer(settings, group, reports_ends=reports_ends, plugin=plugin)
         self._fetcher = None if plugin is None else NativeFetcher()
+        self.is_native = plugin is not None
         self._log.info("fetches", by="confluent-kafka" if plugin is None else "barograph-native")
         self.poll_messages = poll_messages
         self.positions: dict[PartitionId, int] = {}
@@ -239,7 +240,6 @@ class AssignedConsumer:
         """
         if not self._buffer:
             self._fetch(POLL_S)
-            self._last_fetch_full = self.buffered >= self.poll_messages
         self._report.heartbeat.beat()
         self._require(membership)
         portion = Portion()
@@ -272,7 +272,7 @@ class AssignedConsumer:
             raise error
         if self._fetcher is not None and not fetched:
             # Only now: a message that arrived before its partition was routed comes first.
-            batches, errors = self._fetcher.fetch(self.poll_messages, timeout_s)
+            batches, errors, self._last_fetch_full = self._fetcher.fetch(self.poll_messages, timeout_s)
             self._buffer += batches
             self._errors += errors
             return
@@ -286,6 +286,7 @@ class AssignedConsumer:
             of_topic = messages if len(self._topics) == 1 else [each for each in messages if each.topic() == topic]
             if of_topic:
                 self._buffer.append((topic, MessageBatch.of(of_topic)))
+        self._last_fetch_full = self.buffered >= self.poll_messages
 
     def _require(self, membership: Membership) -> None:
         if self._generation != membership.generation:

@@ -47,19 +47,16 @@ class NativeFetcher:
         """Fetch these partitions, and no others, from the next assignment on."""
         self._fetcher.route(list(partitions))
 
-    def fetch(self, messages: int, timeout_s: float) -> tuple[list[tuple[str, MessageBatch]], list[PartitionError]]:
-        """Return messages by topic, and errors.
-
-        Args:
-            messages: fetched at most.
-            timeout_s: how long to wait for the first message.
-        """
+    def fetch(
+        self, messages: int, timeout_s: float
+    ) -> tuple[list[tuple[str, MessageBatch]], list[PartitionError], bool]:
+        """Return messages by topic, at most as many as wanted, errors, and whether more are likely to wait."""
         fetched = self._fetcher.fetch(messages, int(timeout_s * 1000))
         errors = [
             PartitionError(KafkaError(code, reason), topic, partition, offset)
             for topic, partition, offset, code, reason in fetched.errors
         ]
-        return list(_batches(fetched)), errors
+        return list(_batches(fetched)), errors, fetched.is_full
 
     def close(self) -> None:
         """Release the consumer, which may be closed then."""

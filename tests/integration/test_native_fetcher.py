@@ -58,7 +58,7 @@ class Scene:
         labels = {self.topic: "predictions"}
         options: dict[str, Any] = {"poll_messages": 1_000, "reports_ends": True, "native": self.native}
         consumer = AssignedConsumer(settings, "sketcher", labels, self.report, **options)
-        assert (consumer._fetcher is not None) == self.native
+        assert consumer.is_native == self.native
         consumer.subscribe()
         self.consumers.append(consumer)
         return consumer
@@ -133,6 +133,16 @@ def test_values_headers_times_and_ends_are_read(scene: Scene) -> None:
     consumer.pause(())
     again = scene.read_until(consumer, lambda: scene.positions(consumer) == ends)
     assert content(again, 0) == content(batches, 0)
+
+
+def test_a_fetch_ends_at_a_number_of_messages_or_bytes(scene: Scene) -> None:
+    values: list[bytes | None] = [b"%d" % i * 10_000 for i in range(1_200)]
+    scene.produce(0, values)
+    consumer = scene.join("one")
+    batches = scene.read_until(consumer, lambda: scene.positions(consumer)[0] == len(values) + 1)
+    assert content(batches, 0) == [(i, value, None) for i, value in enumerate(values)]
+    # By barograph-native 500 of them, which it takes at once, have more than its 8 MiB.
+    assert max(len(batch.values) for batch in batches) <= (500 if scene.native else 1_000)
 
 
 def test_partitions_move_between_members(scene: Scene) -> None:
