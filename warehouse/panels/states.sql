@@ -14,6 +14,10 @@ The state at the end of the range comes from its last day; older verdicts are ou
 concat(toString(if(abs({{ share }}) >= 0.01, round(100 * {{ share }}, 1), toFloat64(printf('%.2g', 100 * {{ share }})))), ' %')
 {%- endmacro %}
 
+{% macro _interval(form, low, high) -%}
+if(isFinite({{ low }}) AND isFinite({{ high }}), printf(' ({{ form }}–{{ form }})', {{ low }}, {{ high }}), '')
+{%- endmacro %}
+
 {% macro duration(seconds, whole="round") -%}
 multiIf({{ seconds }} < 5400, concat(toString({{ whole }}(({{ seconds }}) / 60)), ' min'),
     {{ seconds }} < 172800, concat(toString({{ whole }}(({{ seconds }}) / 3600)), ' h'),
@@ -52,7 +56,8 @@ SELECT
             {{ drift_level("verdict") }} = '{{ UNLIKE }}',
                 concat(field, ' unlike training, ', window, ': mean rank ', printf('%.2f', mean_rank)),
             level = 'insufficient', concat('too little data: ', field, ', ', window, ': ', reason),
-            concat('drift of ', field, ', ', window, ': PSI ', printf('%.2f', verdict.psi))
+            concat('drift of ', field, ', ', window, ': PSI ', printf('%.2f', verdict.psi),
+                {{ _interval("%.2f", "verdict.psi_low", "verdict.psi_high") }})
         )
     ), (record_seq, n)) AS judged
 FROM drift AS verdict
@@ -80,7 +85,7 @@ SELECT
     window_end AS ended,
     (
         {{ level_number("level") }}, 1.0,
-        concat(metric, ', ', window, ': ', printf('%.3g', value),
+        concat(metric, ', ', window, ': ', printf('%.3g', value), {{ _interval("%.3g", "low", "high") }},
             if(isFinite(promise), concat(', SLO ', printf('%.3g', promise)), concat(', reference ', printf('%.3g', reference))))
     ) AS judged
 FROM latest_performance
