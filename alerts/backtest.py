@@ -141,10 +141,10 @@ def _side(simulation: Simulation, incidents: Sequence[KnownIncident]) -> Backtes
 
 
 def _without(episodes: Sequence[Episode], others: Sequence[Episode]) -> list[Episode]:
-    """Return the episodes that overlap no other episode of the same instance."""
+    """Return the episodes that overlap no other episode of the same instance of the same part of the rule."""
 
     def overlap(a: Episode, b: Episode) -> bool:
-        same = (a.rule.model, a.key) == (b.rule.model, b.key)
+        same = (a.rule.model, a.rule.part, a.key) == (b.rule.model, b.rule.part, b.key)
         return same and (b.end is None or a.start < b.end) and (a.end is None or b.start < a.end)
 
     return [each for each in episodes if not any(overlap(each, other) for other in others)]

@@ -97,7 +97,7 @@ def backtest_command(
 ) -> None:
     """Compare an alert rule with a changed version over history.
 
-    Replays both versions as `barograph simulate` does. Shows the notifications per week of each, the time to detect
+    Replays both versions as `barograph simulate` does. Shows the incidents per week of each, the time to detect
     each incident, and the episodes that only one of them has. Changes nothing.
 
     Examples:

@@ -1,6 +1,7 @@
 import json
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from barograph.contract.file import dump_contract, parse_contract
 from barograph.contract.problems import ContractError
 
 from barograph_server.alerts import AlertsError, AlertSettings, rules_of
-from barograph_server.alerts.backtest import KnownIncident, backtest, changed
+from barograph_server.alerts.backtest import Backtest, KnownIncident, backtest, changed
 from barograph_server.alerts.simulator import Replay, Simulation, simulate
 from barograph_server.local.clickhouse import LocalClickHouse
 from barograph_server.operations.dev.page import open_incidents
@@ -227,6 +228,10 @@ def test_a_backtest_reports_the_effect_of_a_change(client: Client) -> None:
     assert [(each.start - T0) // HOUR_S for each in done.only_present] == [100]
     assert [*done.present.detected_s] == [pytest.approx(HOUR_S, abs=900), None]
     assert (done.present.outside, done.changed.outside) == (1, 0)
+    first = done.present.episodes[0]
+    other = replace(first, rule=replace(first.rule, part="other"))
+    two, one = (replace(done.present, episodes=each) for each in ((first, other), (first,)))
+    assert Backtest(two, one).only_present == [other]
 
 
 def test_invalid_changes_are_rejected(client: Client) -> None:
